@@ -73,6 +73,7 @@ ASSETS = {
     "exchange_funding_rates": "exchanges",
     "exchange_open_interest": "exchanges",
     "exchange_liquidations": "exchanges",
+    "exchange_instrument_states": "exchanges",
     "exchange_gaps": "exchanges",
     "exchange_history": "exchanges",
     "exchange_ohlcv_1m": "exchanges",
@@ -87,7 +88,7 @@ FLOWS = ("stock_daily", "stock_daily_indicators")
 REFERENCE_DAYS = ("suspensions", "adjust_factors", "price_limits")
 TICK_TABLES = ("tick_data", "order_book", "factors")
 BY_DAYS = ("exchange_gaps", "exchange_ohlcv_1m", "exchange_history")
-RECORD_TABLES = tuple(name for name, group in ASSETS.items() if group == "exchanges" and name not in EXTERNAL)[:7]
+RECORD_TABLES = tuple(name for name, group in ASSETS.items() if group == "exchanges" and name not in EXTERNAL)[:8]
 ALPHA_CHECKS = {
     "every_id_landed",
     "unique_ids",

@@ -17,8 +17,8 @@ from marketdata_assets.stores.postgres import objections, statement
 MAX_RECOMPUTED_MONTHS = 36
 
 
-def kline_rule(connection: psycopg.Connection, months: Sequence[str], name: str) -> Finding:
-    """Check the K-lines of `months` against the rule in `sql/checks/NAME.sql`."""
+def rule(connection: psycopg.Connection, months: Sequence[str], name: str) -> Finding:
+    """What the query in `sql/checks/NAME.sql` objects to in `months`, of bars or of the K-line."""
     stamps = [dt.datetime.combine(first_day(month), dt.time()) for month in months]
     query = sql.SQL(statement(__package__, f"checks/{name}.sql"))
     return objections(connection, query, {"months": stamps}, len(months))

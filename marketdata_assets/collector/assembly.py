@@ -123,7 +123,7 @@ async def _match(exchange: Exchange, market_type: MarketType, market: Market, bu
 
     try:
         async with adapter.rest(budgets, PATIENCE) as rest:
-            await request_list(adapter, feed.instruments, ask)
+            await request_list(adapter, feed.instruments, ask, market.symbols)
     except REQUEST_ERRORS as error:
         return PatternMatches(exchange, market_type, unknown=str(error))
     dollars, most = market.match_dollar_quotes, market.max_instruments

@@ -14,6 +14,7 @@ from marketdata_assets.exchanges.records import (
     Exchange,
     FundingRate,
     Gap,
+    InstrumentState,
     Kline,
     Level,
     Liquidation,
@@ -165,6 +166,10 @@ def _liquidation(liquidation: Liquidation) -> str:
     return f"{when}-{liquidation.side}-{liquidation.price}-{liquidation.size}-{liquidation.contracts}"
 
 
+def _instrument_state(one: InstrumentState) -> str:
+    return _header(f"{one.ts_recv}-{one.state}-{one.venue_state}")
+
+
 def _book_top(top: BookTop) -> str:
     when = top.ts_recv if top.ts_event is None else top.ts_event
     return f"{top.last_id}-{when}-{len(top.bids)}-{len(top.asks)}"
@@ -183,6 +188,7 @@ _OWN: dict[type[msgspec.Struct], Callable[[Any], str]] = {
     FundingRate: _funding_rate,
     OpenInterest: _open_interest,
     Liquidation: _liquidation,
+    InstrumentState: _instrument_state,
     Gap: _gap,
     BookTop: _book_top,
 }

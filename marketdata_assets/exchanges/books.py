@@ -399,7 +399,7 @@ class Feed(ABC):
         self.resync_requests: dict[str, ResyncRequest] = {}
         known = {} if instruments is None else instruments.known
         label = f"{self.venue} {market_type}" if market_type else self.venue
-        self.instruments = Instruments(label, known, None if strict else self._named)
+        self.instruments = Instruments(label, known, None if strict else self._named, self.venue)
         self.prepare()
 
     @abstractmethod

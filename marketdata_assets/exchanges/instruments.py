@@ -3,14 +3,23 @@
 Reading a venue's list is the business of its module `instruments`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache, partial
 
 from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
 from marketdata_assets.exchanges.errors import UNREADABLE, BadInstruments, UnknownInstrument
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, Kline, MarketType, SizeUnit, Trade
+from marketdata_assets.exchanges.records import (
+    DeadLetter,
+    Exchange,
+    InstrumentState,
+    Kline,
+    MarketType,
+    SizeUnit,
+    State,
+    Trade,
+)
 
 KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
@@ -31,8 +40,9 @@ class Instrument:
     quote: str
     unit: SizeUnit  # what the venue's sizes count
     contract_value: str | None = None
-    ended: str = ""  # the venue's word for its state, where it is listed and will not be traded again
     expires_at: int | None = None  # ns, when a dated future or an option expires; null where the list does not say
+    state: State | None = None  # null where no list says it
+    venue_state: str = ""  # the venue's word for it
     decimals: tuple[int, int] | None = None  # of prices and sizes, where a checksum needs them and a list says them
 
     @cached_property
@@ -49,6 +59,15 @@ class Instrument:
     def kept_contracts(self) -> Callable[[str], str | None]:
         """`contracts`, with its last results kept."""
         return lru_cache(KEPT_SIZES)(self.contracts)
+
+    @property
+    def ended(self) -> str:
+        """The state of one that is listed and will not be traded again; empty for others."""
+        return self.venue_state or "delisted" if self.state in ("settling", "delisted") else ""
+
+    def state_record(self, ts_recv: int) -> InstrumentState:
+        """Its state as an event."""
+        return InstrumentState(*self.key, None, ts_recv, self.state or "unknown", self.venue_state)
 
     @cached_property
     def dated(self) -> bool:
@@ -103,7 +122,8 @@ class Instrument:
 class Instruments(dict[str, Instrument]):
     """Instruments by the venue's name, listed or derived so far.
 
-    `from_name` derives one that is in no list, if its name is clear.
+    `from_name` derives one that is in no list, if its name is clear. All are of `exchange`, where it is given: a
+    testnet has the venue's parsers, and records of its own.
 
     `[name]` raises UnknownInstrument for one that neither lists nor names give. `known` has all that were ever listed,
     `listed` the names of those that were added since it was emptied: of the latest list, where its owner empties it
@@ -115,13 +135,15 @@ class Instruments(dict[str, Instrument]):
         venue: str,
         known: dict[str, Instrument] | None = None,
         from_name: Callable[[str], Instrument | None] | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         self.venue, self.known, self.from_name = venue, {} if known is None else known, from_name
+        self._exchange = exchange
         self.listed: set[str] = set()
 
     def add(self, instruments: Iterable[Instrument]) -> None:
         """Add a list; a newer entry replaces an older one."""
-        added = {instrument.name: instrument for instrument in instruments}
+        added = {instrument.name: self._own(instrument) for instrument in instruments}
         self.update(added)
         self.known.update(added)
         self.listed.update(added)
@@ -131,8 +153,18 @@ class Instruments(dict[str, Instrument]):
         instrument = self.known.get(name) or (self.from_name(name) if self.from_name else None)
         if instrument is None:
             raise UnknownInstrument(self.venue, name)
-        self[name] = instrument
+        self[name] = instrument = self._own(instrument)
         return instrument
+
+    def _own(self, instrument: Instrument) -> Instrument:
+        if self._exchange is None or self._exchange == instrument.exchange:
+            return instrument
+        return replace(instrument, exchange=self._exchange)
+
+
+def read_state(states: Mapping[str, State], word: str) -> tuple[State | None, str]:
+    """`state` and `venue_state` of an instrument whose list has this word for it."""
+    return states.get(word, "unknown") if word else None, word
 
 
 LATEST_EXPIRY_MS = 4_000_000_000_000

@@ -1,4 +1,4 @@
-"""What a venue's message becomes: records of seven types, gaps, control messages, venue errors and dead letters.
+"""What a venue's message becomes: records of eight types, gaps, control messages, venue errors and dead letters.
 
 Prices and sizes are decimals as text, exactly as published; nothing passes through a float. Times are nanoseconds
 since 1970 in UTC, `ts_event` by the venue's clock and `ts_recv` by ours, which may run behind it. What a venue does
@@ -15,12 +15,22 @@ from marketdata_assets.exchanges.errors import BadMessage
 
 Exchange = str  # the name of a venue; `venues` knows which there are
 MarketType = Literal["spot", "linear", "inverse", "option"]
-DataType = Literal["trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation"]
+DataType = Literal[
+    "trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation", "instrument_state"
+]
 """The tags of the records below."""
 
 Side = Literal["buy", "sell"]
 SizeUnit = Literal["base", "contracts", "quote"]
 """What a published size counts: coins, contracts, or units of the quote currency, as USD of some inverse futures."""
+
+State = Literal["prelaunch", "trading", "suspended", "settling", "delisted", "unknown"]
+"""Of an instrument: to be traded later; traded; not traded now, as in maintenance, or with orders that cannot trade;
+expired or withdrawn, its positions being settled; gone; a word of the venue that we do not know."""
+
+TradeFlag = Literal["block", "rpi", "combo", "liquidation"]
+"""What distinguishes a trade: it was agreed outside of the book; with an order that only retail traders meet, of OKX's
+and Bybit's and Binance's programs of price improvement; as a leg of a combination; by a forced order."""
 
 DecimalText = str  # text of a decimal number, as the venue wrote it
 
@@ -50,6 +60,7 @@ class Trade(Record, frozen=True, gc=False, tag="trade"):
     first_id: str | None = None
     last_id: str | None = None
     sequence: int | None = None  # where the venue numbers an instrument's trades without gaps: the number of the last
+    flags: tuple[TradeFlag, ...] = ()  # an aggregate has those of any of its trades
 
 
 class OrderBook(Record, frozen=True, tag="orderbook"):
@@ -121,6 +132,17 @@ class Ticker(Record, frozen=True, gc=False, tag="ticker"):
     rho: DecimalText | None = None
 
 
+TICKER_PARTS: dict[str, tuple[str, ...]] = {
+    "quote": ("bid", "bid_size", "ask", "ask_size", "update_id"),
+    "last": ("last", "last_size"),
+    "day": ("open", "high", "low", "volume", "contracts", "quote_volume", "weighted_average", "trades", "price_change"),
+    **{part: (f"{part}_price",) for part in ("mark", "index", "settlement", "underlying")},
+    "volatility": ("bid_iv", "ask_iv", "mark_iv"),
+    "greeks": ("delta", "gamma", "vega", "theta", "rho"),
+}
+"""The fields of a ticker that one message gives together; null where the newest such message does not have one."""
+
+
 class FundingRate(Record, frozen=True, gc=False, tag="funding_rate"):
     """The rate of a perpetual. `funding_time` is when `rate` is paid, or was."""
 
@@ -152,6 +174,16 @@ class Liquidation(Record, frozen=True, gc=False, tag="liquidation"):
     liquidation_id: str | None = None
 
 
+class InstrumentState(Record, frozen=True, gc=False, tag="instrument_state"):
+    """The state of an instrument in the venue's list, when it is seen for the first time and when it has changed.
+
+    What two lists in a row lack is `delisted`.
+    """
+
+    state: State
+    venue_state: str  # the venue's own word; empty where it has none
+
+
 class Gap(msgspec.Struct, frozen=True, gc=False, tag="gap", tag_field="type"):
     """A hole in a stream: what came last before it, what came next, why, and when the stream was whole again."""
 
@@ -168,8 +200,11 @@ class Gap(msgspec.Struct, frozen=True, gc=False, tag="gap", tag_field="type"):
     healed_at: int | None = None  # ns
 
 
-AnyRecord = Trade | OrderBook | Kline | Ticker | FundingRate | OpenInterest | Liquidation
-RECORDS: tuple[type[Record], ...] = (Trade, OrderBook, Kline, Ticker, FundingRate, OpenInterest, Liquidation)
+AnyRecord = Trade | OrderBook | Kline | Ticker | FundingRate | OpenInterest | Liquidation | InstrumentState
+RECORDS: tuple[type[Record], ...] = (
+    *(Trade, OrderBook, Kline, Ticker, FundingRate, OpenInterest, Liquidation),
+    InstrumentState,
+)
 
 
 ControlKind = Literal["ack", "pong", "heartbeat", "test_request", "notice", "login", "ignored"]

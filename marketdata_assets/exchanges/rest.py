@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlencode
 
@@ -73,12 +74,13 @@ class Rest:
         *,
         body_of: BodyOf | None = None,
         patience: RetryPolicy | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.venue = venue
         self.limits = limits
         self._error_of, self._body_of, self._clock = error_of, body_of, clock
-        self._server = HttpClient(url, patience or RetryPolicy())
+        self._server = HttpClient(url, patience or RetryPolicy(), headers=dict(headers))
 
     async def __aenter__(self) -> Self:
         return self

@@ -44,6 +44,7 @@ class Request:
     params: Mapping[str, str | int]
     lane: str = ""
     cost: float = 1.0
+    optional: bool = False  # of a list: one that the venue rejects is as an empty one
 
 
 RequestFor = Callable[[str], Request]
@@ -200,6 +201,8 @@ class Descriptor(Protocol):
     def name(self) -> Exchange: ...
     @property
     def feed(self) -> Callable[[MarketType], Feed]: ...
+    @property
+    def sockets(self) -> Mapping[MarketType, str]: ...
     def client(
         self, market_type: MarketType, budgets: BudgetPlace, patience: RetryPolicy, *, host: str | None
     ) -> Rest: ...
@@ -234,7 +237,8 @@ class VenueAdapter(ABC):
     ) -> None:
         self.exchange, self.market_type, self._venue = venue.name, market_type, venue
         self.name = f"{venue.name} {market_type}"
-        self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
+        self._rest_url, self._intervals = rest_url, tuple(intervals)
+        self._socket_url = socket_url or venue.sockets.get(market_type)
         self._choices = choices  # of channels; the adapter's usual ones for the others
         self._depth = depth  # levels of a book on each side; the adapter's usual one where None
         self.prepare()
@@ -268,6 +272,10 @@ class VenueAdapter(ABC):
     @abstractmethod
     def listings(self) -> list[Request]:
         """The requests for the instrument list."""
+
+    def listings_of(self, symbols: Iterable[str]) -> list[Request]:
+        """The same, with the lists that these symbols name, where a venue has lists of their own for some."""
+        return self.listings()
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         """The request for the rest of a list, after the answer to `request` brought a part of it; None at its end."""
@@ -321,15 +329,26 @@ class ChannelAdapter(VenueAdapter):
 
 
 async def request_list(
-    adapter: VenueAdapter, instruments: Instruments, ask: Callable[[Request], Awaitable[bytes]]
+    adapter: VenueAdapter,
+    instruments: Instruments,
+    ask: Callable[[Request], Awaitable[bytes]],
+    symbols: Iterable[str] = (),
 ) -> None:
-    """Request a market's whole list; `ask` has the feed read each answer. Raises what `ask` raises."""
+    """Request a market's whole list, with those that `symbols` name; `ask` has the feed read each answer.
+
+    Raises what `ask` raises.
+    """
     before, instruments.listed = instruments.listed, set()
     try:
-        for first in adapter.listings():
+        for first in adapter.listings_of(symbols):
             request: Request | None = first
             while request:
-                request = adapter.next_listing(request, await ask(request))
+                try:
+                    request = adapter.next_listing(request, await ask(request))
+                except RequestRejected:
+                    if not first.optional:
+                        raise
+                    break
     except BaseException:
         instruments.listed |= before
         raise

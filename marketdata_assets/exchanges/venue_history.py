@@ -5,7 +5,7 @@ Answers are read by the market's feed, as any other answer. Which paths a venue 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -48,15 +48,15 @@ class VenueHistory(ABC):
         self._client, self._adapter, self._feed = client, adapter, adapter.feed()
         self.market_type, self.instruments = adapter.market_type, self._feed.instruments
 
-    async def listed(self) -> list[Instrument]:
-        """All instruments of the market's lists; they are taken into `instruments` too."""
+    async def listed(self, symbols: Iterable[str] = ()) -> list[Instrument]:
+        """All instruments of the market's lists, those that `symbols` name too; they are taken into `instruments`."""
 
         async def ask(request: Request) -> bytes:
             answer = await self._get(request)
             self._outcomes(f"{self._adapter.exchange} instruments", answer)
             return answer.raw
 
-        await request_list(self._adapter, self.instruments, ask)
+        await request_list(self._adapter, self.instruments, ask, symbols)
         return [one for name, one in self.instruments.known.items() if name in self.instruments.listed]
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
@@ -148,6 +148,8 @@ def _place(record: Trade | Kline | FundingRate | OpenInterest) -> tuple[int, str
         return record.ts_event or 0, number
     if isinstance(record, Kline):
         time: int | None = record.open_time
+    elif isinstance(record, FundingRate):  # several may be paid at one time
+        return record.funding_time or 0, f"{record.funding_time or 0} {record.rate}"
     else:
-        time = record.funding_time if isinstance(record, FundingRate) else record.ts_event
+        time = record.ts_event
     return time or 0, str(time or 0)

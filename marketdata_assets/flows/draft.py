@@ -79,8 +79,8 @@ class Column:
 
     @property
     def able(self) -> bool:
-        """Whether it has a value in each row that may identify it: no number that is measured."""
-        if not self.texts or {*self.texts} & {None, "", *self.missing}:
+        """Whether it has a value in each row that may identify it: no number that is measured, no text for people."""
+        if not self.texts or {*self.texts} & {None, "", *self.missing} or inference.is_prose(self.words, self.texts):
             return False
         measured = self.kind in ("numeric", "double", "boolean") or inference.mostly_fractions(self.texts)
         return self.kind in TIMES or not measured or re.search("strike|行权价", self.words, re.IGNORECASE) is not None

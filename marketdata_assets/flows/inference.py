@@ -45,6 +45,12 @@ NOT_ABOUT = re.compile(
     r"curr|exch|market|freq|per\b|period|type|unit|adj|interval|status|side|flag|币种|市场|方向|单位"
 )
 """Names of texts that do not say what a row is about."""
+PROSE = re.compile(
+    r"(^|[_ ])(notes?|remarks?|comments?|memo|desc(ription)?s?|title|headline|messages?|reason|summary|body|url|link)"
+    r"($|[_ ])|备注|備註|说明|說明|摘要|标题|標題|内容|原因|链接|点评|評論",
+    re.IGNORECASE,
+)
+"""Names of texts that somebody writes, and may change later."""
 DIMENSION = re.compile(
     r"(^|[_ ])(side|direction|freq(uency)?|period|interval|timeframe|adjust(ment|flag)?|venue"
     r"|(exchange|market|country|region|currency)(_code)?|ccy|level|right|cp|call_put|leg|(expir(y|ation)|maturity|report|period_end|end|delivery)(_(date|day|month|period))?"
@@ -143,6 +149,12 @@ def looks_like_time(text: str) -> bool:
 def is_subject(name: str) -> bool:
     """Whether a column of this name, or one of these names, says what a row is about."""
     return SUBJECT.search(name) is not None
+
+
+def is_prose(name: str, texts: Sequence[str | None]) -> bool:
+    """Whether a column has texts for people, by its name or because most of them are sentences: no part of a key."""
+    sentences = [text for text in texts if text and ("\n" in text or len(text) > 60 or text.count(" ") > 5)]
+    return PROSE.search(name) is not None or 2 * len(sentences) > len(texts)
 
 
 def is_period(name: str, texts: Sequence[str | None]) -> bool:

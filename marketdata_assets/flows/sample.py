@@ -23,6 +23,7 @@ from marketdata_assets.loading import parquet_slices
 from marketdata_assets.loading.archives import Stream
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit, document, file_at, naming_failures, units_of
+from marketdata_assets.loading.text_table import NO_LINES
 
 BYTES = 1024 * 1024
 ROWS = 10_000
@@ -236,6 +237,8 @@ def _of_parquet(unit: Unit, stream: Stream) -> Sample:
 
 def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, list[str]]:
     """Text of whole lines, its encoding, and what is unsure about that. Raises BadFile for bytes that are no text."""
+    if b"\r" in raw[:-2] and b"\n" not in raw:
+        raise BadFile(unit.place, NO_LINES)
     nuls = [raw[first::2].count(0) for first in (0, 1)]
     wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(raw[:2])
     if 4 * max(nuls) > len(raw) and b"\n" in raw:

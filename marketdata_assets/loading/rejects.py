@@ -17,7 +17,7 @@ LINE = "_line"
 
 @dataclass(frozen=True)
 class RejectLimit:
-    """More than `share` of the rows, or more than `rows` rows.
+    """More than `share` of the rows, or more than `rows` rows; a flow's own is its `quality`.
 
     Of a few rows a share says little: up to `tolerated` rows are not too many unless they are more than half of all.
     """

@@ -26,7 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 ENCODING_REMEDY = "Convert it: iconv -f {} -t UTF-8 OLD > NEW"
 EMPTY = "the file is empty, without even a header"
-NO_LINES = "its header has several lines: lines end with LF or CRLF, not with CR alone; save it so"
+NO_LINES = "its lines end with CR alone; save it with LF or CRLF at the end of lines"
 LONGEST_CELL_LINES = 100
 QUOTE = '"'
 BLANKS = " \t\r\n"

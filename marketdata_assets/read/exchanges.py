@@ -3,6 +3,7 @@
 Prices and sizes are decimals with 18 digits after the point, as stored.
 """
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -10,8 +11,9 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, OHLCV_1M, OHLCV_COLUMNS, TABLES
+from marketdata_assets.exchanges.records import DataType, Exchange, MarketType, TradeFlag
+from marketdata_assets.exchanges.tables.ohlcv import bars_query
+from marketdata_assets.exchanges.tables.schema import FINAL, FINAL_SETTINGS, OHLCV_1M, OHLCV_COLUMNS, TABLES
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
@@ -19,9 +21,7 @@ from marketdata_assets.read.errors import AmbiguousName, UnknownName
 from marketdata_assets.read.sources import ClickHouse, of_clickhouse
 from marketdata_assets.stores.clients import Client
 
-RecordType = Literal[
-    "trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation", "gap"
-]  # the types of exchanges.tables.schema.TABLES
+RecordType = Literal[DataType, "gap"]  # the types of exchanges.tables.schema.TABLES
 
 KEY = ("exchange", "market_type", "instrument", "time")
 
@@ -40,7 +40,8 @@ def trades(
 
     `instruments` are the venue's own names or ours (BTC-USDT, BTCUSDT); None means all. Columns: exchange,
     market_type, symbol, instrument, time (UTC, ns), trade_id, price and size (decimal, base units), contracts, side (of
-    the taker), first_id and last_id (of an aggregate), ts_event and ts_recv (ns).
+    the taker), first_id and last_id (of an aggregate), sequence, flags (block, rpi, combo, liquidation), ts_event and
+    ts_recv (ns).
 
     Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
     columns, by default all. Raises UnknownName, AmbiguousName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded,
@@ -58,6 +59,7 @@ def ohlcv(
     start: Moment | None = None,
     end: Moment | None = None,
     *,
+    without: TradeFlag | Sequence[TradeFlag] = (),
     columns: Sequence[str] | None = None,
     connection: ClickHouse | None = None,
 ) -> pl.DataFrame:
@@ -65,7 +67,8 @@ def ohlcv(
 
     Columns: exchange, market_type, symbol, instrument, time (UTC), open, high, low, close, volume (decimal, base
     units), contracts, quote_volume, taker_buy_volume, taker_buy_quote_volume, trades, open_gaps. A minute without
-    trades has no row; one with `open_gaps` may lack trades.
+    trades has no row; one with `open_gaps` may lack trades. `without` leaves out trades with any of these flags (block,
+    rpi, combo, liquidation): such bars are computed from the stored trades when you ask for them.
 
     Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
     columns, by default all. Raises UnknownName, AmbiguousName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded,
@@ -74,7 +77,13 @@ def ohlcv(
         ohlcv("okx", "linear", ["BTC-USDT-SWAP"], "2025-01-05", columns=["time", "close", "volume"])
     """
     wanted = columnar.known(OHLCV_1M, columns, OHLCV_COLUMNS)
-    return _read(connection, OHLCV_1M, wanted, KEY, exchange, market_type, instruments, start, end)
+    which = (exchange, market_type, instruments, start, end)
+    flags = several(without) or []
+    if unknown := [flag for flag in flags if flag not in get_args(TradeFlag)]:
+        raise UnknownName("flag of trades", unknown[0], get_args(TradeFlag))
+    if not flags:
+        return _read(connection, OHLCV_1M, wanted, KEY, *which)
+    return _bars_without(connection, flags, wanted, *which)
 
 
 def gaps(
@@ -177,6 +186,32 @@ def _read(
         return frame if frame is not None and set(own) <= set(names) else rows(own)
 
 
+def _bars_without(
+    connection: ClickHouse | None,
+    flags: Sequence[str],
+    wanted: Sequence[str],
+    exchange: Exchange | None,
+    market_type: MarketType | None,
+    instruments: str | Sequence[str] | None,
+    start: Moment | None,
+    end: Moment | None,
+) -> pl.DataFrame:
+    """Bars of the trades that have none of these flags. Raises UnknownName, AmbiguousName."""
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    limits = {">=": epoch, "<": dt.datetime(2262, 1, 1, tzinfo=dt.UTC)}
+    for sign, bound in bounds.span(start, end, lambda bound: bounds.instant(bound, OHLCV_1M)):
+        if bound is not None:  # a bar is in the range when its minute begins there
+            limits[sign] = bound + (epoch - bound) % dt.timedelta(minutes=1)
+    names, market = several(instruments), about(OHLCV_1M, exchange, market_type, None, None, None)
+    with of_clickhouse(connection) as client:
+        own = None if names is None else own_names(client, OHLCV_1M, market, names)
+        where = about(OHLCV_1M, exchange, market_type, own, None, None)
+        where.conditions.append("NOT hasAny(flags, {flags:Array(String)})")
+        query, values = bars_query(client, {"first": limits[">="], "end": limits["<"]}, str(where))
+        sql = f"SELECT {', '.join(wanted)} FROM ({query}) ORDER BY {', '.join(KEY)} SETTINGS {FINAL}"
+        return columnar.ask(client, TABLES["trade"].name, sql, {**values, **where.values, "flags": list(flags)})
+
+
 def about(
     table: str,
     exchange: Exchange | None,
@@ -187,7 +222,7 @@ def about(
 ) -> Where:
     """The conditions of a query. Raises UnknownName, NaiveTime, BadMoment."""
     where = Where()
-    known = {"exchange": venues.names(), "market_type": get_args(MarketType)}
+    known = {"exchange": venues.known(), "market_type": get_args(MarketType)}
     for column, name in (("exchange", exchange), ("market_type", market_type)):
         if name is not None:
             if name not in known[column]:

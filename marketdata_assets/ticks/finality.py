@@ -30,7 +30,10 @@ WINDOW = dt.timedelta(days=60)
 
 @dataclass(frozen=True)
 class Rules:
-    """After how many trading days an answer proves a day, and how many after the day its last answer is requested."""
+    """After how many trading days an answer proves a day, and how many after the day its last answer is requested.
+
+    Loads take them from MARKETDATA_TICKS_CONFIRM_DAYS and _DEADLINE_DAYS, whose defaults are in `settings`.
+    """
 
     confirm_days: int = 1
     deadline_days: int = 5

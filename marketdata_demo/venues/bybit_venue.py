@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from aiohttp import web
 
@@ -25,7 +25,7 @@ from marketdata_assets.exchanges.bybit.session import (
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue, changed
+from marketdata_demo.venues.venue import Invented, Socket, Venue, changed
 
 HOUR = 60 * MINUTE
 EXPIRES = "1924588800000"  # 2030-12-27 08:00
@@ -113,6 +113,15 @@ class BybitVenue(Venue, BybitServer):
 
     socket_path = PATH
     connection_limit = (CONNECTIONS_SECONDS, CONNECTIONS)
+    invented: ClassVar[Invented] = {
+        "spot": ("ABCUSDT", "DEFUSDT"),
+        "linear": ("ABCUSDT", "DEFUSDT"),
+        "inverse": ("ABCUSD",),
+    }
+
+    @classmethod
+    def _of_market(cls, market_type: MarketType, **options: Any) -> Self:
+        return cls(market_type, cls.invented[market_type], **options)
 
     def __init__(
         self, market_type: MarketType, names: Sequence[str], *, silence_seconds: float = 600.0, **options: Any

@@ -6,7 +6,7 @@ Names say the kind: ABC-PERPETUAL is inverse (amounts in USD), ABC_USDC-PERPETUA
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.deribit.session import CHANNELS_PER_CONNECTION,
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.deribit_messages import FUNDING, LISTED, SUMMARY, trade
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Level, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue, over
+from marketdata_demo.venues.venue import Invented, Socket, Venue, over
 
 HOUR = 60 * MINUTE
 
@@ -100,10 +100,18 @@ class DeribitVenue(Venue, DeribitServer):
     """`heartbeat_seconds` takes the place of the interval that a client asks for, of which 10 is the shortest."""
 
     socket_path = "/ws/api/v2"
+    invented: ClassVar[Invented] = {
+        "spot": ("ABC_USDC",),
+        "linear": ("ABC_USDC-PERPETUAL",),
+        "inverse": ("ABC-PERPETUAL", "DEF-PERPETUAL"),
+        "option": ("ABC-25DEC30-100-C", "ABC-25DEC30-100-P"),
+    }
 
     def __init__(self, names: Sequence[str], *, heartbeat_seconds: float | None = None, **options: Any) -> None:
         super().__init__(names, **options)
         self.heartbeat_seconds = heartbeat_seconds
+        self.states: dict[str, str] = {}  # of instruments, where they are not open
+        self.listings = 0  # lists that were asked for
         self._kept: dict[str, list[Candle]] = {}  # closed ones
 
     def market(self, name: str, seed: int, index: int) -> Market:
@@ -248,7 +256,12 @@ class DeribitVenue(Venue, DeribitServer):
         return {"version": "1.2.26"}
 
     def get_instruments(self, query: Any) -> Any:
-        return [_listed(name) | {"expiration_timestamp": self.expiries.get(name, NEVER)} for name in self.markets]
+        self.listings += 1
+        states = {name: self.states.get(name, "open") for name in self.markets}
+        expiries = {name: self.expiries.get(name, NEVER) for name in self.markets}
+        return [
+            _listed(name) | {"state": states[name], "expiration_timestamp": expiries[name]} for name in self.markets
+        ]
 
     def ticker(self, query: Any) -> Any:
         return self._state(self.markets[query["instrument_name"]])

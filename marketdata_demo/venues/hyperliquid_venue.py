@@ -1,13 +1,13 @@
 """Hyperliquid as a simulated venue: one socket and one REST path, for perpetuals and spot pairs.
 
-Names say the kind: ABC is a perpetual, ABC/USDC and @107 are spot pairs.
+Names say the kind: ABC is a perpetual, dex:ABC one of another dex, ABC/USDC and @107 are spot pairs.
 """
 
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -20,7 +20,7 @@ from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, Subscript
 from marketdata_demo.servers.loopback import ProviderServer
 from marketdata_demo.venues.hyperliquid import tid
 from marketdata_demo.venues.live_market import Candle, Change, Happened, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue, over
+from marketdata_demo.venues.venue import Invented, Socket, Venue, over
 
 ROWS, LEVELS, FAST_LEVELS = 500, 20, 5
 LAST_TRADES, FIRST_TRADES = 10, 30  # over REST, and to a new subscription
@@ -54,13 +54,22 @@ class HyperliquidServer(ProviderServer):
     def names(self) -> Sequence[str]:
         return LISTED
 
-    def info_meta(self, _: Any) -> Any:
-        names = [{"name": name, "szDecimals": 5, "maxLeverage": 50} for name in self.names if not _is_spot(name)]
-        return {"universe": [*names, {"name": "GONE", "szDecimals": 1, "maxLeverage": 3, "isDelisted": True}]}
+    def info_meta(self, about: Any) -> Any:
+        dex = about.get("dex", "")
+        names = [name for name in self.names if not _is_spot(name) and name.rpartition(":")[0] == dex]
+        if dex:
+            return (
+                {"universe": [{"name": name, "szDecimals": 3} for name in names], "collateralToken": 360}
+                if names
+                else None
+            )
+        universe = [{"name": name, "szDecimals": 5, "maxLeverage": 50} for name in names]
+        gone = {"name": "GONE", "szDecimals": 1, "maxLeverage": 3, "isDelisted": True}
+        return {"universe": [*universe, gone], "collateralToken": 0}
 
     def info_spotMeta(self, _: Any) -> Any:  # noqa: N802 - the venue's word
         pairs = [name for name in self.names if _is_spot(name)]
-        tokens = [{"name": "USDC", "index": 0}]
+        tokens = [{"name": "USDC", "index": 0}, {"name": "USDH", "index": 360}]
         tokens += [{"name": _base(name), "index": number} for number, name in enumerate(pairs, 1)]
         universe = [{"name": name, "tokens": [number, 0], "index": number} for number, name in enumerate(pairs, 1)]
         return {"tokens": tokens, "universe": universe}
@@ -99,6 +108,7 @@ class HyperliquidVenue(Venue, HyperliquidServer):
 
     socket_path = "/ws"
     connection_limit = (60.0, CONNECTIONS_PER_MINUTE)
+    invented: ClassVar[Invented] = {"spot": ("ABC/USDC",), "linear": ("ABC", "DEF")}
 
     def __init__(
         self, names: Sequence[str], *, silence_seconds: float = 60.0, book_ms: int = 500, **options: Any

@@ -243,9 +243,9 @@ def test_bars_of_a_vendor_without_names_have_a_kline_that_passes_its_checks(dsn:
     assert kline.refresh(dsn, MONTHS).rows == 6
     with psycopg.connect(dsn) as connection:
         for rule in ("missing_name", "units", "ohlc_order", "volume_without_amount"):
-            assert checks.kline_rule(connection, MONTHS, rule).count == 0, rule
+            assert checks.rule(connection, MONTHS, rule).count == 0, rule
         assert checks.kline_equals_minutes(connection, MONTHS).count == 0
         connection.execute(
             "UPDATE stock_monthly_kline SET name = 'x' WHERE month = '2024-01-01' AND code = '600000.SH'"
         )
-        assert checks.kline_rule(connection, MONTHS, "missing_name").count == 1
+        assert checks.rule(connection, MONTHS, "missing_name").count == 1

@@ -44,7 +44,7 @@ def judged(connection: psycopg.Connection, dsn: str, folder: Path, year: int = Y
     months = [f"{year}-{month:02d}" for month in range(1, 13)]
     assert run(dsn, folder, months).failed == ()
     kline.refresh(dsn, months)
-    return checks.kline_rule(connection, months, "units")
+    return checks.rule(connection, months, "units")
 
 
 def prices_by(factor: str) -> dict[str, Change]:
@@ -76,7 +76,7 @@ def test_a_file_in_other_units_is_named_with_the_ratio_and_the_remedy(
     assert example["month"] == f"{YEAR}-09"
     assert float(example["ratio"]) == pytest.approx(ratio, rel=0.1)
     assert remedy in example["remedy"]
-    assert checks.kline_rule(connection, [f"{YEAR}-11"], "units").passed
+    assert checks.rule(connection, [f"{YEAR}-11"], "units").passed
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from marketdata_assets.exchanges.records import (
     FundingRate,
     Gap,
+    InstrumentState,
     Kline,
     Liquidation,
     OpenInterest,
@@ -75,6 +76,10 @@ def interest(number: int, name: str = "ABC") -> OpenInterest:
 
 def liquidation(number: int, name: str = "ABC") -> Liquidation:
     return Liquidation(*place(name), START + number, START + number, "sell", "1.5", "2", None)
+
+
+def state(number: int) -> InstrumentState:
+    return InstrumentState(*place(), None, START + number, "trading", "TRADING")
 
 
 def gap(number: int, name: str = "ABC") -> Gap:

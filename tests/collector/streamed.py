@@ -11,6 +11,7 @@ from marketdata_assets.collector.jetstream.stream import Stream, ensure
 from marketdata_assets.exchanges.records import (
     FundingRate,
     Gap,
+    InstrumentState,
     Kline,
     Liquidation,
     OpenInterest,
@@ -49,6 +50,7 @@ def records(number: int) -> list[Any]:
         FundingRate(*WHERE, ts, ts + 9, "-0.0001", NOW),
         OpenInterest(*WHERE, ts, ts + 10, None, "123.5", None),
         Liquidation(*WHERE, ts, ts + 11, "sell", "1.4", "2", None),
+        InstrumentState(*WHERE, None, ts + 11, "trading", "TRADING"),
         Gap(*WHERE, "trade", number, number + 2, ts, ts + 12, "sequence"),
     ]
 

@@ -11,6 +11,7 @@ from collector_records import (
     liquidation,
     place,
     snapshot,
+    state,
     ticker,
     trade,
 )
@@ -29,6 +30,7 @@ ONE_OF_EACH: list[Recorded] = [
     funding(1),
     interest(1),
     liquidation(1),
+    state(1),
     gap(1),
 ]
 
@@ -52,7 +54,7 @@ def test_ids_fit_into_a_header_and_differ_between_instruments(one: str, other: s
     assert (ids[0] == ids[1]) == (one == other)
 
 
-@pytest.mark.parametrize("record", [one for one in ONE_OF_EACH if TAGS[type(one)] != "gap"])
+@pytest.mark.parametrize("record", [one for one in ONE_OF_EACH if TAGS[type(one)] not in ("gap", "instrument_state")])
 def test_same_event_through_another_socket_has_the_same_id(record: Recorded) -> None:
     later = msgspec.structs.replace(record, ts_recv=moment(record) + 12345)
     assert message_id(later) == message_id(record)
@@ -74,6 +76,7 @@ def test_different_events_have_different_ids() -> None:
         funding(2),
         interest(2),
         liquidation(2),
+        state(2),
         gap(2),
         msgspec.structs.replace(gap(1), healed_at=1),
     ]

@@ -122,10 +122,15 @@ async def test_the_old_socket_continues_when_the_venue_rejects_the_new_one(run: 
     assert run.connections[0].reconnects == 0
 
 
-@collected(OKX)
-async def test_a_socket_is_replaced_before_the_venue_closes_it(run: Run, venue: Venue) -> None:
-    notice = b'{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade."}'
-    venue.garbage(notice)
+NOTICES = {
+    "okx": b'{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade."}',
+    "binance": b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}',
+}
+
+
+@collected(OKX, BINANCE)
+async def test_a_socket_is_replaced_before_the_venue_closes_it(run: Run, venue: Venue, case: Case) -> None:
+    venue.garbage(NOTICES[case.exchange])
     await run.until(lambda: planned(run) == 1)
     await back_to_life(run)
     assert not run.gaps()

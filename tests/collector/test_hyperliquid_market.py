@@ -7,7 +7,8 @@ import pytest
 from collecting import collecting
 from in_loop import in_loop
 
-from marketdata_assets.exchanges.records import DeadLetter, OrderBook
+import marketdata_assets.collector.connections.market as market_module
+from marketdata_assets.exchanges.records import DeadLetter, FundingRate, OrderBook
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 
 NAMES = ["ABC", "XYZ"]
@@ -26,6 +27,33 @@ async def test_the_fast_book_is_the_choice_of_a_market(tmp_path: Path) -> None:
             assert {len(one.bids) for one in run.of(OrderBook)} == {5}
             assert not run.gaps()
             assert not run.trouble
+
+
+@in_loop
+async def test_a_dex_is_collected_by_its_symbols(tmp_path: Path) -> None:
+    """Its perpetuals are in its own list, paid in its collateral; a dex that the venue does not know stops nothing."""
+    with HyperliquidVenue(["ABC", "dex:ABC", "dex:XYZ"], book_ms=0) as venue:
+        symbols = ["ABC", "dex:*", "other:ABC"]
+        async with collecting(venue, "hyperliquid", "linear", symbols, (*MAIN, "funding_rate"), tmp_path) as run:
+            await run.live()
+            assert set(run.market.instruments) == {"ABC", "dex:ABC", "dex:XYZ"}
+            assert run.market.state().unknown == ("other:ABC is not listed",)
+            await run.emit(50)
+            await run.caught_up()
+            assert {one.symbol for one in run.of(FundingRate)} == {"ABC-USDC", "dex:ABC-USDH", "dex:XYZ-USDH"}
+            await run.until(lambda: run.is_the_venues("dex:ABC", 20), emit=1)
+            assert not run.gaps()
+    assert not venue.violations
+
+
+@in_loop
+async def test_a_dex_is_added_while_the_collector_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_module, "RELIST_SECONDS", 0.0)
+    with HyperliquidVenue(["ABC", "dex:ABC"], book_ms=0) as venue:
+        async with collecting(venue, "hyperliquid", "linear", ["ABC"], MAIN, tmp_path) as run:
+            await run.live()
+            assert await run.market.add(["dex:ABC-USDH"]) == ["dex:ABC"]
+            await run.live()
 
 
 Fault = Callable[[HyperliquidVenue], None]

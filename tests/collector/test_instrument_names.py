@@ -60,7 +60,7 @@ def test_one_list_of_symbols_names_instruments_of_every_market() -> None:
 
 def test_a_symbol_without_an_instrument_has_its_reason() -> None:
     listed = _listed("okx", "BTC-USDT", "BTC-USDC", "LUNA-USDT", "ETH-USDT")
-    listed["LUNA-USDT"] = replace(listed["LUNA-USDT"], ended="BREAK")
+    listed["LUNA-USDT"] = replace(listed["LUNA-USDT"], state="delisted", venue_state="BREAK")
     listed["ETH-USDT-2"] = replace(listed["ETH-USDT"], name="ETH-USDT-2")
     found = resolve_symbols(listed, "spot", ["BTC-USDX", "LUNA-USDT", "ETHUSDT", "btc_usdt", "XXXXX"])
     assert found.problems == {

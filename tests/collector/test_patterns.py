@@ -13,6 +13,7 @@ from marketdata_assets.collector.errors import UnknownSymbols
 from marketdata_assets.collector.symbols import resolve_symbols
 from marketdata_assets.exchanges.deribit.instruments import from_name
 from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import InstrumentState
 from marketdata_demo.venues.deribit_venue import DeribitVenue
 
 CALL, PUT, LATER = "ABC-25DEC30-100-C", "ABC-25DEC30-100-P", "ABC-26DEC30-100-C"
@@ -97,6 +98,26 @@ async def test_contracts_of_a_chain_are_followed_from_their_listing_to_their_end
         assert not run.market.state().unknown
         assert len(venue.opened) == 1
         assert not run.trouble
+
+
+@in_loop
+async def test_states_of_all_listed_instruments_are_events(venue: DeribitVenue, tmp_path: Path) -> None:
+    """First seen, changed, and gone from two lists; whether they are followed or not, and of this market alone."""
+    pace, types = {"pattern_listing": 0.1}, ("trade", "instrument_state")
+    async with collecting(venue, "deribit", "option", ["ABC-*"], types, tmp_path, **pace) as run:
+        await run.until(lambda: len(states(run)) == 3)
+        assert states(run) == [(name, "trading", "open") for name in (CALL, PUT, OTHER)]
+        venue.states[PUT] = "locked"
+        await run.until(lambda: states(run)[3:] == [(PUT, "suspended", "locked")])
+        venue.delist(OTHER)
+        await run.until(lambda: states(run)[4:] == [(OTHER, "delisted", "")])
+        listings = venue.listings
+        await run.until(lambda: venue.listings > listings + 3)
+        assert len(states(run)) == 5
+
+
+def states(run: Run) -> list[tuple[str, str, str]]:
+    return [(one.instrument, one.state, one.venue_state) for one in run.of(InstrumentState)]
 
 
 @in_loop

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collector_records import START, candle, delta, funding, gap, interest, liquidation, place, snapshot, trade
+from collector_records import START, candle, delta, funding, gap, interest, liquidation, place, snapshot, state, trade
 from in_loop import in_loop, running, until
 from msgspec import structs
 from redis.asyncio import Redis
@@ -53,6 +53,7 @@ async def against_redis(
 async def test_the_newest_values_are_under_the_documented_keys(tmp_path: Path) -> None:
     given: list[Recorded] = [trade(1), trade(2), best("1.4", "1.6"), best(None, "1.7"), funding(1), gap(1), snapshot(1)]
     given.append(Ticker(*place(), START, START, last="1.5", mark_price="1.55"))
+    given.append(state(1))  # has no key
     async with against_redis(tmp_path, ttl_seconds=90) as (sink, client):
         sink.put(items(given))
         assert sink.state().queued == 5, "the book is one of them, though it has no key"

@@ -80,7 +80,7 @@ def _keys(exchange: str, market_type: MarketType, name: str) -> dict[str, list[s
     return {
         tag: [f"{each.url.removeprefix('ws://h')} {each.key}" for each in adapter.subscriptions(one, [tag])]
         for tag in get_args(DataType)
-        if tag in venues.find(exchange).markets[market_type].data_types
+        if tag != "instrument_state" and tag in venues.find(exchange).markets[market_type].data_types
     }
 
 

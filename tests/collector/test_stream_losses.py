@@ -68,8 +68,8 @@ async def test_discarded_messages_are_gaps_from_the_last_loaded_to_the_first_tha
     await publish(nats_url, items(of_types(range(10))))
     assert (await drained(clickhouse_url, nats_url)).lost_gaps == 0
     await publish(nats_url, items(of_types(range(10, 50))))
-    await keep(nats_url, 7 * 10)
-    assert (await drained(clickhouse_url, nats_url)).lost_gaps == 7 + 1, "the changes that are left have no snapshot"
+    await keep(nats_url, 8 * 10)
+    assert (await drained(clickhouse_url, nats_url)).lost_gaps == 8 + 1, "the changes that are left have no snapshot"
     by_stream = {gap.stream: gap for gap in reversed(found(clickhouse_url))}
     assert set(by_stream) == {
         "trade",
@@ -79,6 +79,7 @@ async def test_discarded_messages_are_gaps_from_the_last_loaded_to_the_first_tha
         "funding_rate",
         "open_interest",
         "liquidation",
+        "instrument_state",
     }
     for stream, gap in by_stream.items():
         name = "kline" if stream == "kline_1m" else stream

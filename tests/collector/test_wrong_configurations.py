@@ -115,7 +115,7 @@ def test_a_wrong_variable_is_refused_with_the_remedy(variables: dict[str, Any], 
 def test_omitted_keys_have_the_defaults_of_the_venue() -> None:
     found = config.parse("exchanges: {bybit: {markets: {linear: }}, deribit: }", "my.yaml")
     assert found.exchanges["bybit"].markets["linear"].data_types == [
-        *("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation")
+        *("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation", "instrument_state")
     ]
     assert found.exchanges["deribit"].markets["inverse"].symbols == ["BTC-PERPETUAL", "ETH-PERPETUAL"]
 

@@ -49,9 +49,9 @@ def linear_agg_trade(d: Any) -> Record:
 
 
 def insured_trade(d: Any) -> Record:
-    """Of futures, with a buyer who was the maker."""
-    assert d["m"] is True
-    return traded(d, "linear ETH-USDT", "sell")
+    """Of futures, with a buyer who was the maker; the insurance fund took over a position."""
+    assert (d["m"], d["X"]) == (True, "INSURANCE_FUND")
+    return traded(d, "linear ETH-USDT", "sell", flags=("liquidation",))
 
 
 def inverse_trade(d: Any) -> Record:

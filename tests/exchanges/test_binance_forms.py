@@ -25,8 +25,10 @@ MESSAGES: list[tuple[MarketType, dict[str, Any]]] = [
     ("spot", AGG),
     ("spot", BEST),
     ("linear", AGG),
+    ("linear", AGG | {"nq": "4", "st": 1}),
     ("linear", BEST_FUTURES),
     ("inverse", FUTURES),
+    ("inverse", FUTURES | {"X": "ADL"}),
 ]
 
 

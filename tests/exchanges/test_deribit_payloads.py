@@ -122,7 +122,7 @@ def test_trade_with_a_forced_taker(folder: Path) -> None:
         "size": "0.250587314017227878",  # 1120 USD
         "side": "sell",
     }
-    assert fields(trade) == common | {"trade_id": "66460463", "sequence": 40781986}
+    assert fields(trade) == common | {"trade_id": "66460463", "sequence": 40781986, "flags": ("liquidation",)}
     assert fields(forced) == common | {"liquidation_id": "66460463-T"}
 
 

@@ -27,7 +27,7 @@ BEGIN = {
 UNREAD = {  # what no record needs
     "okx": "arg.instFamily arg.instType instType posSide fillVol delta details.posSide instId arg.instId checksum"
     " prevSeqId high24h low24h open24h",
-    "bybit": "seq BT L cs type cts symbol interval s",
+    "bybit": "seq BT RPI L cs type cts symbol interval s",
     "deribit": "method tick_direction type jsonrpc index_price state funding_8h mark_price",
     "hyperliquid": "ctx.circulatingSupply bbo.n users ctx.coin ctx.impactPxs levels.n hash ctx.totalSupply ctx.midPx",
     "kraken": "ord_type change vwap",
@@ -35,7 +35,7 @@ UNREAD = {  # what no record needs
     " events.updates.event_time",
 }
 OPTIONAL = {  # what is null then
-    "okx": "seqId count nextFundingRate thetaBS vegaBS deltaBS gammaBS nextFundingTime ts oiUsd fwdPx",
+    "okx": "seqId count source nextFundingRate thetaBS vegaBS deltaBS gammaBS nextFundingTime ts oiUsd fwdPx",
     "bybit": "bid1Size bid1Price ask1Price ask1Size openInterest fundingRate markPrice lastPrice fundingIntervalHour"
     " openInterestValue prevPrice24h volume24h turnover24h nextFundingTime highPrice24h lowPrice24h indexPrice",
     "deribit": "stats.price_change settlement_price contracts liquidation stats.volume_usd stats.volume_notional"

@@ -227,16 +227,17 @@ def test_what_is_not_as_documented_is_a_dead_letter(feed: HyperliquidFeed, raw: 
     assert isinstance(feed.stream_of(raw), str)
 
 
-def test_lists_leave_out_what_is_not_traded() -> None:
-    assert [one.key for one in perpetuals(encoded(META))] == [PERP]
-    assert [one.key for one in pairs(encoded(SPOT_META))] == [SPOT]
+def test_lists_say_what_is_not_traded() -> None:
+    listed, old = perpetuals(encoded(META), {0: "USDC"})
+    assert (listed.key, listed.ended, old.name, old.ended) == (PERP, "", "OLD", "isDelisted")
+    assert [one.key for one in pairs(encoded(SPOT_META), {})] == [SPOT]
     with pytest.raises(UNREADABLE):
-        perpetuals(b'{"universe":[{}]}')
+        perpetuals(b'{"universe":[{}]}', {})
 
 
 def test_captures_are_recognised_by_address_and_by_message() -> None:
     venue, recognised = venues.find("hyperliquid"), ("hyperliquid", None)
-    for address in ("api.hyperliquid.xyz/ws", "api.hyperliquid.xyz/info?type=meta", "api.hyperliquid-testnet.xyz/ws"):
+    for address in ("api.hyperliquid.xyz/ws", "api.hyperliquid.xyz/info?type=meta"):
         assert venue.source_of(address) == recognised
     assert venue.source_of("api.hyperliquid.xyz.example/ws") is None
     for raw, made in TOLD:

@@ -195,11 +195,82 @@ def sizes(made: list[Any]) -> tuple[str | None, str | None]:
     return trade.size, trade.contracts
 
 
-def test_instruments_that_are_traded_no_more_say_so() -> None:
-    feed = venues.find("binance").feed("spot")
-    listed = [BINANCE, {**BINANCE, "symbol": "OLDUSDT", "status": "BREAK"}]
-    feed.answer("https://h/api/v3/exchangeInfo", msgspec.json.encode({"symbols": listed}), 1)
-    assert [one.ended for one in feed.instruments.known.values()] == ["", "BREAK"]
+STATES: dict[str, tuple[dict[str, str], str]] = {  # by what a list says; and which of them have ended
+    "binance": (
+        {"TRADING": "trading", "BREAK": "delisted", "CANCEL_ONLY": "suspended", "HALT": "suspended"}
+        | {"PENDING_TRADING": "prelaunch", "SETTLING": "settling", "NEW WORD": "unknown", "": ""},
+        "BREAK SETTLING",
+    ),
+    "okx": (
+        {
+            "live": "trading",
+            "preopen": "prelaunch",
+            "post_only": "suspended",
+            "suspend": "suspended",
+            "test": "prelaunch",
+        }
+        | {"rebase": "suspended", "expired": "delisted", "": ""},
+        "expired",
+    ),
+    "deribit": (
+        {"open": "trading", "locked": "suspended", "settlement": "suspended", "delivered": "delisted", "": ""}
+        | {"inactive": "suspended", "halted": "suspended", "archivized": "delisted", "unheard": "unknown"},
+        "delivered archivized",
+    ),
+    "bybit": (
+        {"Trading": "trading", "PreLaunch": "prelaunch", "Delivering": "settling", "Closed": "delisted", "": ""},
+        "Delivering Closed",
+    ),
+    "kraken": (
+        {"online": "trading", "limit_only": "trading", "reduce_only": "trading", "post_only": "suspended"}
+        | {"cancel_only": "suspended", "unheard": "unknown", "": ""},
+        "",
+    ),
+    "coinbase": (
+        {"online": "trading", "offline": "suspended", "internal": "prelaunch", "delisted": "delisted"},
+        "delisted",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "market_type", "path", "entry", "answer", "_"), LISTS, ids=lambda one: str(one)[:9]
+)
+def test_states_of_a_list_are_ours_with_the_venues_own_word(
+    exchange: str, market_type: MarketType, path: str, entry: dict[str, Any], answer: Any, _: str
+) -> None:
+    words, ended = STATES[exchange]
+    name, word = ("instId", "state") if exchange == "okx" else ("symbol", "status")
+    name, word = ("instrument_name", "state") if exchange == "deribit" else (name, word)
+    name = {"kraken": "wsname", "coinbase": "id"}.get(exchange, name)
+    spelled = {entry[name].replace("ABC", f"ABC{number}"): said for number, said in enumerate(words)}
+    feed = venues.find(exchange).feed(market_type)
+    listed = answer([{**entry, name: instrument, word: said} for instrument, said in spelled.items()])
+    feed.answer(f"https://h/{path}?instType=SWAP", msgspec.json.encode(listed), 1)
+    found = [feed.instruments.known[instrument] for instrument in spelled]
+    assert {one.venue_state: one.state or "" for one in found} == words
+    assert [one.ended for one in found if one.ended] == ended.split()
+
+
+def test_hyperliquid_says_what_is_delisted_and_in_what_a_dex_is_paid() -> None:
+    feed = venues.find("hyperliquid").feed("linear")
+    dex = {"universe": [{"name": "dex:ABC"}, {"name": "dex:OLD", "isDelisted": True}], "collateralToken": 360}
+    tokens = {"tokens": [{"name": "USDC", "index": 0}, {"name": "USDH", "index": 360}], "universe": []}
+    for request, answer, quote in (("meta", dex, "@360"), ("spotMeta", tokens, "@360"), ("meta", dex, "USDH")):
+        feed.answer(f"https://h/info?type={request}&dex=dex", msgspec.json.encode(answer), 1)
+        said = [(one.symbol, one.state, one.ended) for one in feed.instruments.known.values()]
+        assert said == [(f"dex:ABC-{quote}", "trading", ""), (f"dex:OLD-{quote}", "delisted", "isDelisted")]
+
+
+def test_a_place_that_is_held_for_a_listing_to_come_is_no_instrument() -> None:
+    """OKX, since 2026-07: a subscription to it is an error."""
+    feed = venues.find("okx").feed("spot")
+    come = {"instType": "SPOT", "instId": "LISTING-SPOT-NEW-USDT", "state": "preopen", "baseCcy": "", "quoteCcy": ""}
+    spot = {"instType": "SPOT", "instId": "ABC-USDT", "state": "live", "baseCcy": "ABC", "quoteCcy": "USDT"}
+    raw = msgspec.json.encode({"code": "0", "data": [come, {**come, "baseCcy": "NEW", "quoteCcy": "USDT"}, spot]})
+    assert feed.answer("https://h/api/v5/public/instruments?instType=SPOT", raw, 1) == [
+        Control("notice", "1 instruments")
+    ]
 
 
 def test_one_unknown_contract_does_not_reject_a_message_of_liquidations() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.decimals import is_decimal
+from marketdata_assets.exchanges.records import TradeFlag
 from marketdata_assets.exchanges.tables import rows, schema
 from marketdata_assets.exchanges.tables.schema import Table
 
@@ -49,6 +50,8 @@ def field(name: str, kind: Any, decimals: st.SearchStrategy[str], table: Table) 
         return decimals | st.none() if type(None) in get_args(kind) else decimals
     if name == "exchange":
         return st.sampled_from(venues.names())
+    if name == "flags":
+        return st.lists(st.sampled_from(get_args(TradeFlag)), max_size=2).map(tuple)
     if name in ("bids", "asks"):
         return st.lists(st.tuples(decimals, decimals), max_size=4).map(tuple)
     if type(None) in get_args(kind):
@@ -92,7 +95,7 @@ def exact(table: Table, name: str, value: Any) -> Any:
         return None if value is None else Decimal(value)
     if name in ("bids", "asks"):
         return [[Decimal(text) for text in level] for level in value]
-    return value
+    return list(value) if name == "flags" else value
 
 
 def stored(client: Client, table: Table) -> dict[str, dict[str, Any]]:

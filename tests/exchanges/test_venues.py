@@ -10,6 +10,7 @@ import pytest
 from marketdata_assets.collector import config
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownExchange
+from marketdata_assets.exchanges.venue import SPOT_TYPES
 
 
 @pytest.fixture
@@ -65,4 +66,4 @@ def test_another_package_adds_a_venue(tmp_path: Path, monkeypatch: pytest.Monkey
     assert venues.names() == (*venues.OWN, "theirs")
     assert venues.find("theirs").title == "Theirs"
     found = config.parse("exchanges: {theirs: {markets: {spot: {symbols: [BTC-USDT]}}}}", "my.yaml")
-    assert found.exchanges["theirs"].markets["spot"].data_types == ["trade", "orderbook", "kline", "ticker"]
+    assert found.exchanges["theirs"].markets["spot"].data_types == [*SPOT_TYPES]

@@ -19,6 +19,7 @@ from flow_files import deliver, made, rows, run
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.inference import guess
 from marketdata_assets.flows.trial import preview, try_file
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, file_at
 
 
@@ -87,6 +88,26 @@ def test_a_definition_made_of_a_file_loads_all_of_it(name: str, tmp_path: Path) 
     tried = try_file(flow, path)
     assert (dict(tried.rejects), tried.read, tried.rows.height) == ({}, 2, 2)
     assert tried.rows.row(0) == first
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("id,day,note", '{n},2024-01-0{n},"first line {n}\nsecond"'),
+        ("n,date,title", "7,2024-01-0{n},Price {n}"),
+        ("level_0,day,what", "7,2024-01-0{n},the price of this share has risen by {n} percent since"),
+        ("n,日期,备注", "7,2024-01-0{n},第{n}条"),
+    ],
+)
+def test_texts_for_people_are_in_no_key(header: str, row: str, tmp_path: Path) -> None:
+    lines = [header, *(row.format(n=n) for n in (1, 2)), ""]
+    flow, _, _ = made(tmp_path, "prices.csv", "\n".join(lines))
+    assert (flow.target.key, flow.target.mode) == ([], "replace")
+
+
+def test_lines_that_end_with_a_carriage_return_alone_are_no_row(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="its lines end with CR alone; save it with LF or CRLF"):
+        made(tmp_path, "mac.csv", "symbol,date,close\rA,2024-01-02,1\rB,2024-01-02,2\r")
 
 
 def test_what_is_unsure_is_said_in_the_definition(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_without_any_source_it_says_what_to_do(loads: Loads) -> None:
             'symbol,date,timing\n600000.SH,2026-03-02,"x\n600001.SH,2026-03-02,\n600002.SH,2026-03-02,x"\n',
             r":2: a quote without end",
         ),
-        ("suspensions.csv", "symbol,date\r600000.SH,2026-03-02\r", r"not with CR alone"),
+        ("suspensions.csv", "symbol,date\r600000.SH,2026-03-02\r", r"end with CR alone"),
         ("suspensions.csv", "symbol,date,date\n600000.SH,2026-03-02,2026-03-03\n", r":1: column date is there twice"),
         ("suspensions_2026-03.csv", "symbol,date\n600000.SH,2026-02-02\n", r"has a row of 2026-02-02"),
         ("suspensions_2026-13.csv", "symbol,date\n", r"its name has no day or month"),

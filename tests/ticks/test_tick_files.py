@@ -171,7 +171,7 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
         (HEADER + ROW.strip() + ",1,2,3\n", "line 2: bad.csv: 11 columns, expected 8"),
         (HEADER.replace("turnover", "Volume") + ROW, "columns volume and Volume both mean volume"),
         (HEADER.replace("turnover", "volume") + ROW, "columns volume and volume both mean volume"),
-        ((HEADER + ROW).replace("\n", "\r"), "not with CR alone"),  # was proven to be empty
+        ((HEADER + ROW).replace("\n", "\r"), "end with CR alone"),  # was proven to be empty
         ("", "the file is empty, without even a header"),
     ],
 )

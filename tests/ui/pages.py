@@ -109,7 +109,8 @@ GROUPS = (
         ("exchange_feed", "exchange_apis"),
         (
             *("exchange_trades", "exchange_orderbooks", "exchange_klines", "exchange_tickers"),
-            *("exchange_funding_rates", "exchange_open_interest", "exchange_liquidations", "exchange_gaps"),
+            *("exchange_funding_rates", "exchange_open_interest", "exchange_liquidations"),
+            *("exchange_instrument_states", "exchange_gaps"),
             "exchange_ohlcv_1m",
             "exchange_history",
         ),

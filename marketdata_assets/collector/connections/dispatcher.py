@@ -21,6 +21,7 @@ from marketdata_assets.exchanges.records import (
     AnyRecord,
     DeadLetter,
     Gap,
+    InstrumentState,
     Liquidation,
     OrderBook,
     Outcome,
@@ -126,13 +127,14 @@ class Dispatcher:
                 channel = channel_of(raw)
                 if muted and channel in muted:
                     continue
-                seen[channel] = at
-                data.append(raw)
-            else:
-                if data:
-                    self.emit(self._feed.push_all(data, now, socket.number), socket)
-                    data = []
-                self._control(socket, raw, now, at)
+                if channel in seen or self._subscription_of(channel):
+                    seen[channel] = at
+                    data.append(raw)
+                    continue
+            if data:
+                self.emit(self._feed.push_all(data, now, socket.number), socket)
+                data = []
+            self._control(socket, raw, now, at)  # as Binance's announcement of a shutdown, in a stream of its own
         if data:
             self.emit(self._feed.push_all(data, now, socket.number), socket)
         if socket.predecessor and self._adapter.book_per_socket:
@@ -347,6 +349,12 @@ class Dispatcher:
 
     def _subscription_of(self, channel: bytes) -> Subscription | None:
         return self.subscribed.get(self._adapter.key_of(channel), (None, None))[1]
+
+    def emit_states(self, states: Sequence[InstrumentState]) -> None:
+        """Pass on what a list says, also of instruments that are not followed."""
+        if states and InstrumentState in self._wanted:
+            self.counters.count(states)
+            self._on_records(list(states))
 
     def _emit_gaps(self, gaps: Sequence[Gap]) -> None:
         if gaps:

@@ -20,7 +20,7 @@ from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
-from marketdata_assets.collector.connections.selection import Selection, Shard
+from marketdata_assets.collector.connections.selection import ListedStates, Selection, Shard
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
@@ -126,6 +126,8 @@ class Market:
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
         self.network = network or Network()
         self.selection = Selection(adapter.market_type, list(symbols), match_dollar_quotes, max_instruments)
+        self._states = ListedStates(adapter.market_type)
+        self._tried: Sequence[str] = ()  # symbols that are not followed yet
         self._types = list(dict.fromkeys(data_types))
         self._budgets, self._since, self._on_entry = budgets, since, on_entry
         self.feed = adapter.feed()
@@ -185,7 +187,7 @@ class Market:
             cause = self._listing.state.last_error or "it was requested just now"
             raise NotListed(f"{self.name}: the instrument list has not arrived yet ({cause}). Retry in a few seconds.")
         resolved = self.selection.resolve(self.feed.instruments, symbols)
-        relist = resolved.problems and time.monotonic() - self._listed_at > RELIST_SECONDS
+        relist, self._tried = resolved.problems and time.monotonic() - self._listed_at > RELIST_SECONDS, symbols
         if relist and await self._listing.run_once():
             resolved = self.selection.resolve(self.feed.instruments, symbols)
         if problems := resolved.problems | resolved.rejected:
@@ -328,9 +330,12 @@ class Market:
         """Request the list, and follow what it changes."""
         async with self._one_list:
             requested, before = self.clock.time_ns(), self._before_listing
-            await request_list(self.adapter, self.feed.instruments, self._ask)
+            symbols = [*self.selection.symbols, *self._tried]
+            await request_list(self.adapter, self.feed.instruments, self._ask, symbols)
         if not self._count_listed():
             return  # a venue in maintenance lists nothing
+        states = self._states.changes(self.feed.instruments, self.clock.time_ns())
+        self._dispatcher.emit_states([one for one in states if self.shard.takes(one.exchange, one.instrument)])
         self._listed_at, self._before_listing = time.monotonic(), requested
         wanted = self._wanted()
         if not before:

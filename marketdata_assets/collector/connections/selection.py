@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Self
 
@@ -16,7 +16,7 @@ from marketdata_assets.collector.connections.state import Change, InstrumentChan
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.symbols import EXCLUDE, Resolved, resolve_symbols
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import InstrumentState, MarketType, State
 
 CHANGES = 50
 """So many of the last changes are in the status."""
@@ -48,6 +48,31 @@ class Shard:
         """Whether an instrument belongs to this part; the same in every process and version."""
         digest = blake2b(f"{exchange}:{instrument}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.index - 1
+
+
+@dataclass
+class ListedStates:
+    """The states of the instruments of one market, from list to list."""
+
+    market_type: MarketType
+    _last: dict[str, Instrument] = field(default_factory=dict)
+    _missing: set[str] = field(default_factory=set)  # that the list before did not have
+
+    def changes(self, instruments: Instruments, ts_recv: int) -> list[InstrumentState]:
+        """What differs in the latest list; one that neither it nor the list before has is delisted."""
+        latest = (instruments.known[name] for name in sorted(instruments.listed))
+        listed = {one.name: one for one in latest if one.market_type == self.market_type and one.state}
+        changed = [one for name, one in listed.items() if _state(one) != _state(self._last.get(name))]
+        missing = self._last.keys() - listed.keys()
+        gone = [self._last.pop(name) for name in sorted(missing & self._missing)]
+        changed += [replace(one, state="delisted", venue_state="") for one in gone if one.state != "delisted"]
+        self._missing = missing
+        self._last |= listed
+        return [one.state_record(ts_recv) for one in changed]
+
+
+def _state(one: Instrument | None) -> tuple[State | None, str] | None:
+    return (one.state, one.venue_state) if one else None
 
 
 @dataclass

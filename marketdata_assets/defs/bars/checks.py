@@ -23,7 +23,7 @@ from marketdata_assets.stores.postgres import connect
 
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 QUERIES = {"every_row_accounted": checks.every_row_accounted, "kline_equals_minutes": checks.kline_equals_minutes}
-"""Of the checks that need nothing but the bars; others of the K-line are rules."""
+"""Of the checks that need nothing but the bars; the others are a query each, see `checks.rule`."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def answers(
             return bars_complete(connection, months, known().reference)
         if name == "one_price_basis":
             return bases.one_price_basis(connection, months, known().reference, known().factors)
-        finding = QUERIES.get(name, partial(checks.kline_rule, name=name))(connection, months)
+        finding = QUERIES.get(name, partial(checks.rule, name=name))(connection, months)
         return replace(finding, facts={"months": finding.checked})
 
     with connect(dsn) as connection:

@@ -49,7 +49,7 @@ SPECS = [
         description=text,
         kinds={"clickhouse", "table"},
         code_version="records-1",
-        freshness_policy=RARE if name == "exchange_liquidations" else STREAMED,
+        freshness_policy=RARE if name in ("exchange_liquidations", "exchange_instrument_states") else STREAMED,
         skippable=True,
     )
     for name, text in report.TABLES.items()

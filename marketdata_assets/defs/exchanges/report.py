@@ -30,6 +30,7 @@ TABLES = {
     "exchange_funding_rates": "Funding rates of perpetuals: predicted and paid.",
     "exchange_open_interest": "Open interest, in each unit that is known exactly.",
     "exchange_liquidations": "Liquidations; `sell` closes a long position.",
+    "exchange_instrument_states": "States of instruments in the venues' lists, when first seen and when changed.",
 }
 Metadata = Mapping[str, Any]
 

@@ -27,8 +27,10 @@ IGNORED = {
     *("indexPriceUpdate", "index", "compositeIndex", "assetIndexUpdate", "contractInfo", "avgPrice"),
     *("continuous_kline", "indexPrice_kline", "markPrice_kline", "ticker_all", "referencePrice"),
     *("1hTicker", "4hTicker", "1dTicker", "optionPair", "OPTION_PAIR", "tradingSession", "rpiDepthUpdate"),
+    "blockTrade",
 }
-"""Events that are documented, and that no record is made of."""
+"""Events that are documented, and that no record is made of. Block trades of spot have numbers of their own, which say
+nothing of holes in those of trades."""
 
 _FEW_LEVELS = re.compile(r"@depth[0-9]")
 

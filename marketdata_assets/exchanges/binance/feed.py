@@ -105,9 +105,9 @@ class BinanceFeed(Feed):
                 form = raw.translate(form_of) if len(raw) < LONG else b""
                 if template := known(form):
                     cut, make, sizes, side = template
-                    at, millisecond, number, price, size, first, last = cut(raw.decode())
-                    if at != second:
-                        if at >= LATEST_SECOND:
+                    at, millisecond, number, price, size, first, last, normal = cut(raw.decode())
+                    if at != second or normal != size:
+                        if at >= LATEST_SECOND or normal != size:
                             outcomes += self._read(raw, b"", ts_recv, connection)
                             continue
                         second, begin = self._second = at, int(at) * SECOND

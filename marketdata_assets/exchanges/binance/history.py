@@ -89,7 +89,8 @@ class BinanceHistory(VenueHistory):
         request = request_of(self.market_type, "fundingRate", {"symbol": instrument, "limit": ROWS}, FUNDING_LANE)
         bounded = between(request, cursor.at, cursor.end)
         rows = await self._rows(cursor, FundingRate, bounded) if bounded else []
-        return FetchedPage(rows, len(rows) < ROWS)
+        different = {(row.time, row.key): row for row in rows}  # a dividend's rate may equal the regular one
+        return FetchedPage([*different.values()], len(rows) < ROWS)
 
     async def _past_interest(self, instrument: str, period: str, cursor: Cursor) -> FetchedPage:
         query = {"symbol": instrument}

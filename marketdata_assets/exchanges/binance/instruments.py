@@ -17,8 +17,8 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries, read_state
+from marketdata_assets.exchanges.records import Exchange, MarketType, State
 
 VENUE: Exchange = "binance"
 NS = 1_000_000  # nanoseconds in a millisecond
@@ -47,7 +47,7 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     underlying: str = ""  # base and quote
     contractSize: int | None = None  # noqa: N815  quote units
     unit: int | None = None  # base units
-    status: str = ""  # of spot and USD-M
+    status: str = ""  # of spot, USD-M and options
     contractStatus: str = ""  # noqa: N815  of COIN-M
     deliveryDate: int | None = None  # noqa: N815  ms; of a perpetual in the year 2100
     expiryDate: int | None = None  # noqa: N815  ms, of an option
@@ -60,8 +60,16 @@ class ExchangeInfo(msgspec.Struct, frozen=True):
     optionSymbols: list[msgspec.Raw] = []  # noqa: N815
 
 
-ENDED = frozenset({"BREAK", "DELIVERING", "DELIVERED", "SETTLING", "CLOSE"})
-"""States in which nothing is traded, and will not be again; on spot a pair is also in BREAK during maintenance."""
+STATES: dict[str, State] = {
+    **dict.fromkeys(("TRADING", "AUCTION_MATCH"), "trading"),
+    **dict.fromkeys(("PENDING_TRADING", "PRE_TRADING"), "prelaunch"),
+    **dict.fromkeys(("HALT", "END_OF_DAY", "POST_TRADING", "CANCEL_ONLY"), "suspended"),
+    **dict.fromkeys(("PRE_DELIVERING", "DELIVERING", "PRE_SETTLE", "SETTLING"), "settling"),
+    **dict.fromkeys(("BREAK", "DELIVERED", "CLOSE"), "delisted"),
+}
+"""By Binance's word; on spot a pair is also in BREAK during maintenance.
+https://developers.binance.com/docs/binance-spot-api-docs/enums#symbol-status-status
+https://developers.binance.com/docs/derivatives/usds-margined-futures/common-definition"""
 
 _listed = msgspec.json.Decoder(Listed).decode
 
@@ -100,18 +108,17 @@ def _instrument(
     market_type: MarketType, name: str, base: str, quote: str, dated: str | None, listed: Listed | None
 ) -> Instrument:
     symbol = f"{base}-{quote}-{dated}" if dated else f"{base}-{quote}"
-    state = (listed.status or listed.contractStatus) if listed else ""
-    ended = state if state in ENDED else ""
+    state = read_state(STATES, (listed.status or listed.contractStatus) if listed else "")
     expires_at = expiry_ns(listed.deliveryDate or listed.expiryDate) if listed else None
     if market_type in ("spot", "linear"):
-        return Instrument("binance", market_type, name, symbol, base, quote, "base", None, ended, expires_at)
+        return Instrument("binance", market_type, name, symbol, base, quote, "base", None, expires_at, *state)
     value = None
     if listed:
         worth = listed.contractSize if market_type == "inverse" else listed.unit
         if not worth or worth < 0:
             raise BadInstruments(VENUE, f"{name} does not say what a contract is worth")
         value = str(worth)
-    return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value, ended, expires_at)
+    return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value, expires_at, *state)
 
 
 def head_of(instrument: Instrument, moment_ms: int | None, ts_recv: int) -> Head:

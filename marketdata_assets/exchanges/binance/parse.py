@@ -21,9 +21,12 @@ from marketdata_assets.exchanges.records import (
     Side,
     Ticker,
     Trade,
+    TradeFlag,
 )
 
 _NO_TRADE = Control("ignored", "no trade")
+FORCED = ("INSURANCE_FUND", "ADL")  # kinds of a trade on futures
+RETAIL: tuple[TradeFlag, ...] = ("rpi",)
 _SIDES: dict[str, Side] = {"BUY": "buy", "SELL": "sell", "1": "buy", "-1": "sell"}
 
 _plain = msgspec.json.Decoder(tuple[float, float]).decode
@@ -52,7 +55,15 @@ def trade(event: wire.Trade | wire.ListedTrade, instrument: Instrument, ts_recv:
         decimal("q", event.q)
     if instrument.unit != "base":
         size, contracts = instrument.sizes(event.q, price)
-    return make(event.T * NS, ts_recv, str(event.t), price, size, contracts, "sell" if event.m else "buy")
+    side = "sell" if event.m else "buy"
+    return make(event.T * NS, ts_recv, str(event.t), price, size, contracts, side, flags=flags_of(event))
+
+
+def flags_of(event: wire.Trade | wire.ListedTrade) -> tuple[TradeFlag, ...]:
+    """What distinguishes a single trade."""
+    if isinstance(event, wire.FuturesTrade) and event.X in FORCED:
+        return ("liquidation",)
+    return RETAIL if isinstance(event, wire.ListedTrade) and event.rpi else ()
 
 
 def futures_trade(event: wire.FuturesTrade, instrument: Instrument, ts_recv: int) -> Trade | Control:
@@ -72,6 +83,8 @@ def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, instrument: Instrument
         {"e": "aggTrade", "E": 1700000000005, "s": "ABCUSDT", "a": 678, "p": "1.2300", "q": "4.5",
          "f": 12345, "l": 12347, "T": 1700000000003, "m": true}
 
+    USD-M says in "nq" how much of it was traded without orders for retail traders.
+
         GET /api/v3/aggTrades?symbol=ABCUSDT
         [{"a": 678, "p": "1.2300", "q": "4.5", "f": 12345, "l": 12347, "T": 1700000000003, "m": true}]
 
@@ -89,8 +102,9 @@ def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, instrument: Instrument
     if instrument.unit != "base":
         size, contracts = instrument.sizes(event.q, price)
     side = "sell" if event.m else "buy"
-    whole, first, last = str(event.a), str(event.f), str(event.l)
-    return make(event.T * NS, ts_recv, whole, price, size, contracts, side, first, last)
+    ids = str(event.a), price, size, contracts, side, str(event.f), str(event.l), None
+    retail = event.nq not in (None, event.q) and Decimal(decimal("nq", event.nq or "")) != Decimal(event.q)
+    return make(event.T * NS, ts_recv, *ids, RETAIL if retail else ())
 
 
 def book_ticker(event: wire.SpotBookTicker, instrument: Instrument, ts_recv: int) -> Ticker:

@@ -151,8 +151,11 @@ def _past_interest(past: PastInterest, known: Instruments, ts_recv: int) -> Open
 def _funding(paid: Funding, instrument: Instrument, ts_recv: int) -> FundingRate:
     """A rate that was paid; the time is off by some milliseconds at times and kept so.
 
+    Since 2026-07 a dividend of a stock is a second rate, whose `rateType` is Special.
+
         GET /fapi/v1/fundingRate?symbol=ABCUSDT
-        [{"symbol": "ABCUSDT", "fundingTime": 1700006400003, "fundingRate": "0.0001", "markPrice": ""}]
+        [{"symbol": "ABCUSDT", "fundingTime": 1700006400003, "fundingRate": "0.0001", "markPrice": "",
+          "rateType": "Regular"}]
 
     https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Get-Funding-Rate-History
     """

@@ -5,13 +5,14 @@ parsing it again. What its values mean is the business of `parse`, which reads t
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
 from marketdata_assets.exchanges.binance import wire
 from marketdata_assets.exchanges.binance.instruments import NS
+from marketdata_assets.exchanges.binance.parse import flags_of
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Outcome, Side, Ticker, Trade
 
@@ -21,7 +22,8 @@ Read = Callable[[bytes, int], list[Outcome]]
 Sizes = Callable[[str, str], tuple[str | None, str | None]]
 AggTrades = tuple[Callable[[str], tuple[str, ...]], Callable[..., Trade], Sizes | None, Side]
 """How aggregate trades of one form become records, see parse.agg_trade: what cuts out the second and the millisecond
-of T, a, p, q, f and l; what makes the record; what its sizes are, null where they are in base units; its side.
+of T, a, p, q, f, l and nq, or q once more; what makes the record; what its sizes are, null where they are in base
+units; its side.
 """
 
 LATEST = "9223372036854"  # the last millisecond whose nanoseconds fit 64 bits; of a time with as many digits
@@ -43,7 +45,7 @@ def template_reader(
     if _DIGIT.search(event.s) or "\\" in text or not text.isascii():
         return None
     if isinstance(event, wire.AggTrade):
-        cut = _cut(event, text, "Tapqfl", split=True)
+        cut = _cut(event, text, (*"Tapqfl", "q" if event.nq is None else "nq"), split=True)
         sizes = None if instrument.unit == "base" else instrument.sizes
         return (cut, instrument.trade, sizes, "sell" if event.m else "buy") if cut else None
     if isinstance(event, wire.Trade):
@@ -56,7 +58,8 @@ def template_reader(
 def _trades(event: wire.Trade, instrument: Instrument, text: str) -> Read | None:
     """See parse.trade."""
     cut = _cut(event, text, "Ttpq")
-    make, side = instrument.trade, "sell" if event.m else "buy"
+    make, side, flags = instrument.trade, "sell" if event.m else "buy", flags_of(event)
+    make = partial(make, flags=flags) if flags else make
     sizes = None if instrument.unit == "base" else instrument.sizes
     if cut is None:
         return None
@@ -91,7 +94,7 @@ def _best_prices(
     return read
 
 
-def _cut(event: Any, text: str, keys: str, *, split: bool = False) -> Callable[[str], tuple[str, ...]] | None:
+def _cut(event: Any, text: str, keys: Sequence[str], *, split: bool = False) -> Callable[[str], tuple[str, ...]] | None:
     """What cuts the values of these keys out of a text; None unless each key occurs once, with a number.
 
     With `split` the first one is a time, and its seconds and the rest are cut apart.

@@ -37,6 +37,7 @@ class ListedTrade(Struct, frozen=True, gc=False):
     q: str = field(name="qty")  # COIN-M: contracts
     T: Ms = field(name="time")
     m: bool = field(name="isBuyerMaker")
+    rpi: bool = field(name="isRPITrade", default=False)  # USD-M, since 2025-11
 
 
 class FuturesTrade(Trade, frozen=True, gc=False, tag="trade"):
@@ -52,6 +53,7 @@ class AggTrade(Event, frozen=True, gc=False, tag="aggTrade"):
     l: Id  # last trade in it  # noqa: E741
     T: Ms
     m: bool
+    nq: str | None = None  # USD-M, since 2026-01: what of q was traded without orders for retail traders
 
 
 class ListedAggTrade(Struct, frozen=True, gc=False):
@@ -64,6 +66,7 @@ class ListedAggTrade(Struct, frozen=True, gc=False):
     l: Id  # noqa: E741
     T: Ms
     m: bool
+    nq: str | None = None  # since 2026-06
 
 
 class SpotDepth(Event, frozen=True, tag="depthUpdate"):

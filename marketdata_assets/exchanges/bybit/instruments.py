@@ -20,8 +20,8 @@ import msgspec
 
 from marketdata_assets.exchanges.bybit.wire import VENUE, Response
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries, read_state
+from marketdata_assets.exchanges.records import MarketType, State
 
 USD_PER_CONTRACT = "1"  # of an inverse contract
 
@@ -49,8 +49,14 @@ _MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abb
 _QUARTERS = {"H": 3, "M": 6, "U": 9, "Z": 12}  # the month in which a quarter ends
 
 
-ENDED = frozenset({"Settling", "Delivering", "Closed"})
-"""States in which nothing is traded, and will not be again. https://bybit-exchange.github.io/docs/v5/enum#status"""
+STATES: dict[str, State] = {
+    "PreLaunch": "prelaunch",
+    "Trading": "trading",
+    "Settling": "settling",
+    "Delivering": "settling",
+    "Closed": "delisted",
+}
+"""By Bybit's word, https://bybit-exchange.github.io/docs/v5/enum#status; its list has only those that are traded."""
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +89,8 @@ def _entry(raw: bytes) -> Instrument | None:
     expiry = _expiry(entry) if entry.contract_type.endswith("Futures") else None
     found = _instrument(market_type, entry.symbol, entry.base_coin, entry.quote_coin, expiry)
     expires_at = expiry_ns(int(entry.delivery_time)) if expiry else None
-    return replace(found, ended=entry.status if entry.status in ENDED else "", expires_at=expires_at)
+    state, word = read_state(STATES, entry.status)
+    return replace(found, expires_at=expires_at, state=state, venue_state=word)
 
 
 def named(market_type: MarketType, name: str) -> Instrument | None:

@@ -31,6 +31,7 @@ from marketdata_assets.exchanges.records import (
     Side,
     Ticker,
     Trade,
+    TradeFlag,
 )
 from marketdata_assets.exchanges.wire import MS, Millis, Wire, nanoseconds
 
@@ -67,7 +68,8 @@ _candles = msgspec.json.Decoder(Push[list[wire.Candle]], strict=False).decode
 
 
 # {"topic":"publicTrade.ABCUSDT","type":"snapshot","ts":1700000000125,"data":[{"T":1700000000123,"s":"ABCUSDT",
-#   "S":"Buy","v":"0.15","p":"4.20","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"seq":7001}]}
+#   "S":"Buy","v":"0.15","p":"4.20","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":false,
+#   "seq":7001}]}
 # https://bybit-exchange.github.io/docs/v5/websocket/public/trade
 def trades(instrument: Instrument, receipt: Receipt) -> Parser:
     """Parser of the trades of one instrument, which messages have in order. Their ids have none, so receipt has it."""
@@ -86,7 +88,9 @@ def trades(instrument: Instrument, receipt: Receipt) -> Parser:
             if sizes is not None:
                 base, contracts = sizes(size, price), size
             side: Side = "buy" if element.side == "Buy" else "sell"
-            records.append(make(element.time * MS, received, element.trade_id, price, base, contracts, side))
+            flags = _flags(element) if element.block or element.rpi else ()
+            numbers = element.trade_id, price, base, contracts, side, None, None, None
+            records.append(make(element.time * MS, received, *numbers, flags))
             received += 1
         receipt.last = received - 1
         return records
@@ -174,8 +178,14 @@ def past_trades(instrument: Instrument) -> Parser:
 
 def _past_trade(element: wire.PastTrade, instrument: Instrument, ts_recv: int) -> Trade:
     price, size = decimal("price", element.price), decimal("size", element.size)
-    sizes = instrument.sizes(size, price)
-    return Trade(*instrument.key, element.time * MS, ts_recv, element.trade_id, price, *sizes, SIDES[element.side])
+    sizes, side = instrument.sizes(size, price), SIDES[element.side]
+    head = (*instrument.key, element.time * MS, ts_recv)
+    return Trade(*head, element.trade_id, price, *sizes, side, flags=_flags(element))
+
+
+def _flags(element: wire.Trade | wire.PastTrade) -> tuple[TradeFlag, ...]:
+    block: tuple[TradeFlag, ...] = ("block",) if element.block else ()
+    return (*block, "rpi") if element.rpi else block
 
 
 _past_trades = msgspec.json.Decoder(Response[wire.PastTrade], strict=False).decode

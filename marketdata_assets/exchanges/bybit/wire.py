@@ -51,6 +51,8 @@ class Trade(Wire, frozen=True, gc=False):
     size: str = msgspec.field(name="v")  # coins; USD on inverse contracts
     price: str = msgspec.field(name="p")
     trade_id: Name = msgspec.field(name="i")  # a number on spot, else a UUID
+    block: bool = msgspec.field(name="BT", default=False)
+    rpi: bool = msgspec.field(name="RPI", default=False)  # since 2025-02
 
 
 class Liquidation(Wire, frozen=True, gc=False):
@@ -121,6 +123,8 @@ class PastTrade(Wire, frozen=True, gc=False):
     size: str
     side: Literal["Buy", "Sell"]
     time: Millis
+    block: bool = msgspec.field(name="isBlockTrade", default=False)
+    rpi: bool = msgspec.field(name="isRPITrade", default=False)
 
 
 class PastFunding(Wire, frozen=True, gc=False):

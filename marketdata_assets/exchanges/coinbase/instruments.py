@@ -7,15 +7,25 @@ https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-a
 """
 
 import re
+from dataclasses import replace
 
 import msgspec
 
 from marketdata_assets.exchanges.coinbase.wire import VENUE
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Listing, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Listing, read_entries, read_state
+from marketdata_assets.exchanges.records import State
 from marketdata_assets.exchanges.wire import Wire
 
 _NAME = re.compile(r"(?P<base>[A-Za-z0-9]+)-(?P<quote>[A-Za-z0-9]+)")
+
+STATES: dict[str, State] = {
+    "online": "trading",
+    "offline": "suspended",
+    "internal": "prelaunch",
+    "delisted": "delisted",
+}
+"""By Coinbase's word."""
 
 
 class Listed(Wire, frozen=True, gc=False):
@@ -28,16 +38,17 @@ _listed = msgspec.json.Decoder(Listed).decode
 
 
 def instruments(raw: bytes, ts_recv: int) -> Listing:
-    """The products that are or will be traded. Raises BadInstruments."""
+    """The products of a list. Raises BadInstruments."""
     return read_entries(VENUE, _entries(raw), _entry, ts_recv)
 
 
-def _entry(raw: bytes) -> Instrument | None:
+def _entry(raw: bytes) -> Instrument:
     entry = _listed(raw)
     found = named(entry.id)
     if found is None:
         raise BadInstruments(VENUE, f"{entry.id[:40]!r} is no product")
-    return found if entry.status != "delisted" else None
+    state, word = read_state(STATES, entry.status)
+    return replace(found, state=state, venue_state=word)
 
 
 def named(name: str) -> Instrument | None:

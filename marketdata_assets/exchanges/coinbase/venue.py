@@ -7,6 +7,7 @@ from marketdata_assets.exchanges.coinbase.feed import CHANNELS, RENAMED, Coinbas
 from marketdata_assets.exchanges.coinbase.history import URL, CoinbaseHistory, limits
 from marketdata_assets.exchanges.coinbase.parse import INTERVALS
 from marketdata_assets.exchanges.coinbase.wire import error_of
+from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
 
 _BEGINNING = re.compile(rf'{{"channel":"({"|".join((*CHANNELS, *RENAMED))})","client_id":'.encode())
@@ -17,10 +18,12 @@ def recognise(raw: bytes) -> Source | None:
     return ("coinbase", "spot") if _BEGINNING.match(raw) else None
 
 
+TYPES: tuple[DataType, ...] = ("trade", "orderbook", "ticker", "instrument_state")
+
 VENUE = Venue(
     name="coinbase",
     title="Coinbase",
-    markets={"spot": VenueMarket(URL, ("trade", "orderbook", "ticker"), tuple(INTERVALS), ("BTC-USD", "ETH-USD"))},
+    markets={"spot": VenueMarket(URL, TYPES, tuple(INTERVALS), ("BTC-USD", "ETH-USD"))},
     feed=CoinbaseFeed,
     adapter=CoinbaseAdapter,
     error_of=error_of,

@@ -4,17 +4,27 @@ Spreads of several instruments (kinds `future_combo` and `option_combo`) are not
 """
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
 from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit.wire import VENUE
-from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
-from marketdata_assets.exchanges.records import MarketType, SizeUnit
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries, read_state
+from marketdata_assets.exchanges.records import MarketType, SizeUnit, State
 from marketdata_assets.exchanges.wire import Wire, number
 
 Payoff = Literal["reversed", "linear"]
+
+STATES: dict[str, State] = {
+    **dict.fromkeys(("locked", "halted", "settlement", "inactive"), "suspended"),
+    "open": "trading",
+    "delivered": "delisted",
+    "archivized": "delisted",
+}
+"""By Deribit's word. A settlement of some seconds a day comes before `open` again, or `delivered`; an instrument may be
+`inactive` before it is traded. https://docs.deribit.com/api-reference/market-data/public-get_instruments"""
 
 _YEAR = "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"
 _MONTHS = {_YEAR[at : at + 3]: at // 3 + 1 for at in range(0, len(_YEAR), 3)}
@@ -39,6 +49,7 @@ class WireInstrument(Wire, frozen=True, gc=False):
     instrument_type: Payoff | None = None
     future_type: Payoff | None = None
     expiration_timestamp: int | None = None  # ms; of a perpetual in the year 3000
+    state: str = ""  # since 2026-01-13
 
 
 class InstrumentList(Wire, frozen=True, gc=False):
@@ -76,6 +87,12 @@ def from_name(name: str) -> Instrument | None:
 
 
 def _instrument(wire: WireInstrument) -> Instrument | None:
+    found = _listed(wire)
+    state, word = read_state(STATES, wire.state)
+    return found and replace(found, state=state, venue_state=word)
+
+
+def _listed(wire: WireInstrument) -> Instrument | None:
     quote, expires = wire.counter_currency or wire.quote_currency, expiry_ns(wire.expiration_timestamp)
     if wire.kind == "option":
         if quote == wire.base_currency:  # an old entry, which names the currency of the price only

@@ -21,6 +21,7 @@ from marketdata_assets.exchanges.records import (
     OrderBook,
     Ticker,
     Trade,
+    TradeFlag,
 )
 from marketdata_assets.exchanges.wire import MS, NONE, maybe, number, signed
 
@@ -41,20 +42,27 @@ MINUTE = 60_000 * MS
 #   "trade_id":"ABC-12","timestamp":1700000000123,"tick_direction":0,"price":100.5,"instrument_name":"ABC-PERPETUAL",
 #   "index_price":100.4,"direction":"buy","amount":2.0e3,"contracts":200.0,"liquidation":"M"}]}}
 # https://docs.deribit.com/#trades-instrument_name-interval and #trades-kind-currency-interval
-# direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both.
+# direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both. A block
+# trade has block_trade_id, the leg of a combo combo_id.
 def trade(event: wire.Trade, instrument: Instrument, ts_recv: int) -> list[Trade | Liquidation]:
     """The trade, and the forced orders in it."""
     price, amount, side = number(event.price), number(event.amount), event.direction
     size = amount if instrument.unit == "base" else instrument.base_size(amount, price)
     contracts = number(event.contracts) if event.contracts != NONE else instrument.kept_contracts(amount)
     ts = event.timestamp * MS
-    ids = event.trade_id, price, size, contracts, side, None, None, event.trade_seq
+    flagged = event.block_trade_id or event.combo_id or event.liquidation
+    ids = event.trade_id, price, size, contracts, side, None, None, event.trade_seq, _flags(event) if flagged else ()
     records: list[Trade | Liquidation] = [instrument.trade(ts, ts_recv, *ids)]
     for whose in event.liquidation or ():
         forced = side if whose == "T" else OPPOSITE[side]
         name = f"{event.trade_id}-{whose}"  # a trade may hold two
         records.append(Liquidation(*instrument.key, ts, ts_recv, forced, price, size, contracts, name))
     return records
+
+
+def _flags(event: wire.Trade) -> tuple[TradeFlag, ...]:
+    said: dict[TradeFlag, str | None] = {"block": event.block_trade_id, "combo": event.combo_id}
+    return tuple(flag for flag, value in (said | {"liquidation": event.liquidation}).items() if value)
 
 
 # [[100.5,10.0],[100.0,2.0e3]]

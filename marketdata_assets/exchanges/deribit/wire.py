@@ -39,6 +39,8 @@ class Trade(Wire, frozen=True, gc=False):
     trade_seq: Sequence  # number among the trades of its instrument, which have no holes
     contracts: Raw = NONE  # not in older messages
     liquidation: Literal["M", "T", "MT"] | None = None  # whose order was forced: the maker's, the taker's, both
+    block_trade_id: str | None = None
+    combo_id: str | None = None  # of the combo that it is a leg of
 
 
 Action = Literal["new", "change", "delete"]

@@ -1,6 +1,7 @@
 """The adapter of Hyperliquid: subscriptions, their confirmations and errors, pings, and the lists of instruments."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from marketdata_assets.exchanges.books import ResyncRequest
@@ -11,6 +12,9 @@ from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
+
+DEX = re.compile(r"!?(?P<dex>[A-Za-z0-9]+):")
+"""The dex of a symbol: perpetuals that others than Hyperliquid have deployed are named dex:COIN."""
 
 SOCKETS = 4  # our choice: so many carry all subscriptions that an address may have, and leave room for replacements
 
@@ -86,7 +90,16 @@ class HyperliquidAdapter(VenueAdapter):
         return f"{resync.stream}:{resync.instrument}"
 
     def listings(self) -> list[Request]:
-        return [Request(PATH, {"type": "spotMeta" if self.market_type == "spot" else "meta"}, cost=WEIGHT)]
+        return self.listings_of(())
+
+    def listings_of(self, symbols: Iterable[str]) -> list[Request]:
+        """Those of a dex too that a symbol names, as xyz:ABC and xyz:*; spot pairs have the names of its collateral."""
+        dexes = dict.fromkeys(found["dex"] for one in symbols if (found := DEX.match(one)))
+        wanted = ["spotMeta"] if dexes or self.market_type == "spot" else []
+        lists = [Request(PATH, {"type": one}, cost=WEIGHT) for one in (*wanted, "meta")]
+        if self.market_type == "spot":
+            return lists[:1]
+        return lists + [Request(PATH, {"type": "meta", "dex": dex}, cost=WEIGHT, optional=True) for dex in dexes]
 
 
 @lru_cache(1 << 14)

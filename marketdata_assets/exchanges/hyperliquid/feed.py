@@ -9,7 +9,7 @@ from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.hyperliquid import book, parse, wire
 from marketdata_assets.exchanges.hyperliquid.book import BookStream
-from marketdata_assets.exchanges.hyperliquid.instruments import named, pairs, perpetuals
+from marketdata_assets.exchanges.hyperliquid.instruments import COLLATERAL, named, pairs, perpetuals
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Listing
 from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome
@@ -35,7 +35,7 @@ REQUESTS: dict[str, Parse] = {
     "recentTrades": parse.recent_trades,
     "l2Book": book.polled_book,
 }
-LISTS: dict[str, Callable[[bytes], list[Instrument]]] = {"meta": perpetuals, "spotMeta": pairs}
+LISTS: dict[str, Callable[[bytes, dict[int, str]], list[Instrument]]] = {"meta": perpetuals, "spotMeta": pairs}
 
 
 class HyperliquidFeed(Feed):
@@ -51,6 +51,7 @@ class HyperliquidFeed(Feed):
 
     def prepare(self) -> None:
         self._find = self.instruments.__getitem__
+        self._tokens = {0: COLLATERAL}  # names by number
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number."""
@@ -71,7 +72,7 @@ class HyperliquidFeed(Feed):
             return [refused]
         request = query.get("type", "")
         if request in LISTS:
-            return self._learned(Listing(LISTS[request](raw), []))
+            return self._learned(Listing(LISTS[request](raw, self._tokens), []))
         return REQUESTS[request](raw, ts_recv, self._find) if request in REQUESTS else [Control("ignored", request)]
 
     def _stream_of(self, raw: bytes) -> str:

@@ -7,7 +7,9 @@
 
 https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/perpetuals
 https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/spot
-Perpetuals are paid in USDC. Those of other dexes (`dex:ABC`) are in lists of their own, which are not requested.
+Perpetuals of other dexes (`dex:ABC`) are in lists of their own; a dex may be paid in another token than USDC, of which
+its list has the number. {"type":"meta","dex":"dex"}
+{"universe":[{"name":"dex:ABC","szDecimals":3,"maxLeverage":10}],"collateralToken":360}
 """
 
 import re
@@ -16,7 +18,7 @@ import msgspec
 
 from marketdata_assets.exchanges.hyperliquid.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import MarketType, State
 from marketdata_assets.exchanges.wire import Wire
 
 COLLATERAL = "USDC"
@@ -32,6 +34,7 @@ class Perpetual(Wire, frozen=True, gc=False):
 
 class Perpetuals(Wire, frozen=True, gc=False):
     universe: list[Perpetual]
+    collateral: int = msgspec.field(name="collateralToken", default=0)  # number of a token
 
 
 class Token(Wire, frozen=True, gc=False):
@@ -53,18 +56,19 @@ _perpetuals = msgspec.json.Decoder(Perpetuals).decode
 _spot = msgspec.json.Decoder(Spot).decode
 
 
-def perpetuals(raw: bytes) -> list[Instrument]:
-    """The perpetuals that are traded. Raises what is UNREADABLE, as the next one."""
-    listed = _perpetuals(raw).universe
-    return [_made("linear", each.name, each.name, COLLATERAL) for each in listed if not each.is_delisted]
+def perpetuals(raw: bytes, names: dict[int, str]) -> list[Instrument]:
+    """The perpetuals of a dex, with the names of tokens known so far. Raises what is UNREADABLE, as the next one."""
+    listed = _perpetuals(raw)
+    quote = names.get(listed.collateral, f"@{listed.collateral}")
+    return [_made("linear", each.name, each.name, quote, delisted=each.is_delisted) for each in listed.universe]
 
 
-def pairs(raw: bytes) -> list[Instrument]:
-    """The spot pairs; one of a token that is not in the list is left out."""
+def pairs(raw: bytes, names: dict[int, str]) -> list[Instrument]:
+    """The spot pairs; one of a token that is not in the list is left out. The names of tokens are added."""
     listed = _spot(raw)
-    names = {token.index: token.name for token in listed.tokens}
+    names.update((token.index, token.name) for token in listed.tokens)
     return [
-        _made("spot", each.name, *(names[index] for index in each.tokens))
+        _made("spot", each.name, *(names[index] for index in each.tokens), delisted=False)
         for each in listed.universe
         if names.keys() >= set(each.tokens)
     ]
@@ -79,5 +83,8 @@ def named(name: str) -> Instrument | None:
     return _made("linear", name, name, COLLATERAL) if _COIN.fullmatch(name) else None
 
 
-def _made(market_type: MarketType, name: str, base: str, quote: str) -> Instrument:
-    return Instrument(VENUE, market_type, name, f"{base}-{quote}", base, quote, "base")
+def _made(market_type: MarketType, name: str, base: str, quote: str, *, delisted: bool | None = None) -> Instrument:
+    state: tuple[State | None, str] = (None, "")
+    if delisted is not None:
+        state = ("delisted", "isDelisted") if delisted else ("trading", "")
+    return Instrument(VENUE, market_type, name, f"{base}-{quote}", base, quote, "base", None, None, *state)

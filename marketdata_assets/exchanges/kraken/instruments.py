@@ -15,12 +15,19 @@ from typing import Annotated
 import msgspec
 
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Listing, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Listing, read_entries, read_state
 from marketdata_assets.exchanges.kraken.wire import RENAMED, VENUE, Answered
+from marketdata_assets.exchanges.records import State
 from marketdata_assets.exchanges.wire import Wire
 
 _NAME = re.compile(r"(?P<base>[A-Za-z0-9.]+)/(?P<quote>[A-Za-z0-9.]+)")
 _SAID = {rest: name for name, rest in RENAMED.items()}
+STATES: dict[str, State] = {
+    **dict.fromkeys(("online", "limit_only", "reduce_only"), "trading"),
+    **dict.fromkeys(("cancel_only", "post_only"), "suspended"),
+}
+"""By Kraken's word; in post_only no order may trade."""
+
 Decimals = Annotated[int, msgspec.Meta(ge=0, le=30)]
 
 
@@ -28,6 +35,7 @@ class Listed(Wire, frozen=True, gc=False):
     wsname: str  # BASE/QUOTE, with the names that REST has for coins
     pair_decimals: Decimals  # of prices
     lot_decimals: Decimals  # of sizes
+    status: str = ""
 
 
 _entries = msgspec.json.Decoder(Answered[msgspec.Raw]).decode
@@ -44,7 +52,8 @@ def _entry(raw: bytes) -> Instrument:
     found = named("/".join(_SAID.get(coin, coin) for coin in entry.wsname.split("/")))
     if found is None:
         raise BadInstruments(VENUE, f"{entry.wsname[:40]!r} is no pair")
-    return replace(found, decimals=(entry.pair_decimals, entry.lot_decimals))
+    state, word = read_state(STATES, entry.status)
+    return replace(found, decimals=(entry.pair_decimals, entry.lot_decimals), state=state, venue_state=word)
 
 
 def named(name: str) -> Instrument | None:

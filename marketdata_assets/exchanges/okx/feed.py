@@ -40,8 +40,9 @@ NO_RECORD = {
     *("adl-warning", "block-tickers", "economic-calendar", "estimated-price", "price-limit"),
     *("public-block-trades", "public-struc-block-trades", "status"),
 }
-NO_RECORD_PREFIXES = ("sprd-", "mark-price-candle", "index-candle")
-"""Spreads of two instruments are not supported; candles of mark and index prices have no volume."""
+NO_RECORD_PREFIXES = ("sprd-", "mark-price-candle", "index-candle", "books-elp-", "books-rpi-")
+"""Spreads of two instruments are not supported; candles of mark and index prices have no volume; books with
+retail orders are `books-elp` and `books-rpi`."""
 
 BOOKS = book.CHANGES | book.WHOLE
 

@@ -15,15 +15,29 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, decimal, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries
+from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries, read_state
 from marketdata_assets.exchanges.okx.wire import VENUE, Data
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import MarketType, State
 
 _NAME = re.compile(
     r"(?P<base>[A-Z0-9]+)-(?P<quote>[A-Z0-9]+)"
     r"(-(?P<kind>SWAP|[0-9]{6}(?P<option>-[0-9]+(\.[0-9]+)?-[CP])?))?"
 )
 _CONTRACTS: dict[str, MarketType] = {"linear": "linear", "inverse": "inverse"}
+
+STATES: dict[str, State] = {
+    "live": "trading",
+    "preopen": "prelaunch",
+    "test": "prelaunch",
+    "suspend": "suspended",
+    "rebase": "suspended",
+    "post_only": "suspended",
+    "settling": "settling",
+    "expired": "delisted",
+}
+"""By OKX's word; in post_only, since 2026-05, no order may trade."""
+
+TO_COME = "LISTING-"  # LISTING-SPOT-ABC-USDT holds the place of a listing to come, and cannot be subscribed to
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +54,7 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     ct_mult: str = msgspec.field(name="ctMult", default="")
     ct_val_ccy: str = msgspec.field(name="ctValCcy", default="")
     exp_time: str = msgspec.field(name="expTime", default="")  # ms
+    state: str = ""
 
 
 _entries = msgspec.json.Decoder(Data[msgspec.Raw]).decode
@@ -53,11 +68,14 @@ def instruments(raw: bytes, ts_recv: int = 0) -> Listing:
 
 def _entry(raw: bytes) -> Instrument | None:
     entry = _listed(raw)
+    if entry.inst_id.startswith(TO_COME):
+        return None
     if entry.inst_type in ("SPOT", "MARGIN"):
         base, quote = entry.base_ccy, entry.quote_ccy
         if not (base and quote):
             raise BadInstruments(VENUE, f"{entry.inst_id} has no baseCcy or no quoteCcy")
-        return Instrument("okx", "spot", entry.inst_id, f"{base}-{quote}", base, quote, "base")
+        names, state = (entry.inst_id, f"{base}-{quote}"), read_state(STATES, entry.state)
+        return Instrument("okx", "spot", *names, base, quote, "base", None, None, *state)
     return _contract(entry) if entry.inst_type in ("SWAP", "FUTURES", "OPTION") else None
 
 
@@ -88,7 +106,7 @@ def _contract(entry: Listed) -> Instrument:
     symbol = entry.inst_id.removesuffix("-SWAP")
     expires_at = expiry_ns(int(entry.exp_time)) if entry.exp_time.isdecimal() else None
     head = VENUE, market_type, entry.inst_id, symbol, base, quote
-    return Instrument(*head, "contracts", value, expires_at=expires_at)
+    return Instrument(*head, "contracts", value, expires_at, *read_state(STATES, entry.state))
 
 
 def _value(entry: Listed) -> str | None:

@@ -27,10 +27,12 @@ from marketdata_assets.exchanges.records import (
     Parser,
     Ticker,
     Trade,
+    TradeFlag,
 )
 from marketdata_assets.exchanges.wire import MS, Find, nanoseconds
 
 T = TypeVar("T")
+RETAIL: tuple[TradeFlag, ...] = ("rpi",)
 N = TypeVar("N", bound=wire.Named | wire.OptionTrade)
 Convert = Callable[[T, Instrument, int], Outcome]
 
@@ -71,7 +73,7 @@ _liquidations = msgspec.json.Decoder(Data[wire.Liquidations], strict=False).deco
 
 
 # {"arg":{"channel":"trades","instId":"ABC-USDT"},"data":[{"instId":"ABC-USDT","tradeId":"71","px":"4.2","sz":"0.15",
-#   "side":"buy","ts":"1700000000123","count":"1"}]}
+#   "side":"buy","ts":"1700000000123","count":"1","source":"0"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel; trades-all and the answers of
 # GET /api/v5/market/trades and history-trades have the same elements. `count` trades at one price come as one under the
 # tradeId of the last; the trades of an instrument are numbered without gaps.
@@ -95,7 +97,8 @@ def trades(instrument: Instrument) -> Parser:
             ts, last, count = element.ts * MS, element.trade_id, element.count
             number = int(last)
             first, end = (None, None) if count == 1 else (str(number - count + 1), last)
-            records.append(make(ts, ts_recv, last, price, base, contracts, element.side, first, end, number))
+            flags = RETAIL if element.source == "1" else ()
+            records.append(make(ts, ts_recv, last, price, base, contracts, element.side, first, end, number, flags))
         return records
 
     return parse

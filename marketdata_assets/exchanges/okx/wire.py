@@ -131,6 +131,7 @@ class Trade(Wire, frozen=True, gc=False):
     side: Side  # of the taker
     ts: Millis
     count: Annotated[int, Meta(ge=1)] = 1  # so many trades of one order at one price; not in answers of REST
+    source: str = "0"  # since 2025; 1 is an order of the program for retail traders
 
 
 class OptionTrade(Trade, frozen=True, gc=False, kw_only=True):

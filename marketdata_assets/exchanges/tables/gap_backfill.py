@@ -130,7 +130,7 @@ class _Backfill:
             async with open_history(self.hosts, exchange, market_type) as history:
                 unavailable = ""
                 try:
-                    await history.listed()
+                    await history.listed(gap.instrument for gap in due)
                 except MarketDataError as error:
                     unavailable = str(error)
                 for number, gap in enumerate(due):

@@ -49,7 +49,7 @@ def is_candle_gap(gap: Gap) -> bool:
     return re.match(candle_streams(), gap.stream) is not None
 
 
-OTHERS = frozenset({"ticker", "funding_rate", "open_interest", "liquidation"})
+OTHERS = frozenset({"ticker", "funding_rate", "open_interest", "liquidation", "instrument_state"})
 """Of gaps of a whole record type: those that say nothing about a book."""
 
 
@@ -121,7 +121,8 @@ def unrecorded_gaps(client: Client, day: dt.date) -> list[Gap]:
 
 def numbered() -> list[str]:
     """The venues whose aggregate trades are numbered without gaps, and on spot their single trades."""
-    return [venue.name for venue in venues.every() if venue.trades == "numbered_aggregates"]
+    found = [venue.name for venue in venues.every() if venue.trades == "numbered_aggregates"]
+    return [one for name in found for one in venues.with_apart(name)]
 
 
 def _covers(known: Gap, gap: Gap) -> bool:

@@ -269,7 +269,7 @@ async def _find(run: _Run, stack: AsyncExitStack) -> list[tuple[Instrument, Venu
         if market_type in listed:  # the list of another market had this one too
             continue
         client = await stack.enter_async_context(open_history(run.hosts, run.venue.name, market_type))
-        for instrument in await client.listed():
+        for instrument in await client.listed(run.request.instruments):
             listed.setdefault(instrument.market_type, set()).update((instrument.name, instrument.symbol))
             if run.request.market_type in (None, instrument.market_type):
                 for name in {instrument.name, instrument.symbol} & found.keys():

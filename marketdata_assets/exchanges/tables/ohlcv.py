@@ -6,10 +6,11 @@ atomically. The ledger keeps a fingerprint of the trades and gaps that a day was
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -61,10 +62,7 @@ def compute(
     going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
     kept = (not trades or going) and bool(loads) and loads[0].rows > 0
     if not kept:
-        by_receipt = [venue.name for venue in venues.every() if not venue.ordered_trades]
-        parameters = day_span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}
-        both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), day_span(day)).height
-        query = sql("bars_of_day").replace("{other}", sql("duplicate_single_trades") if both_forms else "")
+        query, parameters = bars_query(client, day_span(day))
         with staged(client, OHLCV_1M, f"{day:%Y%m%d}", turns=turns) as stage:
             stage.clear()
             stage.fill(f"({', '.join(OHLCV_COLUMNS)}) {query}", parameters)
@@ -74,6 +72,16 @@ def compute(
         _record(client, day, fingerprint, trades, counts["bars"], run_id, now)
     outcome: Outcome = "ok" if counts["bars"] else "empty"
     return DayReport(day, outcome, trades=trades, kept=kept, seconds=time.monotonic() - began, **counts)
+
+
+def bars_query(client: Client, span: Mapping[str, Any], only: str = "true") -> tuple[str, dict[str, Any]]:
+    """The query of the bars of minutes from `first` to `end`, of trades on which `only` holds, and its parameters."""
+    unordered = [venue.name for venue in venues.every() if not venue.ordered_trades]
+    by_receipt = [one for name in unordered for one in venues.with_apart(name)]
+    both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), span).height
+    other = f"{sql('duplicate_single_trades') if both_forms else ''} AND ({only})"
+    parameters = {**span, "slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}
+    return sql("bars_of_day").replace("{other}", other), parameters
 
 
 def states(client: Client, days: Sequence[dt.date]) -> dict[dt.date, State]:

@@ -18,7 +18,7 @@ from marketdata_assets.errors import did_you_mean
 from marketdata_assets.exchanges import records
 from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.stores import schema_version
-from marketdata_assets.stores.clickhouse import create, naming_failures, quoted
+from marketdata_assets.stores.clickhouse import create, naming_failures, quoted, read
 from marketdata_assets.stores.clickhouse_ledger import LEDGER
 from marketdata_assets.stores.clients import Client
 
@@ -62,6 +62,7 @@ _TABLES = (
     Table("exchange_funding_rates", records.FundingRate),
     Table("exchange_open_interest", records.OpenInterest),
     Table("exchange_liquidations", records.Liquidation),
+    Table("exchange_instrument_states", records.InstrumentState),
     Table("exchange_gaps", records.Gap),
 )
 TABLES: Mapping[str, Table] = {table.type: table for table in _TABLES}
@@ -85,7 +86,7 @@ def table_of(type_name: str) -> Table:
 
 
 def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
-    """Create missing tables, and set the retention; idempotent.
+    """Create missing tables, add missing columns, and set the retention; idempotent.
 
     `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention
     is left unchanged. Raises ExchangesError, or TerminalError for tables of another version.
@@ -96,6 +97,7 @@ def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
     with naming_failures():
         for table in TABLES.values():
             create(client, sql(table.name))
+        _add_columns(client)
         for table in TABLES.values():
             if keep_days is None:
                 continue
@@ -107,6 +109,18 @@ def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
                 client.command(f"ALTER TABLE {name} {change} SETTINGS mutations_sync = 0")
         for name in (OHLCV_1M, REJECTS, POSITIONS):
             create(client, sql(name))
+
+
+def _add_columns(client: Client) -> None:
+    """Add what tables of before a column was declared lack; their rows have the default of its type."""
+    query = (
+        "SELECT table, name FROM system.columns WHERE database = currentDatabase() AND table IN {names:Array(String)}"
+    )
+    present = set(read(client, query, {"names": [table.name for table in TABLES.values()]}).iter_rows())
+    for table in TABLES.values():
+        declared = dict(re.findall(r"^    (\w+) +(.*?),?(?: *--.*)?$", sql(table.name), re.MULTILINE))
+        for name in (one for one in table.columns if (table.name, one) not in present):
+            client.command(f"ALTER TABLE {quoted(table.name)} ADD COLUMN IF NOT EXISTS {name} {declared[name]}")
 
 
 def _ttl(table: Table, days: int) -> str:

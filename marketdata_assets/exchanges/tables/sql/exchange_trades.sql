@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS exchange_trades (
     first_id     Nullable(String) CODEC(ZSTD(1)),
     last_id      Nullable(String) CODEC(ZSTD(1)),
     sequence     Nullable(Int64) CODEC(Delta, ZSTD(1)),  -- number among the trades of the instrument
+    flags        Array(LowCardinality(String)) CODEC(ZSTD(1)),  -- block, rpi, combo, liquidation
     -- ts_event, or ts_recv where there is none
     time         DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),
