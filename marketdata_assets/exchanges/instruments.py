@@ -43,6 +43,7 @@ class Instrument:
     expires_at: int | None = None  # ns, when a dated future or an option expires; null where the list does not say
     state: State | None = None  # null where no list says it
     venue_state: str = ""  # the venue's word for it
+    decimals: tuple[int, int] | None = None  # of prices and sizes, where a checksum needs them and a list says them
 
     @cached_property
     def key(self) -> tuple[Exchange, MarketType, str, str]:

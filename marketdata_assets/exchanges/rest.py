@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.records import Exchange, VenueError
 from marketdata_assets.http_client import TOO_MANY_REQUESTS, HttpClient, RetriesExhausted, RetryLater, RetryPolicy
@@ -52,6 +52,11 @@ class Limits:
     host: Budget
     lanes: Mapping[str, Budget] = field(default_factory=dict)
     longest_wait: float = 900.0
+
+
+def limits_of(host: str, requests: float, seconds: float = 1.0) -> Callable[[BudgetPlace, object], Limits]:
+    """The limits of a host that counts all requests of an address alike, for the descriptor of its venue."""
+    return lambda budgets, _: Limits(Budget(budgets, host, seconds, requests))
 
 
 class Rest:

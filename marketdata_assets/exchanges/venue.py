@@ -27,9 +27,10 @@ Source = tuple[Exchange, MarketType | None]
 OUR_TRADES, OUR_CANDLES = "trade", "kline_"
 """Our names of streams in gaps of all records of a type; the interval of candles follows."""
 
-TradeForms = Literal["same", "numbered_aggregates", "summed_by_order"]
-"""How the trades of a venue's history relate to those of its stream: the same trades under the same ids; aggregates
-that name the first and last id of the single trades in them; or single trades, of which the stream sends sums."""
+TradeForms = Literal["same", "other_times", "numbered_aggregates", "summed_by_order"]
+"""How the trades of a venue's history relate to those of its stream: the same trades under the same ids; the same, with
+times that differ in their last digits; aggregates that name the first and last id of the single trades in them; or
+single trades, of which the stream sends sums."""
 
 
 Apart = Literal["testnet", "simulated"]

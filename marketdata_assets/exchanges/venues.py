@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 APART = ("testnet", "simulated")  # `Apart` of `venue`
 
-OWN = ("binance", "okx", "deribit", "bybit", "hyperliquid")
+OWN = ("binance", "okx", "deribit", "bybit", "hyperliquid", "kraken", "coinbase")
 """The venues of this package, each a folder with a module `venue`. Adding one here registers it."""
 
 GROUP = "marketdata_assets.venues"
@@ -46,7 +46,7 @@ def main_of(name: str) -> str:
 
 def unknown(name: str) -> UnknownExchange:
     """The error about a name that is none, with the nearest that there are."""
-    return UnknownExchange(name, known() if "-" in name else names())
+    return UnknownExchange(name, [one for one in (known() if "-" in name else names()) if one != name])
 
 
 @cache

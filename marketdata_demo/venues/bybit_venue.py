@@ -25,7 +25,7 @@ from marketdata_assets.exchanges.bybit.session import (
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Made, Market
-from marketdata_demo.venues.venue import Invented, Socket, Venue
+from marketdata_demo.venues.venue import Invented, Socket, Venue, changed
 
 HOUR = 60 * MINUTE
 EXPIRES = "1924588800000"  # 2030-12-27 08:00
@@ -229,7 +229,7 @@ class BybitVenue(Venue, BybitServer):
                 continue
             before, now = self._shown[topic], market.levels(most)
             self._shown[topic] = now
-            bids, asks = (_changed(*sides) for sides in zip(before, now, strict=True))
+            bids, asks = (changed(*sides) for sides in zip(before, now, strict=True))
             if bids or asks:
                 numbers = self._numbers[topic]
                 numbers["u"] += 1
@@ -333,13 +333,6 @@ def _listed(market_type: MarketType, name: str) -> dict[str, str]:
     dated = known.symbol != f"{known.base}-{known.quote}"
     kind = f"{market_type.title()}{'Futures' if dated else 'Perpetual'}"
     return entry | {"contractType": kind, "deliveryTime": EXPIRES if dated else "0"}
-
-
-def _changed(before: Sequence[Told], now: Sequence[Told]) -> list[Told]:
-    """What is different on one side; size 0 of a level that is gone."""
-    old, new = dict(before), dict(now)
-    gone = [(price, "0") for price in old if price not in new]
-    return [*gone, *((price, size) for price, size in now if old.get(price) != size)]
 
 
 def _bytes(message: Any) -> bytes:

@@ -414,15 +414,20 @@ class Venue(Faults, ABC):
         if not listeners:
             return
         fault = self.fault_of(stream) if self._planned else ""
-        if fault == "skip":
-            return
-        framed = frame(raw[: len(raw) // 2] if fault == "spoil" else raw)
         for one in listeners:
             if one.muted and stream in one.muted:
                 continue
+            told = self.numbered(one, raw)
+            if fault == "skip":
+                continue
+            framed = frame(told[: len(told) // 2] if fault == "spoil" else told)
             one.write(framed)
             if fault == "repeat":
                 one.write(framed)
+
+    def numbered(self, socket: Socket, raw: bytes) -> bytes:
+        """The message as a socket sends it, where those of a socket are numbered; called for each, sent or not."""
+        return raw
 
     def _burst(self, events: int) -> None:
         open_to = sorted(self._wanted)
@@ -491,3 +496,10 @@ def over(moments: Iterable[float], seconds: float, most: float) -> bool:
     """Whether more than so many of the moments are within so many seconds of the last one."""
     listed = list(moments)
     return sum(listed[-1] - one < seconds for one in listed) > most
+
+
+def changed(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is different on one side of a book, by price and size; size 0 of a level that is gone."""
+    old, new = dict(before), dict(now)
+    gone = [(price, "0") for price in old if price not in new]
+    return [*gone, *((price, size) for price, size in now if old.get(price) != size)]

@@ -144,7 +144,7 @@ TOLD: list[tuple[bytes, list[Outcome]]] = [
             "subscriptionResponse",
             {"method": "unsubscribe", "subscription": {"type": "candle", "coin": "A/B", "interval": "1m"}},
         ),
-        [Control("ack", "unsubscribe candle1m:A/B")],
+        [Control("ack", "unsubscribe:candle1m:A/B")],
     ),
     (
         message("error", 'Invalid subscription {"type":"trades","coin":"NONE"}'),
