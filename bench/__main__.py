@@ -25,6 +25,7 @@ from bench import (
     history_year,
     hosts,
     read,
+    replay,
     tick_files,
     ticks,
     ticks_fetch,
@@ -45,7 +46,7 @@ DOMAINS = {
     "ticks": lambda: chain(
         ticks.figures(), ticks_fetch.figures(), ticks_runs.figures(), tick_files.figures(), ticks_repair.figures()
     ),
-    "exchanges": exchanges.figures,
+    "exchanges": lambda: chain(exchanges.figures(), replay.figures()),
     "collector": lambda: chain(collector.figures(), collector_drain.figures(), collector_rates.figures()),
     "flows": flows.figures,
     "read": read.figures,

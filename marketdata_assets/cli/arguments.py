@@ -41,7 +41,7 @@ def check_market(exchange: str | None, market_type: str | None) -> None:
     from marketdata_assets.exchanges import venues
     from marketdata_assets.exchanges.records import MarketType
 
-    among(venues.names(), [exchange] if exchange else (), "--exchange")
+    among(venues.known(), [exchange] if exchange else (), "--exchange")
     among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
 
 

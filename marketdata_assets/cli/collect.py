@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import sys
-from contextlib import nullcontext, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,10 @@ from marketdata_assets.collector import earlier_config
 from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.servers import Servers
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.history_clients import HistoryHosts
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.venue import SIMULATED
 from marketdata_assets.local.endpoints import exchange_budgets, resolve
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
@@ -45,16 +49,20 @@ def collect(
     duration: Annotated[float | None, typer.Option(min=0.0, help="stop after so many seconds")] = None,
     shard: Annotated[str, typer.Option(help="part of the instruments, as 1/2")] = "1/1",
     to: Annotated[str, typer.Option("--output", help="- writes records as lines of JSON to stdout")] = "",
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="collect invented markets of simulated venues on this machine instead")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON object")] = False,
 ) -> None:
     """Collect live market data until SIGTERM or Ctrl-C.
 
-    Then it delivers everything it holds, and ends.
+    Then it delivers everything it holds, and ends. With --simulated it needs no network: each market of the
+    configuration is a simulated venue in this process, and its records are of the exchange <venue>-simulated.
     """
     if context.invoked_subcommand is None:
         try:
-            with service():
-                collector = _made(config, shard, to)
+            with service(), ExitStack() as simulators:
+                collector = _made(config, shard, to, simulators if simulated else None)
                 report = asyncio.run(_run(collector, duration))
         except asyncio.CancelledError:
             output.fail("stopped immediately; the next start records undelivered data as a gap")
@@ -154,7 +162,7 @@ def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
     return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)
 
 
-def _made(file: Path | None, shard: str, to: str) -> "Collector":
+def _made(file: Path | None, shard: str, to: str, simulators: ExitStack | None) -> "Collector":
     if to not in ("", STDOUT):
         cause = f"{to!r} is not -, the standard output. Other programs read records from JetStream, or a Python sink"
         raise typer.BadParameter(cause, param_hint="--output")
@@ -167,8 +175,47 @@ def _made(file: Path | None, shard: str, to: str) -> "Collector":
         from marketdata_assets.collector.service import Collector
     settings = Settings()
     logs.configure(settings.log_format, found.log_level.upper())
-    places = Places(settings.root / "collector", exchange_budgets(settings), settings.captures_folder)
+    own = "collector"
+    if simulators is not None:
+        own, found = "collector-simulated", simulate(found, simulators)
+        _tell_simulated(found, servers, settings)
+    places = Places(settings.root / own, exchange_budgets(settings), settings.captures_folder)
     return Collector(found, servers, places, Shard.read(shard))
+
+
+def simulate(found: configuration.Config, simulators: ExitStack) -> configuration.Config:
+    """The configuration with simulated venues, which end with `simulators`, instead of its own.
+
+    Raises CollectorError for a market that is not simulated.
+    """
+    markets: dict[Exchange, dict[MarketType, configuration.Market]] = {}
+    for exchange, market_type, market in found.markets():
+        simulator = venues.find(venues.main_of(exchange)).simulator
+        known = resolve_name(simulator) if simulator else None
+        if known is None or market_type not in known.invented:
+            raise CollectorError(f"{exchange} {market_type} has no simulated venue; take it out of the configuration")
+        venue = simulators.enter_context(known.by_itself(market_type))
+        place = {"symbols": [*venue.markets], "ws_url": venue.ws_url, "base_url": venue.url}
+        own = markets.setdefault(f"{venues.main_of(exchange)}-{SIMULATED}", {})
+        own[market_type] = configuration.Market(data_types=market.data_types, **place)
+    exchanges = {name: configuration.Venue(markets=own) for name, own in markets.items()}
+    return found.model_copy(update={"exchanges": exchanges})
+
+
+def _tell_simulated(found: configuration.Config, servers: Servers, settings: Settings) -> None:
+    """Say what is invented, and where its records go."""
+    from marketdata_assets.collector.assembly import enabled_sinks
+
+    for exchange, market_type, market in found.markets():
+        output.notes().print(f"{exchange} {market_type}: {', '.join(market.symbols)} at {market.base_url}")
+    captures = found.capture.folder or settings.captures_folder
+    into = {
+        "jetstream": f"the stream {found.jetstream.stream}, which marketdata drain loads into the tables exchange_*",
+        "clickhouse": "the tables exchange_*",
+        "capture": f"{captures}, which marketdata ingest captures loads into the tables exchange_*",
+    }
+    for name in enabled_sinks(found, servers):
+        output.notes().print(f"invented records go into {into.get(name, name)}")
 
 
 async def _run(collector: "Collector", duration: float | None) -> "Report":

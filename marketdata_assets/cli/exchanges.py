@@ -397,7 +397,7 @@ def history(
     from marketdata_assets.exchanges.errors import HistoryRefused
     from marketdata_assets.exchanges.tables.history import history_types
 
-    among(venues.names(), [exchange], "--exchange")
+    among(venues.known(), [exchange], "--exchange")
     check_market(exchange, market_type)
     among(SOURCES, [source], "--source")
     try:

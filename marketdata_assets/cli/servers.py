@@ -29,6 +29,7 @@ from marketdata_assets.local.group import kept
 from marketdata_assets.local.machine import problems
 from marketdata_assets.local.process import Watch, free_port, port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack, needed
+from marketdata_assets.proxies import LOOPBACK
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.standard_streams import also_logged, service
@@ -355,6 +356,43 @@ def web(
         port=port,
         log_config=None,
         log_level="warning",
+        timeout_graceful_shutdown=WEB_STOP_SECONDS,
+    )
+
+
+REPLAY_PORT = 3200
+
+
+@service()
+def replay_server(
+    host: Host = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="port to listen on; default 3200, or a free one")
+    ] = None,
+) -> None:
+    """Serve stored records of exchanges over HTTP and WebSockets, at the pace at which they were received.
+
+    /replay answers with lines of JSON, /ws-replay with a message for each record. At an address that other machines
+    reach, requests need "Authorization: Bearer TOKEN", the token of the UI's login, and a name of this machine in
+    MARKETDATA_UI_HOSTS. Runs until SIGTERM or Ctrl-C.
+    """
+    import uvicorn
+
+    from marketdata_assets.ui.guard import Guard
+    from marketdata_assets.web.replay import application
+
+    settings = Settings()
+    logs.configure(settings.log_format)
+    port = port_to_use("marketdata replay-server", port, REPLAY_PORT, "--port", host)
+    at = f"{f'[{host}]' if ':' in host else host}:{port}"
+    token = _login(settings, f"records at http://{at}/replay and ws://{at}/ws-replay", host in LOOPBACK)
+    uvicorn.run(
+        Guard(application(databases.clickhouse_url()), settings.ui_host_names, token),
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="warning",
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=WEB_STOP_SECONDS,
     )
 

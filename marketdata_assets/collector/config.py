@@ -27,9 +27,8 @@ from marketdata_assets.collector import earlier_config
 from marketdata_assets.collector.symbols import EXCLUDE
 from marketdata_assets.config_files import Document, InvalidConfigFile, Location, Problem, Section
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
-from marketdata_assets.exchanges.venue import VenueMarket
+from marketdata_assets.exchanges.venue import SIMULATED, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 from marketdata_assets.http_client import DIRECT
 from marketdata_assets.proxies import LOOPBACK
@@ -65,9 +64,14 @@ Variables: type[CollectorSettings] = create_model(
 """CollectorSettings, and ENABLE_<VENUE> for each venue."""
 
 
+def _collected() -> list[str]:
+    """The exchanges that a file may name; simulators are for `marketdata collect --simulated`."""
+    return [name for name in venues.known() if not name.endswith(SIMULATED)]
+
+
 def _known(name: str) -> str:
-    if name not in venues.names():
-        raise ValueError(config_files.unknown_key(name, venues.names()))
+    if name not in _collected():
+        raise ValueError(config_files.unknown_key(name, _collected()))
     return name
 
 
@@ -328,8 +332,8 @@ def _override(document: Document, overrides: CollectorSettings) -> None:
 def _enable_only(document: Document, exchanges: dict[str, Any], names: list[str]) -> None:
     """Enable these venues and disable all others of the file."""
     for name in names:
-        if name not in venues.names():
-            raise InvalidConfigFile([Problem("EXCHANGES", None, "", str(UnknownExchange(name, venues.names())))])
+        if name not in _collected():
+            raise InvalidConfigFile([Problem("EXCHANGES", None, "", str(venues.unknown(name)))])
         if name not in exchanges:
             _add(exchanges, name)
     for name in exchanges:
@@ -350,7 +354,7 @@ def split(text: str) -> list[str]:
 def _complete(exchanges: Any) -> None:
     """Add what the file omits: a venue's usual markets, their symbols and data types. Nothing is validated."""
     for name, section in exchanges.items() if isinstance(exchanges, dict) else ():
-        if name not in venues.names() or not isinstance(section, dict | None):
+        if name not in _collected() or not isinstance(section, dict | None):
             continue
         venue = venues.find(name)
         usual = venue.default_markets or [one for one, market in venue.markets.items() if market.symbols]
@@ -393,6 +397,9 @@ def _problems(exchange: str, market_type: MarketType, wanted: Market) -> Iterato
         valid = ", ".join(map(str, market.depths))
         cause = f"no books of {depth} levels; use {valid}" if valid else "one depth of books; omit book_depth"
         yield (*at, "book_depth"), f"{name} has {cause}"
+    for key in ("ws_url", "base_url"):
+        if (url := getattr(wanted, key)) and (cause := venue.why_not_at(url)):
+            yield (*at, key), cause
     for choice, value in wanted.choices.items():
         if cause := _not_chosen(name, market, choice, value):
             yield (*at, choice), cause

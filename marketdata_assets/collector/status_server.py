@@ -22,7 +22,6 @@ from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.status import Status, as_dict, scheduler
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.proxies import LOOPBACK
@@ -166,8 +165,8 @@ class StatusServer(HttpServer):
                 [nearest] = get_close_matches(unknown[1], Change.__struct_fields__, 1, 0)
                 cause = f"unknown key {unknown[1]!r}; did you mean {nearest!r}?"
             return _rejection(400, cause)
-        if wanted.exchange not in venues.names():
-            return _rejection(400, str(UnknownExchange(wanted.exchange, venues.names())))
+        if wanted.exchange not in venues.known():
+            return _rejection(400, str(venues.unknown(wanted.exchange)))
         if not wanted.add and not wanted.remove:
             return _rejection(400, "nothing to change: give symbols in add or remove")
         try:

@@ -4,13 +4,14 @@ The sequence rules of a venue are in its module `book`; what a gap, a duplicate 
 all venues and defined here, and so is what a feed offers: live traffic, captures and history go through the same one.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -28,6 +29,7 @@ from marketdata_assets.exchanges.instruments import Instrument, Instruments, Lis
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
 from marketdata_assets.exchanges.records import (
     Control,
+    ControlKind,
     DeadLetter,
     Exchange,
     Gap,
@@ -37,6 +39,7 @@ from marketdata_assets.exchanges.records import (
     Outcome,
     Parser,
 )
+from marketdata_assets.exchanges.wire import CHANNEL, Find
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -101,6 +104,15 @@ class Book:
         self.bids.apply(bids, numbers[0])
         self.asks.apply(asks, numbers[1])
 
+    def cut(self, depth: int) -> tuple[list[Level], list[Level]]:
+        """Remove the levels beyond the best `depth` of a side; what removes them, by side."""
+        sides = self.bids, self.asks
+        if max(map(len, sides)) <= depth:
+            return [], []
+        bids, asks = ([(price, "0") for price, _ in side.ordered()[depth:]] for side in sides)
+        self.apply(bids, asks)
+        return bids, asks
+
     def clear(self) -> None:
         self.bids.clear()
         self.asks.clear()
@@ -157,6 +169,7 @@ class BookState:
     open_gap: Gap | None = None  # not closed yet
     connection: int = 0  # that it follows
     whole_messages: bool = False  # each message is a whole book, perhaps of the best levels only
+    depth: int = 0  # levels of a side, where the venue says nothing of those that leave them; 0 where it does
     unbased: Unbased | None = None
     _record: Callable[..., OrderBook] = field(init=False, repr=False)
 
@@ -198,6 +211,10 @@ class BookState:
         bids, asks = self.book.levels()
         content = "checkpoint", tuple(bids), tuple(asks), self.instrument.unit
         return self._record(now, now, *content, None, self.last_id, None)
+
+    def position(self, ts_event: int) -> int:
+        """The number that records have of a message without one: its time, or one more than the last number."""
+        return ts_event if self.last_id is None else max(ts_event, self.last_id + 1)
 
     def pending(self) -> bytes:
         """What the venue's sequence rules keep besides, for a checkpoint."""
@@ -285,6 +302,9 @@ class BookState:
             self.book.apply(bids, asks, numbers)
         except BadLevel as error:
             raise self._bad(error) from None
+        if self.depth:
+            gone = self.book.cut(self.depth)
+            bids, asks = (*bids, *gone[0]), (*asks, *gone[1])
         cause = self._wrong(verify) if verify or self.book.crossed else None
         if cause:
             return self.broken(cause, first_id, ts_recv)[0]
@@ -379,7 +399,7 @@ class Feed(ABC):
         self.resync_requests: dict[str, ResyncRequest] = {}
         known = {} if instruments is None else instruments.known
         label = f"{self.venue} {market_type}" if market_type else self.venue
-        self.instruments = Instruments(label, known, None if strict else self._named)
+        self.instruments = Instruments(label, known, None if strict else self._named, self.venue)
         self.prepare()
 
     @abstractmethod
@@ -547,6 +567,70 @@ class RoutedFeed(Feed):
                 if state.status != "live" or self.resync_requests:
                     self._settled(key, (), ts_recv)
 
+        return parser
+
+
+class ChannelFeed(RoutedFeed):
+    """A feed whose messages name their channel, with one book for each instrument.
+
+    A message of the book's channel goes to the book of each instrument that it names, which takes its own part of it.
+    """
+
+    channels: Mapping[str, Callable[[bytes, int, Find], list[Outcome]]]  # what becomes of their messages
+    controls: Mapping[str, ControlKind]  # other channels, which have no records
+    book_channel: str
+    _book_word: bytes  # that channel as messages have it
+    _decode_book: Callable[[bytes], object]  # raises for what is no message of the book's channel
+    _name: re.Pattern[bytes]  # finds the instruments of a message
+    _answers: Mapping[str, Callable[[bytes], list[Outcome]]]  # what becomes of answers to requests, by `_stream_of`
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._of_books: dict[str, Parser] = {}  # by instrument
+
+    def learn(self, listed: Iterable[Instrument]) -> None:
+        """Take a list of instruments; a newer entry replaces an older one."""
+        super().learn(listed)
+        self._of_books.clear()
+
+    def _route(self, raw: bytes) -> Parser:
+        try:
+            channel = self._stream_of(raw)
+        except UNREADABLE:
+            if self._keep_books and self._book_word in raw:
+                return self._book  # of which it breaks those that it names
+            raise
+        if answer := self._answers.get(channel):
+            return lambda raw, _ts_recv, _connection: answer(raw)
+        parser, begin = self._of_channel(channel), raw.partition(self._end)[0]
+        if begin.startswith(CHANNEL) and begin.count(b'"') == 4:  # nothing but the channel
+            self._remember(raw, parser)
+        return parser
+
+    def _of_channel(self, channel: str) -> Parser:
+        """Raises BadMessage for a channel that nobody documented."""
+        if channel in self.channels:
+            parse, find = self.channels[channel], self.instruments.__getitem__
+            return lambda raw, ts_recv, _: parse(raw, ts_recv, find) or [Control("ignored", channel)]
+        if channel == self.book_channel:
+            return self._book if self._keep_books else ignored(channel)
+        if channel not in self.controls:
+            raise BadMessage(self.venue, f"channel {channel[:40]!r} is not known")
+        return lambda _raw, _ts_recv, _connection: [Control(self.controls[channel], channel)]
+
+    def _book(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        names = dict.fromkeys(name.decode() for name in self._name.findall(raw))
+        parsers = [self._of_books.get(name) or self._begin(name) for name in names]
+        made = [outcome for parser in parsers for outcome in parser(raw, ts_recv, connection)]
+        if not names:
+            self._decode_book(raw)
+        return made or [Control("ignored", self.book_channel)]
+
+    def _begin(self, name: str) -> Parser:
+        key, instrument = f"{self.book_channel}:{name}", self.instruments[name]
+        state: Any = self.state_of(key, instrument, self.book_channel)
+        state.instrument = instrument
+        parser = self._of_books[name] = self._book_parser(key, state.push, any_connection=False)
         return parser
 
 

@@ -10,6 +10,7 @@ from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import ExchangesError
 from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.exchanges.venue_history import VenueHistory
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_assets.proxies import LOOPBACK
@@ -32,12 +33,14 @@ class HistoryHosts:
     def __post_init__(self) -> None:
         """Raises ExchangesError."""
         for host, url in self.urls.items():
-            if host not in (known := set(_host_names())):
+            if host not in (known := dict(_named_hosts())):
                 near = get_close_matches(host, sorted(known), 1, 0)
                 raise ExchangesError(f"{HOSTS}: {host!r} is no host of a history; did you mean {near[0]!r}?")
             parts = urlsplit(url)
             if not parts.hostname or (parts.scheme != "https" and parts.hostname not in LOOPBACK):
                 raise ExchangesError(f"{HOSTS}: {host}: {url!r} must be https://host, or http://127.0.0.1:port")
+            if cause := known[host].why_not_at(url):
+                raise ExchangesError(f"{HOSTS}: {host}: {cause}")
 
     def url(self, exchange: Exchange, market_type: MarketType) -> str:
         """The address of a market's REST host."""
@@ -45,13 +48,14 @@ class HistoryHosts:
         return self.urls.get(f"{exchange}-{market_type}") or self.urls.get(exchange) or own
 
 
-def _host_names() -> Iterator[str]:
-    """The names that a host of a history may have."""
-    for venue in venues.every():
-        yield venue.name
-        yield from (f"{venue.name}-{market_type}" for market_type in venue.markets)
-        if venue.archive:
-            yield f"{venue.name}-archive"
+def _named_hosts() -> Iterator[tuple[str, Venue]]:
+    """The names that a host of a history may have, each with whose it is."""
+    for main in venues.every():
+        for venue in (main, main.apart("testnet")) if main.testnet else (main,):
+            yield venue.name, venue
+            yield from ((f"{venue.name}-{market_type}", venue) for market_type in venue.markets)
+            if venue.archive:
+                yield f"{venue.name}-archive", venue
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ Reading a venue's list is the business of its module `instruments`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache, partial
 
@@ -43,6 +43,7 @@ class Instrument:
     expires_at: int | None = None  # ns, when a dated future or an option expires; null where the list does not say
     state: State | None = None  # null where no list says it
     venue_state: str = ""  # the venue's word for it
+    decimals: tuple[int, int] | None = None  # of prices and sizes, where a checksum needs them and a list says them
 
     @cached_property
     def key(self) -> tuple[Exchange, MarketType, str, str]:
@@ -121,7 +122,8 @@ class Instrument:
 class Instruments(dict[str, Instrument]):
     """Instruments by the venue's name, listed or derived so far.
 
-    `from_name` derives one that is in no list, if its name is clear.
+    `from_name` derives one that is in no list, if its name is clear. All are of `exchange`, where it is given: a
+    testnet has the venue's parsers, and records of its own.
 
     `[name]` raises UnknownInstrument for one that neither lists nor names give. `known` has all that were ever listed,
     `listed` the names of those that were added since it was emptied: of the latest list, where its owner empties it
@@ -133,13 +135,15 @@ class Instruments(dict[str, Instrument]):
         venue: str,
         known: dict[str, Instrument] | None = None,
         from_name: Callable[[str], Instrument | None] | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         self.venue, self.known, self.from_name = venue, {} if known is None else known, from_name
+        self._exchange = exchange
         self.listed: set[str] = set()
 
     def add(self, instruments: Iterable[Instrument]) -> None:
         """Add a list; a newer entry replaces an older one."""
-        added = {instrument.name: instrument for instrument in instruments}
+        added = {instrument.name: self._own(instrument) for instrument in instruments}
         self.update(added)
         self.known.update(added)
         self.listed.update(added)
@@ -149,8 +153,13 @@ class Instruments(dict[str, Instrument]):
         instrument = self.known.get(name) or (self.from_name(name) if self.from_name else None)
         if instrument is None:
             raise UnknownInstrument(self.venue, name)
-        self[name] = instrument
+        self[name] = instrument = self._own(instrument)
         return instrument
+
+    def _own(self, instrument: Instrument) -> Instrument:
+        if self._exchange is None or self._exchange == instrument.exchange:
+            return instrument
+        return replace(instrument, exchange=self._exchange)
 
 
 def read_state(states: Mapping[str, State], word: str) -> tuple[State | None, str]:

@@ -132,6 +132,17 @@ class Ticker(Record, frozen=True, gc=False, tag="ticker"):
     rho: DecimalText | None = None
 
 
+TICKER_PARTS: dict[str, tuple[str, ...]] = {
+    "quote": ("bid", "bid_size", "ask", "ask_size", "update_id"),
+    "last": ("last", "last_size"),
+    "day": ("open", "high", "low", "volume", "contracts", "quote_volume", "weighted_average", "trades", "price_change"),
+    **{part: (f"{part}_price",) for part in ("mark", "index", "settlement", "underlying")},
+    "volatility": ("bid_iv", "ask_iv", "mark_iv"),
+    "greeks": ("delta", "gamma", "vega", "theta", "rho"),
+}
+"""The fields of a ticker that one message gives together; null where the newest such message does not have one."""
+
+
 class FundingRate(Record, frozen=True, gc=False, tag="funding_rate"):
     """The rate of a perpetual. `funding_time` is when `rate` is paid, or was."""
 

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlencode
 
 import httpx
 
-from marketdata_assets.budget import Budget
+from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.records import Exchange, VenueError
 from marketdata_assets.http_client import TOO_MANY_REQUESTS, HttpClient, RetriesExhausted, RetryLater, RetryPolicy
@@ -53,6 +54,11 @@ class Limits:
     longest_wait: float = 900.0
 
 
+def limits_of(host: str, requests: float, seconds: float = 1.0) -> Callable[[BudgetPlace, object], Limits]:
+    """The limits of a host that counts all requests of an address alike, for the descriptor of its venue."""
+    return lambda budgets, _: Limits(Budget(budgets, host, seconds, requests))
+
+
 class Rest:
     """Sends requests to one host of one venue. `error_of` finds the venue's error in a response of any status.
 
@@ -68,12 +74,13 @@ class Rest:
         *,
         body_of: BodyOf | None = None,
         patience: RetryPolicy | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.venue = venue
         self.limits = limits
         self._error_of, self._body_of, self._clock = error_of, body_of, clock
-        self._server = HttpClient(url, patience or RetryPolicy())
+        self._server = HttpClient(url, patience or RetryPolicy(), headers=dict(headers))
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,10 +5,10 @@ Nothing outside a venue's folder may ask which venue it is; it asks the descript
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from marketdata_assets.budget import BudgetPlace
@@ -19,6 +19,7 @@ from marketdata_assets.exchanges.rest import BodyOf, ErrorOf, Limits, Rest
 from marketdata_assets.exchanges.venue_adapter import Choice, VenueAdapter
 from marketdata_assets.exchanges.venue_history import VenueHistory
 from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.proxies import LOOPBACK
 
 Source = tuple[Exchange, MarketType | None]
 """What a capture is of. The market is None where one socket carries all markets of a venue."""
@@ -26,9 +27,28 @@ Source = tuple[Exchange, MarketType | None]
 OUR_TRADES, OUR_CANDLES = "trade", "kline_"
 """Our names of streams in gaps of all records of a type; the interval of candles follows."""
 
-TradeForms = Literal["same", "numbered_aggregates", "summed_by_order"]
-"""How the trades of a venue's history relate to those of its stream: the same trades under the same ids; aggregates
-that name the first and last id of the single trades in them; or single trades, of which the stream sends sums."""
+TradeForms = Literal["same", "other_times", "numbered_aggregates", "summed_by_order"]
+"""How the trades of a venue's history relate to those of its stream: the same trades under the same ids; the same, with
+times that differ in their last digits; aggregates that name the first and last id of the single trades in them; or
+single trades, of which the stream sends sums."""
+
+
+Apart = Literal["testnet", "simulated"]
+TESTNET: Apart = "testnet"
+SIMULATED: Apart = "simulated"
+"""Markets beside the main one of a venue, with its messages and other hosts. Their records are of the exchange
+`<venue>-testnet` or `<venue>-simulated`, so that no table, stream, cache or capture mixes them with the main market's.
+"""
+
+
+@dataclass(frozen=True)
+class Testnet:
+    """Where the testnet of a venue is."""
+
+    hosts: str  # a pattern of the names of its hosts, those that the main market has too left out
+    rest: Mapping[MarketType, str]  # as in VenueMarket
+    sockets: Mapping[MarketType, str]  # wss://host
+    headers: Mapping[str, str] = field(default_factory=dict)  # of REST, where only they select the testnet
 
 
 SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker", "instrument_state")
@@ -80,6 +100,9 @@ class Venue:
     candle_interval: Callable[[str], str | None]
     """The interval, as records say it, of what follows `candle_stream`; None when it is none."""
 
+    testnet: Testnet | None = None
+    sockets: Mapping[MarketType, str] = field(default_factory=dict)  # wss://host, where it is not the adapter's own
+    headers: Mapping[str, str] = field(default_factory=dict)  # of requests of REST
     body_of: BodyOf | None = None  # where requests of REST are a POST with a JSON body
     default_markets: tuple[MarketType, ...] = ()
     """Collected where the configuration names no market; empty for all that have symbols."""
@@ -112,7 +135,8 @@ class Venue:
         own = self.markets[market_type].rest
         address = url or (host + urlsplit(own).path if host else own)
         limits = self.limits(budgets, market_type)
-        return Rest(self.name, address, limits, self.error_of, body_of=self.body_of, patience=patience)
+        options = {"body_of": self.body_of, "patience": patience, "headers": self.headers}
+        return Rest(self.name, address, limits, self.error_of, **options)  # type: ignore[arg-type]
 
     def pool(self, market_type: MarketType) -> str:
         """The budget that requests to the REST of a market are counted in; markets of one pool share it."""
@@ -122,8 +146,56 @@ class Venue:
         """What comes from an address, which begins with the host name; None when it is not this venue's."""
         for pattern, market_type in self._addresses:
             if pattern.match(address):
-                return self.name, market_type
+                tested = self._is_of_testnet(re.split("[/?]", address, maxsplit=1)[0])
+                return f"{self.name}-{TESTNET}" if tested else self.name, market_type
         return None
+
+    def why_not_at(self, url: str) -> str:
+        """Why records from an address would not be of this exchange; empty where they may be."""
+        host = urlsplit(url).hostname or ""
+        main, _, kind = self.name.rpartition("-")
+        if kind != TESTNET:
+            name = f"{self.name}-{TESTNET}"
+            return (
+                f"{host} is of the testnet, whose records stay apart; use {name}" if self._is_of_testnet(host) else ""
+            )
+        own = {*LOOPBACK, *(urlsplit(market.rest).hostname for market in self.markets.values())}
+        return "" if host in own or self._is_of_testnet(host) else f"{host} is not of the testnet; use {main}"
+
+    def apart(self, kind: Apart) -> "Venue":
+        """The descriptor of the venue's testnet, or of its simulator, which has no hosts until somebody starts it."""
+        paths = {name: urlsplit(market.rest).path for name, market in self.markets.items()}
+        nowhere = Testnet("", {name: f"http://127.0.0.1{path}" for name, path in paths.items()}, {})
+        at = self.testnet if kind == TESTNET and self.testnet else nowhere
+        markets = {name: replace(self.markets[name], rest=rest) for name, rest in at.rest.items()}
+        if at is nowhere:
+            markets = {name: replace(market, history={}) for name, market in markets.items()}
+        same = {name for name, rest in at.rest.items() if rest == self.markets[name].rest}
+
+        def limits(place: BudgetPlace, market_type: MarketType) -> Limits:
+            """A host of its own has a budget of its own."""
+            own = self.limits(place, market_type)
+            if market_type in same:
+                return own
+            lanes = {lane: replace(one, name=f"{one.name}-{kind}") for lane, one in own.lanes.items()}
+            return replace(own, host=replace(own.host, name=f"{own.host.name}-{kind}"), lanes=lanes)
+
+        name = f"{self.name}-{kind}"
+        return replace(
+            self,
+            name=name,
+            title=f"{self.title} {kind}",
+            markets=markets,
+            default_markets=tuple(one for one in self.default_markets if one in markets),
+            feed=cast(type[Feed], type(self.feed.__name__, (self.feed,), {"venue": name})),
+            limits=limits,
+            sockets=at.sockets,
+            headers=at.headers,
+            archive=None,
+        )
+
+    def _is_of_testnet(self, host: str) -> bool:
+        return self.testnet is not None and re.fullmatch(self.testnet.hosts, host) is not None
 
     def interval_of(self, stream: str) -> str | None:
         """The interval of a stream of candles, as records say it; None for another stream."""

@@ -3,6 +3,7 @@
 Each venue's own messages are built and read in the module `adapter` of its folder. Nothing is sent here.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from marketdata_assets.budget import BudgetPlace
 from marketdata_assets.exchanges.books import Feed, ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome, VenueError
+from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.wire import CHANNEL
 from marketdata_assets.http_client import RetryPolicy
 
 REQUEST_ERRORS = (VenueUnavailable, VenueRateLimited, RequestRejected)
@@ -106,6 +108,78 @@ class SocketSession(ABC):
         """The meaning of a message without data."""
 
 
+class ChannelSession(SocketSession):
+    """Subscriptions by `channel:instrument`, which are confirmed or rejected in the order of the requests.
+
+    A confirmation names keys, with spaces between them, an error the instrument, among its words.
+    """
+
+    most: int  # instruments of a request
+    already = "Already subscribed"  # how an error begins that confirms
+
+    def __init__(self) -> None:
+        self._pending: dict[str, None] = {}
+
+    @abstractmethod
+    def request(self, method: str, channel: str, names: Sequence[str]) -> bytes:
+        """The request to subscribe or unsubscribe."""
+
+    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
+        self._settle(keys)
+        self._pending.update((f"{channel}:{name}", None) for channel, names in _grouped(keys) for name in names)
+        return self._requests("subscribe", keys)
+
+    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
+        self._settle(keys)
+        return self._requests("unsubscribe", keys)
+
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
+        for outcome in outcomes:
+            if isinstance(outcome, Control) and outcome.kind == "ack":
+                return SubscriptionReply(confirmed=self._settle(outcome.detail.split()))
+            if isinstance(outcome, VenueError):
+                return self._error(outcome)
+        return SubscriptionReply()
+
+    def _error(self, error: VenueError) -> SubscriptionReply:
+        """One that names no instrument is of the oldest request."""
+        if error.rate_limited:
+            return SubscriptionReply(retry=tuple(self._pending))
+        named = self.named_in(error.message)
+        keys = self._settle(([*self._pending] if named is None else named)[:1])
+        if error.message.startswith(self.already):
+            return SubscriptionReply(confirmed=keys)
+        return SubscriptionReply(rejected=tuple((key, error.message) for key in keys))
+
+    def named_in(self, words: str) -> list[str] | None:
+        """The pending subscriptions that an error is about, oldest first; None where it names none."""
+        told = words.split()
+        return [key for key in self._pending if key.partition(":")[2] in told] or None
+
+    def _settle(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Those that were pending are so no more."""
+        known = tuple(key for key in keys if key in self._pending)
+        for key in known:
+            self._pending.pop(key, None)
+        return known
+
+    def _requests(self, method: str, keys: Sequence[str]) -> list[bytes]:
+        return [
+            self.request(method, channel, names[at : at + self.most])
+            for channel, names in _grouped(keys)
+            for at in range(0, len(names), self.most)
+        ]
+
+
+def _grouped(keys: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The instruments of each channel, in the order of the requests."""
+    names: dict[str, list[str]] = {}
+    for key in keys:
+        channel, _, name = key.partition(":")
+        names.setdefault(channel, []).append(name)
+    return [*names.items()]
+
+
 Choice = Literal["book_speed", "book_channel", "trade_channel"]
 """What of a market's channels the configuration can choose."""
 
@@ -127,6 +201,8 @@ class Descriptor(Protocol):
     def name(self) -> Exchange: ...
     @property
     def feed(self) -> Callable[[MarketType], Feed]: ...
+    @property
+    def sockets(self) -> Mapping[MarketType, str]: ...
     def client(
         self, market_type: MarketType, budgets: BudgetPlace, patience: RetryPolicy, *, host: str | None
     ) -> Rest: ...
@@ -161,7 +237,8 @@ class VenueAdapter(ABC):
     ) -> None:
         self.exchange, self.market_type, self._venue = venue.name, market_type, venue
         self.name = f"{venue.name} {market_type}"
-        self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
+        self._rest_url, self._intervals = rest_url, tuple(intervals)
+        self._socket_url = socket_url or venue.sockets.get(market_type)
         self._choices = choices  # of channels; the adapter's usual ones for the others
         self._depth = depth  # levels of a book on each side; the adapter's usual one where None
         self.prepare()
@@ -212,6 +289,43 @@ class VenueAdapter(ABC):
     def polls(self, types: Sequence[str]) -> Mapping[str, RequestFor]:
         """The types that have no stream, with the request that polls one of an instrument."""
         return {}
+
+
+class ChannelAdapter(VenueAdapter):
+    """An adapter of messages that begin with their channel and name the instrument anywhere behind it."""
+
+    streams: Mapping[str, tuple[str, float]]  # the record type and `silence` of each channel
+    candles: Mapping[str, str] = MappingProxyType({})  # the channel of each interval; they are silent without trades
+    renamed: Mapping[str, str] = MappingProxyType({})  # channels by their name in messages, where that is another one
+    path = ""  # of sockets
+    host: str
+    instrument: re.Pattern[bytes]  # finds the instrument of a message
+
+    def prepare(self) -> None:
+        self._url = (self._socket_url or self.host) + self.path
+
+    def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
+        name = instrument.name
+        subscriptions = [
+            Subscription(f"{stream}:{name}", self._url, name, stream, (tag,), silence)
+            for stream, (tag, silence) in self.streams.items()
+            if tag in types
+        ]
+        for interval in self._intervals if "kline" in types else ():
+            stream, every = self.candles[interval], interval_ns(interval)
+            subscriptions.append(Subscription(f"{stream}:{name}", self._url, name, stream, ("kline",), None, every))
+        return subscriptions
+
+    def channel_of(self, raw: bytes) -> bytes:
+        name = self.instrument.search(raw)
+        return raw[len(CHANNEL) : raw.find(b'"', len(CHANNEL))] + b":" + (name[1] if name else b"")
+
+    def key_of(self, channel: bytes) -> str:
+        stream, _, name = channel.decode("utf-8", "replace").partition(":")
+        return f"{self.renamed.get(stream, stream)}:{name}"
+
+    def book_key(self, resync: ResyncRequest) -> str:
+        return f"{resync.stream}:{resync.instrument}"
 
 
 async def request_list(

@@ -88,8 +88,8 @@ class VenueHistory(ABC):
     @abstractmethod
     async def _trades(self, instrument: str, _: str, cursor: Cursor) -> FetchedPage: ...
 
-    @abstractmethod
-    async def _funding(self, instrument: str, _: str, cursor: Cursor) -> FetchedPage: ...
+    async def _funding(self, instrument: str, _: str, cursor: Cursor) -> FetchedPage:
+        raise HistoryRefused(f"{cursor.about}: the venue has no such history")
 
     async def _past_interest(self, instrument: str, period: str, cursor: Cursor) -> FetchedPage:
         raise HistoryRefused(f"{cursor.about}: the venue has no such history")

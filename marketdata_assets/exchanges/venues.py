@@ -14,7 +14,9 @@ from marketdata_assets.exchanges.errors import UnknownExchange
 if TYPE_CHECKING:
     from marketdata_assets.exchanges.venue import Venue
 
-OWN = ("binance", "okx", "deribit", "bybit", "hyperliquid")
+APART = ("testnet", "simulated")  # `Apart` of `venue`
+
+OWN = ("binance", "okx", "deribit", "bybit", "hyperliquid", "kraken", "coinbase")
 """The venues of this package, each a folder with a module `venue`. Adding one here registers it."""
 
 GROUP = "marketdata_assets.venues"
@@ -26,16 +28,39 @@ def names() -> tuple[str, ...]:
     return (*OWN, *(name for name in sorted(_registered()) if name not in OWN))
 
 
+def with_apart(name: str) -> tuple[str, ...]:
+    """The name of a venue, and the exchanges of its testnet and its simulator."""
+    return name, *(f"{name}-{kind}" for kind in APART)
+
+
+def known() -> tuple[str, ...]:
+    """All exchanges that a record may be of."""
+    return tuple(one for name in names() for one in with_apart(name))
+
+
+def main_of(name: str) -> str:
+    """The venue of an exchange: okx of okx-testnet."""
+    main, _, kind = name.rpartition("-")
+    return main if kind in APART else name
+
+
+def unknown(name: str) -> UnknownExchange:
+    """The error about a name that is none, with the nearest that there are."""
+    return UnknownExchange(name, [one for one in (known() if "-" in name else names()) if one != name])
+
+
 @cache
 def find(name: str) -> "Venue":
-    """The descriptor of a venue. Raises UnknownExchange."""
+    """The descriptor of a venue, of its testnet or its simulator. Raises UnknownExchange."""
     if name in OWN:
         found: Venue = import_module(f"marketdata_assets.exchanges.{name}.venue").VENUE
         return found
     if name in _registered():
         registered: Venue = _registered()[name].load()
         return registered
-    raise UnknownExchange(name, names())
+    if name in known() and ((main := find(main_of(name))).testnet or name.endswith("-simulated")):
+        return main.apart("testnet" if name.endswith("-testnet") else "simulated")
+    raise unknown(name)
 
 
 def every() -> Iterator["Venue"]:

@@ -123,6 +123,7 @@ def _nats_prepare(folder: Path) -> None:
     store = json.dumps(str(folder / "data"), ensure_ascii=False)  # the server knows no \u escapes
     login = f"user: {password.USER}, password: {json.dumps(password.of(folder))}"
     text = f"jetstream {{\n  store_dir: {store}\n  sync_interval: 1s\n}}\nauthorization {{ {login} }}\n"
+    text += "max_payload: 8MB\n"  # of a whole book of tens of thousands of levels, as Coinbase has them
     state_files.write(folder / "nats.conf", text)
 
 

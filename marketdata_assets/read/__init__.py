@@ -11,6 +11,7 @@ from marketdata_assets.read.bars import bars
 from marketdata_assets.read.books import books
 from marketdata_assets.read.exchanges import gaps, ohlcv, records, trades
 from marketdata_assets.read.kline import kline
+from marketdata_assets.read.option_chain import option_chain
 from marketdata_assets.read.tables import minute_bars, monthly_kline, table
 from marketdata_assets.read.ticks import factors, order_book, tick_data
 
@@ -26,6 +27,7 @@ __all__ = [
     "minute_bars",
     "monthly_kline",
     "ohlcv",
+    "option_chain",
     "order_book",
     "records",
     "table",

@@ -222,7 +222,7 @@ def about(
 ) -> Where:
     """The conditions of a query. Raises UnknownName, NaiveTime, BadMoment."""
     where = Where()
-    known = {"exchange": venues.names(), "market_type": get_args(MarketType)}
+    known = {"exchange": venues.known(), "market_type": get_args(MarketType)}
     for column, name in (("exchange", exchange), ("market_type", market_type)):
         if name is not None:
             if name not in known[column]:

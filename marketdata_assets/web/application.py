@@ -74,7 +74,7 @@ def application(servers: Servers) -> Starlette:
         Route("/static/charts.js", charts),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    handlers = {MarketDataError: _failed, Exception: _broken}
+    handlers = {MarketDataError: failed, Exception: _broken}
     middleware = [Middleware(BaseHTTPMiddleware, dispatch=_with_headers)]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=_life)
 
@@ -106,7 +106,7 @@ async def _with_headers(request: Request, call_next: RequestResponseEndpoint) ->
     return response
 
 
-def _failed(request: Request, error: Exception) -> Response:
+def failed(request: Request, error: Exception) -> Response:
     """The error's message as JSON: 400 and 404 for the request, 503 for a server or table that cannot be read."""
     if isinstance(error, Unknown):
         status = 404

@@ -6,7 +6,7 @@ The pages of REST are those of BinanceServer; here they tell of what happened on
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from aiohttp import web
 
@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.binance.session import MARKETS, url_of
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Level, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue, frame, over
+from marketdata_demo.venues.venue import Invented, Socket, Venue, frame, over
 
 HOUR = 60 * MINUTE
 NAMES = ("ABCUSDT", "ABCUSD_PERP")
@@ -113,6 +113,16 @@ class BinanceVenue(Venue, BinanceServer):
 
     socket_path = "stream"
     connection_limit = (300.0, 300)
+    invented: ClassVar[Invented] = {
+        "spot": ("ABCUSDT", "DEFUSDT"),
+        "linear": ("ABCUSDT", "DEFUSDT"),
+        "inverse": ("ABCUSD_PERP",),
+        "option": ("ABC-301225-100-C", "ABC-301225-100-P"),
+    }
+
+    @classmethod
+    def _of_market(cls, market_type: MarketType, **options: Any) -> Self:
+        return cls(market_type, cls.invented[market_type], **options)
 
     def __init__(
         self, market_type: MarketType, names: Sequence[str], *, ping_seconds: float = 20.0, **options: Any

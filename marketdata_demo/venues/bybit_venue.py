@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from aiohttp import web
 
@@ -25,7 +25,7 @@ from marketdata_assets.exchanges.bybit.session import (
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue
+from marketdata_demo.venues.venue import Invented, Socket, Venue, changed
 
 HOUR = 60 * MINUTE
 EXPIRES = "1924588800000"  # 2030-12-27 08:00
@@ -113,6 +113,15 @@ class BybitVenue(Venue, BybitServer):
 
     socket_path = PATH
     connection_limit = (CONNECTIONS_SECONDS, CONNECTIONS)
+    invented: ClassVar[Invented] = {
+        "spot": ("ABCUSDT", "DEFUSDT"),
+        "linear": ("ABCUSDT", "DEFUSDT"),
+        "inverse": ("ABCUSD",),
+    }
+
+    @classmethod
+    def _of_market(cls, market_type: MarketType, **options: Any) -> Self:
+        return cls(market_type, cls.invented[market_type], **options)
 
     def __init__(
         self, market_type: MarketType, names: Sequence[str], *, silence_seconds: float = 600.0, **options: Any
@@ -220,7 +229,7 @@ class BybitVenue(Venue, BybitServer):
                 continue
             before, now = self._shown[topic], market.levels(most)
             self._shown[topic] = now
-            bids, asks = (_changed(*sides) for sides in zip(before, now, strict=True))
+            bids, asks = (changed(*sides) for sides in zip(before, now, strict=True))
             if bids or asks:
                 numbers = self._numbers[topic]
                 numbers["u"] += 1
@@ -324,13 +333,6 @@ def _listed(market_type: MarketType, name: str) -> dict[str, str]:
     dated = known.symbol != f"{known.base}-{known.quote}"
     kind = f"{market_type.title()}{'Futures' if dated else 'Perpetual'}"
     return entry | {"contractType": kind, "deliveryTime": EXPIRES if dated else "0"}
-
-
-def _changed(before: Sequence[Told], now: Sequence[Told]) -> list[Told]:
-    """What is different on one side; size 0 of a level that is gone."""
-    old, new = dict(before), dict(now)
-    gone = [(price, "0") for price in old if price not in new]
-    return [*gone, *((price, size) for price, size in now if old.get(price) != size)]
 
 
 def _bytes(message: Any) -> bytes:

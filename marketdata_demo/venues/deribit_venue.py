@@ -6,7 +6,7 @@ Names say the kind: ABC-PERPETUAL is inverse (amounts in USD), ABC_USDC-PERPETUA
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.deribit.session import CHANNELS_PER_CONNECTION,
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.deribit_messages import FUNDING, LISTED, SUMMARY, trade
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Level, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue, over
+from marketdata_demo.venues.venue import Invented, Socket, Venue, over
 
 HOUR = 60 * MINUTE
 
@@ -100,6 +100,12 @@ class DeribitVenue(Venue, DeribitServer):
     """`heartbeat_seconds` takes the place of the interval that a client asks for, of which 10 is the shortest."""
 
     socket_path = "/ws/api/v2"
+    invented: ClassVar[Invented] = {
+        "spot": ("ABC_USDC",),
+        "linear": ("ABC_USDC-PERPETUAL",),
+        "inverse": ("ABC-PERPETUAL", "DEF-PERPETUAL"),
+        "option": ("ABC-25DEC30-100-C", "ABC-25DEC30-100-P"),
+    }
 
     def __init__(self, names: Sequence[str], *, heartbeat_seconds: float | None = None, **options: Any) -> None:
         super().__init__(names, **options)

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -20,7 +20,7 @@ from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, Subscript
 from marketdata_demo.servers.loopback import ProviderServer
 from marketdata_demo.venues.hyperliquid import tid
 from marketdata_demo.venues.live_market import Candle, Change, Happened, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue, over
+from marketdata_demo.venues.venue import Invented, Socket, Venue, over
 
 ROWS, LEVELS, FAST_LEVELS = 500, 20, 5
 LAST_TRADES, FIRST_TRADES = 10, 30  # over REST, and to a new subscription
@@ -108,6 +108,7 @@ class HyperliquidVenue(Venue, HyperliquidServer):
 
     socket_path = "/ws"
     connection_limit = (60.0, CONNECTIONS_PER_MINUTE)
+    invented: ClassVar[Invented] = {"spot": ("ABC/USDC",), "linear": ("ABC", "DEF")}
 
     def __init__(
         self, names: Sequence[str], *, silence_seconds: float = 60.0, book_ms: int = 500, **options: Any

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from marketdata_assets.exchanges.okx.session import BUSINESS_URL, CONNECTIONS_PE
 from marketdata_assets.exchanges.okx.wire import Arg
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import Candle, Change, Happened, Level, Made, Market
-from marketdata_demo.venues.venue import Socket, Venue, over
+from marketdata_demo.venues.venue import Invented, Socket, Venue, over
 
 API = "/api/v5/"
 PAGE = 100
@@ -109,6 +109,12 @@ class OkxVenue(Venue, OkxServer):
 
     socket_path = "/ws/v5/"
     connection_limit = (1.0, CONNECTIONS_PER_SECOND)
+    invented: ClassVar[Invented] = {
+        "spot": ("ABC-USDT", "DEF-USDT"),
+        "linear": ("ABC-USDT-SWAP", "DEF-USDT-SWAP"),
+        "inverse": ("ABC-USD-SWAP",),
+        "option": ("ABC-USD-301225-100-C", "ABC-USD-301225-100-P"),
+    }
 
     def __init__(self, names: Sequence[str], *, silence_seconds: float = 30.0, **options: Any) -> None:
         super().__init__(names, **options)

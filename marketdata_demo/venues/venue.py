@@ -14,15 +14,18 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import pack
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from aiohttp import WSMsgType, web
 
+from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer
 from marketdata_demo.venues.live_market import Candle, Change, Made, Market, Source
+
+Invented = Mapping[MarketType, Sequence[str]]
 
 MOST_UNSENT = 256 << 20
 """Bytes; a client that is so far behind is thrown out, as venues do."""
@@ -198,7 +201,10 @@ PULSE = 0.01
 
 
 class Venue(Faults, ABC):
-    """`speed` is how much faster the venue's clock goes; it begins with `start_ms`, or with now."""
+    """`speed` is how much faster the venue's clock goes; it begins with `start_ms`, or with now.
+
+    Everything that happens is remembered, or of each instrument the last `kept` trades, changes and candles.
+    """
 
     def __init__(
         self,
@@ -208,10 +214,11 @@ class Venue(Faults, ABC):
         rate: float = 0.0,
         speed: float = 1.0,
         start_ms: int | None = None,
+        kept: int | None = None,
         **limits: Any,
     ) -> None:
         super().__init__(**limits)
-        self.rate = rate
+        self.rate, self.most = rate, kept
         self.markets = {name: self.market(name, seed, index) for index, name in enumerate(names)}
         self.expiries: dict[str, int] = {}  # ms, of the instruments that have one
         self.opened: list[float] = []  # when sockets were, by the monotonic clock
@@ -228,6 +235,25 @@ class Venue(Faults, ABC):
 
     connection_limit = (1.0, 1000)
     """So many sockets may be opened in so many seconds."""
+
+    invented: ClassVar[Invented] = {}
+    """Instruments of each market, for `by_itself`."""
+
+    @classmethod
+    def by_itself(cls, market_type: MarketType) -> Self:
+        """A market with a few instruments that goes by itself, and forgets what was long ago.
+
+        Its numbers are by the clock: they go on where those of an earlier run ended.
+        """
+        venue, now = cls._of_market(market_type, rate=40.0, kept=5_000), time.time()
+        for market in venue.markets.values():
+            market.number += int(now * 100)
+            market.last_id += int(now * 1000)
+        return venue
+
+    @classmethod
+    def _of_market(cls, market_type: MarketType, **options: Any) -> Self:
+        return cls(cls.invented[market_type], **options)
 
     def market(self, name: str, seed: int, index: int) -> Market:
         return Market(name, seed, index)
@@ -388,15 +414,20 @@ class Venue(Faults, ABC):
         if not listeners:
             return
         fault = self.fault_of(stream) if self._planned else ""
-        if fault == "skip":
-            return
-        framed = frame(raw[: len(raw) // 2] if fault == "spoil" else raw)
         for one in listeners:
             if one.muted and stream in one.muted:
                 continue
+            told = self.numbered(one, raw)
+            if fault == "skip":
+                continue
+            framed = frame(told[: len(told) // 2] if fault == "spoil" else told)
             one.write(framed)
             if fault == "repeat":
                 one.write(framed)
+
+    def numbered(self, socket: Socket, raw: bytes) -> bytes:
+        """The message as a socket sends it, where those of a socket are numbered; called for each, sent or not."""
+        return raw
 
     def _burst(self, events: int) -> None:
         open_to = sorted(self._wanted)
@@ -443,6 +474,18 @@ class Venue(Faults, ABC):
                     self.on_candle(market, market.candle)
                 if self.rate:
                     self.on_second(market)
+            if self.most is not None:
+                self._forget(self.most)
+
+    def _forget(self, most: int) -> None:
+        with self._lock:
+            own, candles = self._source, getattr(self, "_kept", {})
+            for lists in (own.trades, own.changes, own.candles, candles):
+                for happened in lists.values():
+                    del happened[:-most]
+            del self.lines[:-most]
+        for market in self.markets.values():
+            del market.recent[:-most]
 
 
 def _is_socket(request: web.Request) -> bool:
@@ -453,3 +496,10 @@ def over(moments: Iterable[float], seconds: float, most: float) -> bool:
     """Whether more than so many of the moments are within so many seconds of the last one."""
     listed = list(moments)
     return sum(listed[-1] - one < seconds for one in listed) > most
+
+
+def changed(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is different on one side of a book, by price and size; size 0 of a level that is gone."""
+    old, new = dict(before), dict(now)
+    gone = [(price, "0") for price in old if price not in new]
+    return [*gone, *((price, size) for price, size in now if old.get(price) != size)]

@@ -235,6 +235,15 @@ def test_a_run_of_some_seconds_ends_by_itself_and_says_what_it_did(
     assert quiet.stderr == ""
 
 
+def test_simulated_venues_are_said_and_where_their_records_go(home: Path) -> None:
+    (home / "my.yaml").write_text("exchanges: {okx: {markets: {spot: {kline_intervals: [1h]}}}}\nhttp: {port: 0}\n")
+    run = marketdata(home, "collect", "--simulated", "--config", str(home / "my.yaml"), "--duration", "0.2")
+    assert run.returncode == 0, run.stderr
+    assert "okx-simulated spot: ABC-USDT, DEF-USDT at http://127.0.0.1:" in run.stderr
+    assert f"invented records go into {home / 'captures'}, which marketdata ingest captures loads" in run.stderr
+    assert not (home / "collector").exists()
+
+
 def test_a_second_signal_does_not_wait(home: Path, spot: BinanceVenue) -> None:
     """Nothing answers at the address of NATS and the spool is small, so a drain would last."""
     text = yaml.safe_dump(

@@ -56,7 +56,7 @@ ARGUMENTS = {
     "ticks forget": ["{folder}/one.csv"],
 }
 """What a command needs to come as far as its work."""
-SERVES = ("up", "demo", "web")
+SERVES = ("up", "demo", "web", "replay-server")
 OUTSIDE = ("collect", "ingest history", "symbols refresh")
 """What asks venues and providers."""
 OWN_CAUSES = ("the Docker Engine", "is no folder", "is no file", "no file below")

@@ -13,7 +13,9 @@ from collecting import Run, collecting
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
 
@@ -30,12 +32,21 @@ class Case:
     open: Callable[..., Venue]  # with the names
     trades: str  # the stream of trades, without the instrument
     book: str  # the stream of books, without the instrument
+    lost: str = "sequence"  # the cause of a gap of a book's message that does not come
+    shared: bool = False  # such a message may be of any book of its connection
+    best: int = 1000  # so many levels of books at most
 
     def trade_key(self, name: str) -> str:
         """The subscription to trades of an instrument."""
         if self.exchange == "binance":
             return f"{name.lower()}@{self.trades}"
-        return f"trades:{name}" if self.exchange == "okx" else f"trades.{name}.100ms"
+        return f"{self.trades}:{name}" if self.exchange != "deribit" else f"trades.{name}.100ms"
+
+    def book_key(self, name: str) -> str:
+        """How the subscription to its book begins."""
+        if self.exchange == "binance":
+            return f"{name.lower()}@{self.book}"
+        return f"{self.book}:{name}" if self.exchange != "deribit" else f"book.{name}"
 
 
 BINANCE = Case("binance", "spot", ["ABCUSDT", "XYZUSDT"], lambda names: BinanceVenue("spot", names), "trade", "depth")
@@ -45,8 +56,12 @@ LINEAR = Case(
 OKX = Case("okx", "linear", ["ABC-USDT-SWAP", "XYZ-USDT-SWAP"], OkxVenue, "trades", "books")
 DERIBIT = Case("deribit", "inverse", ["ABC-PERPETUAL", "XYZ-PERPETUAL"], DeribitVenue, "trades.100ms", "book")
 
+KRAKEN = Case("kraken", "spot", ["ABC/USD", "BTC/USD"], KrakenVenue, "trade", "book", lost="checksum", best=10)
+COINBASE = Case("coinbase", "spot", ["ABC-USD", "XYZ-USD"], CoinbaseVenue, "market_trades", "level2", shared=True)
+
 EVERY_VENUE = (BINANCE, OKX, DERIBIT)
 EVERY_MARKET = (BINANCE, LINEAR, OKX, DERIBIT)
+BY_CHANNEL = (KRAKEN, COINBASE)
 
 
 def each(*cases: Case) -> pytest.MarkDecorator:

@@ -97,9 +97,9 @@ async def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, t
             "binance linear is not collected; the config",
         ),
         (
-            CHANGE | {"exchange": "kraken"},
+            CHANGE | {"exchange": "nasdaq"},
             400,
-            "exchange 'kraken' is unknown; there are binance, bybit, deribit, hyperliquid, okx",
+            "exchange 'nasdaq' is unknown; there are binance, bybit, coinbase, deribit, hyperliquid, kraken, okx",
         ),
         (CHANGE | {"ad": []}, 400, "unknown key 'ad'; did you mean 'add'?"),
         (CHANGE | {"add": []}, 400, "nothing to change"),

@@ -3,7 +3,7 @@
 import asyncio
 
 from collecting import Run
-from market_cases import BINANCE, DERIBIT, EVERY_MARKET, EVERY_VENUE, OKX, Case, collected
+from market_cases import BINANCE, BY_CHANNEL, DERIBIT, EVERY_MARKET, EVERY_VENUE, OKX, Case, collected
 
 from marketdata_assets.exchanges.records import DeadLetter
 from marketdata_demo.venues.venue import Venue, frame
@@ -20,7 +20,7 @@ async def back_to_life(run: Run) -> None:
     assert set(open_gaps) <= set(healed)
 
 
-@collected(*EVERY_MARKET, backoff=0.2)
+@collected(*EVERY_MARKET, *BY_CHANNEL, backoff=0.2)
 async def test_a_lost_socket_is_reopened_and_missed_data_is_recorded_as_gaps(
     run: Run, venue: Venue, case: Case
 ) -> None:
@@ -183,18 +183,18 @@ async def test_rejected_handshakes_are_retried(run: Run, venue: Venue) -> None:
     await back_to_life(run)
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, *BY_CHANNEL)
 async def test_a_gap_in_a_book_invalidates_that_book_until_it_is_resynced(run: Run, venue: Venue, case: Case) -> None:
     name = case.names[0]
-    venue.skip(1, name.lower() + "@depth" if case is BINANCE else f"books:{name}" if case is OKX else f"book.{name}")
-    await run.until(lambda: run.gaps(case.book, "sequence"), emit=5)
-    await run.until(lambda: any(one.healed_at for one in run.gaps(case.book, "sequence")), emit=5)
+    venue.skip(1, case.book_key(name))
+    await run.until(lambda: run.gaps(case.book, case.lost), emit=5)
+    await run.until(lambda: any(one.healed_at for one in run.gaps(case.book, case.lost)), emit=5)
     await back_to_life(run)
-    assert {one.instrument for one in run.gaps()} == {name}
+    assert {one.instrument for one in run.gaps()} == {*(case.names if case.shared else [name])}
     assert [one.reconnects for one in run.connections] == [0]
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, *BY_CHANNEL)
 async def test_a_missing_trade_shows_in_the_next_number(run: Run, venue: Venue, case: Case) -> None:
     await run.emit(50)
     venue.skip(1, case.trade_key(case.names[0]))
@@ -204,11 +204,11 @@ async def test_a_missing_trade_shows_in_the_next_number(run: Run, venue: Venue, 
     assert (gap.instrument, (gap.next_id or 0) - (gap.last_id or 0)) == (case.names[0], 2)
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, *BY_CHANNEL)
 async def test_an_unreadable_message_of_trades_is_a_gap(run: Run, venue: Venue, case: Case) -> None:
     venue.spoil(1, case.trade_key(case.names[0]))
     await run.until(lambda: run.gaps(case.trades), emit=5)
-    assert {one.instrument for one in run.gaps()} == {case.names[0]}
+    assert {one.instrument for one in run.gaps()} == {*(case.names if case.shared else case.names[:1])}
     assert len(run.trouble) == 1
 
 

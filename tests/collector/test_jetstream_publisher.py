@@ -236,7 +236,7 @@ async def test_a_deleted_stream_is_recreated(server: Server) -> None:
 
 @in_loop
 async def test_a_message_above_the_size_limit_becomes_a_gap(server: Server, tmp_path: Path) -> None:
-    huge = msgspec.structs.replace(trade(2), price="1" * (1 << 20))
+    huge = msgspec.structs.replace(trade(2), price="1" * (8 << 20))
     async with publishing(server.url, tmp_path / "spool") as publisher:
         publisher.put(items([trade(1), huge, trade(3)]))
         await until(lambda: publisher.state().acked == 3)

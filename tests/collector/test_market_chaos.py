@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from collecting import Run
-from market_cases import EVERY_MARKET, Case, collect, each
+from market_cases import BY_CHANNEL, EVERY_MARKET, Case, collect, each
 
 from marketdata_demo.venues.venue import Venue
 
@@ -54,7 +54,7 @@ async def _fault(run: Run, venue: Venue, case: Case, dice: random.Random) -> str
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@each(*EVERY_MARKET)
+@each(*EVERY_MARKET, *BY_CHANNEL)
 @pytest.mark.slow
 def test_under_random_faults_every_trade_is_accounted_for_and_every_book_is_right(
     case: Case, seed: int, tmp_path: Path
@@ -74,7 +74,7 @@ def test_under_random_faults_every_trade_is_accounted_for_and_every_book_is_righ
         ids = run.ids()
         assert len(ids) == len(set(ids)), done
         for name in case.names:
-            await run.until(lambda name=name: _right(run, name), emit=2)  # type: ignore[misc]
+            await run.until(lambda name=name: run.is_the_venues(name, case.best), emit=2)  # type: ignore[misc]
 
     collect(
         case,
@@ -93,13 +93,3 @@ def _whole(run: Run) -> bool:
     state = run.market.state()
     open_ = all(one.status in ("open", "replacing") and not one.unconfirmed for one in state.connections)
     return open_ and all(run.market.book(name) for name in run.market.instruments)
-
-
-def _right(run: Run, name: str) -> bool:
-    """Whether our book is the venue's."""
-    book = run.market.book(name)
-    if book is None:
-        return False
-    bids, asks = run.venue.markets[name].levels()
-    ours = [(float(price), float(size)) for price, size in (*book.bids, *book.asks)]
-    return ours == [(float(price), float(size)) for price, size in (*bids, *asks)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from collecting import Run, collecting
 from in_loop import in_loop
-from market_cases import BINANCE, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collect, collected, each
+from market_cases import BINANCE, BY_CHANNEL, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collect, collected, each
 from test_connection_faults import back_to_life
 
 from marketdata_assets.collector.connections import Market, Timing, adapter_for
@@ -78,7 +78,7 @@ async def test_only_the_silent_subscription_is_restarted(run: Run, venue: Venue,
     assert run.connections[0].planned + run.connections[0].reconnects == 0
 
 
-@collected(*EVERY_VENUE, silence={"trade": 0.6})
+@collected(*EVERY_VENUE, *BY_CHANNEL, silence={"trade": 0.6})
 async def test_a_subscription_that_stays_silent_has_its_socket_replaced(run: Run, venue: Venue, case: Case) -> None:
     key = case.trade_key(case.names[0])
     venue.rate = 300.0

@@ -24,8 +24,10 @@ from marketdata_assets.exchanges.records import (
 )
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import BybitVenue
+from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
+from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
 
@@ -71,6 +73,8 @@ CASES = (
     Case("bybit", "spot", ["ABCUSDT", "XYZUSDT"], bybit("spot"), SPOT, DEPTH),
     Case("bybit", "linear", ["ABCUSDT", "XYZUSDT-27DEC30"], bybit("linear"), SWAP, DEPTH),
     Case("bybit", "inverse", ["ABCUSD"], bybit("inverse"), SWAP, DEPTH),
+    Case("kraken", "spot", ["ABC/USD", "BTC/USD"], KrakenVenue, SPOT, 10),
+    Case("coinbase", "spot", ["ABC-USD", "XYZ-USD"], CoinbaseVenue, SPOT[:-1]),
     Case("hyperliquid", "spot", ["ABC/USDC", "XYZ/USDC"], hyperliquid, SPOT, 20),
     Case("hyperliquid", "linear", ["ABC", "XYZ"], hyperliquid, SWAP[:-1], 20),
 )

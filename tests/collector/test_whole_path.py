@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from whole import DERIVATIVES, TYPES, At, bybit, gaps, hyperliquid, is_the_venues, once_or_in_a_gap, rows, whole
+from whole import (
+    DERIVATIVES,
+    TYPES,
+    At,
+    bybit,
+    gaps,
+    hyperliquid,
+    is_the_venues,
+    once_or_in_a_gap,
+    rows,
+    spot_venues,
+    whole,
+)
 
 from bench.collector_rates import soak
 from marketdata_assets.exchanges.tables import ohlcv
@@ -39,7 +51,11 @@ def three_venues(opened: ExitStack, **clock: Any) -> list[At]:
     ]
 
 
-@pytest.mark.parametrize("markets", [three_venues, bybit, hyperliquid])
+def others(opened: ExitStack, **clock: Any) -> list[At]:
+    return [*hyperliquid(opened, **clock), *spot_venues(opened, **clock)]
+
+
+@pytest.mark.parametrize("markets", [three_venues, bybit, others])
 def test_the_tables_and_bars_equal_the_events(
     tmp_path: Path, clickhouse_url: str, clickhouse_client: Client, markets: Callable[..., list[At]]
 ) -> None:

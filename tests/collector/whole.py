@@ -22,7 +22,9 @@ from marketdata_assets.local.process import Server
 from marketdata_demo.collector_process import CollectorProcess, Place, is_confirmed, sink
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import BybitVenue
+from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
+from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.venue import Venue
 
 TYPES = ("trade", "orderbook", "kline", "ticker")
@@ -93,6 +95,16 @@ def hyperliquid(opened: ExitStack, **clock: Any) -> list[At]:
     return [
         At(venue, "hyperliquid", "linear", types, only=["ABC", "XYZ"], best=20),
         At(venue, "hyperliquid", "spot", TYPES, only=["ABC/USDC"], best=20),
+    ]
+
+
+def spot_venues(opened: ExitStack, **clock: Any) -> list[At]:
+    kraken = opened.enter_context(KrakenVenue(["ABC/USD", "BTC/USD"], seed=7, **clock))
+    coinbase = opened.enter_context(CoinbaseVenue(["ABC-USD", "XYZ-USD"], seed=8, **clock))
+    coinbase.markets["ABC-USD"].asks |= {60_000 + tick: 1000 + tick for tick in range(80_000)}  # more than 1 MB
+    return [
+        At(kraken, "kraken", "spot", only=["ABC/USD", "BTC/USD"], best=10),
+        At(coinbase, "coinbase", "spot", ("trade", "orderbook", "ticker"), best=1 << 20),
     ]
 
 

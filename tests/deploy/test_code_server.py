@@ -300,6 +300,24 @@ def test_run_without_a_lock_is_ended_when_the_code_server_of_another_machine_had
     assert housekeeping.end_killed(instance, tmp_path) == [lost]
 
 
+def test_output_of_a_killed_run_is_no_longer_repeated(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """Its `tail` is started before what would end it."""
+    killed, other = started(instance), started(instance)
+    os.close(run_lock.hold(tmp_path, killed))
+    files = {run_id: tmp_path / run_id / "compute_logs" / "a.out" for run_id in (killed, other)}
+    tails = {run_id: subprocess.Popen(["tail", "-F", "-c", "+0", str(file)]) for run_id, file in files.items()}
+    reader = subprocess.Popen(["tail", "-f", str(files[killed])], stderr=subprocess.DEVNULL)
+    try:
+        assert housekeeping.end_killed(instance, tmp_path) == [killed]
+        assert tails[killed].wait(60) == -signal.SIGKILL
+        assert tails[other].poll() is None
+        assert reader.poll() != -signal.SIGKILL, "a person reads it"
+    finally:
+        for process in (*tails.values(), reader):
+            process.kill()
+            process.wait()
+
+
 def test_lock_of_a_command_without_a_run_yet_is_kept(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     os.close(run_lock.hold(tmp_path, "no-run-yet"))
     assert housekeeping.end_killed(instance, tmp_path) == []

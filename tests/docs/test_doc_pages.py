@@ -35,6 +35,7 @@ from marketdata_assets.cli import app
 from marketdata_assets.collector import config as collector_config
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.definitions import defs
+from marketdata_assets.exchanges.venues import OWN
 from marketdata_assets.flows import definition
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
@@ -249,7 +250,7 @@ def test_add_a_venue_lists_every_file_that_names_a_venue() -> None:
     listed = set(re.findall(r"^\| `([^`<]+/[^`<]+)` \|", part, re.MULTILINE))
     kinds = (".py", ".sql", ".yaml", ".csv", ".example")
     files = [file for top in ("marketdata_assets", "marketdata_demo", "bench", "docker") for file in _below(top, kinds)]
-    own = {file for file in files if re.search("deribit|bybit|hyperliquid", str(file.relative_to(PROJECT)))}
+    own = {file for file in files if re.search("|".join(OWN), str(file.relative_to(PROJECT)))}
     naming = {name_of(file) for file in files if file not in own and "deribit" in file.read_text().lower()}
     assert listed == naming
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from typing import Any, Literal
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -77,6 +78,10 @@ def sides(changes: Changes, write: Callable[[int, int], list[Any]]) -> tuple[lis
     )
 
 
+def split(changes: Changes) -> tuple[Changes, Changes]:
+    return [one for one in changes if is_bid(one[0])], [one for one in changes if not is_bid(one[0])]
+
+
 def texts(tick: int, size: int) -> list[Any]:
     return [f"{tick}.50", f"{size}.0"]
 
@@ -124,6 +129,26 @@ def bybit(kind: str, number: int, changes: Changes) -> bytes:
     return json.dumps({"topic": "orderbook.200.BTCUSDT", "type": kind, "ts": 5, "data": data, "cts": 4}).encode()
 
 
+def kraken(kind: str, last: int, changes: Changes, state: State) -> bytes:
+    """Messages have no number but their time, and a checksum of the book after them."""
+    bids, asks = ([f'{{"price":{tick}.50,"qty":{size}.0}}' for tick, size in side] for side in split(changes))
+    best = [*sorted(state[1].items()), *sorted(state[0].items(), reverse=True)]
+    checksum = crc32("".join(f"{tick}50{size}0" for tick, size in best).encode())
+    time = f"1970-01-01T00:00:00.{last:06}Z"
+    data = f'"symbol":"BTC/USD","bids":[{",".join(bids)}],"asks":[{",".join(asks)}],"checksum":{checksum}'
+    return f'{{"channel":"book","type":"{kind}","data":[{{{data},"timestamp":"{time}"}}]}}'.encode()
+
+
+def coinbase(kind: str, last: int, changes: Changes) -> bytes:
+    """The number is that of all messages of a connection, which are of this book alone."""
+    time = f"1970-01-01T00:00:00.{last:06}Z"
+    told = [("bid" if is_bid(tick) else "offer", f"{tick}.50", f"{size}.0") for tick, size in changes]
+    levels = [{"side": side, "event_time": time, "price_level": p, "new_quantity": s} for side, p, s in told]
+    event = {"type": kind, "product_id": "BTC-USD", "updates": levels}
+    head = {"channel": "l2_data", "client_id": "", "timestamp": time, "sequence_num": last}
+    return json.dumps({**head, "events": [event]}).encode()
+
+
 @dataclass(frozen=True)
 class Venue:
     """How a venue's feed is made, and how it says an update and a whole book."""
@@ -134,6 +159,8 @@ class Venue:
     jumps: bool = True
     by_channel: bool = True  # a subscription brings the snapshot, and its socket the changes of it
     again: str = "sequence"  # the cause of a gap of an old message that comes again
+    lost: str = "sequence"  # and of one that does not come
+    scale: int = 1  # so many of its numbers for one of the world's; times, of which a late message takes the next
 
 
 def okx_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
@@ -147,6 +174,16 @@ def deribit_snapshot(feed: Feed, last_id: int, state: State, moment: int, connec
 
 def bybit_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
     return feed.push(bybit("snapshot", last_id, [*state[0].items(), *state[1].items()]), moment, connection)
+
+
+def kraken_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
+    levels = [*state[0].items(), *state[1].items()]
+    return feed.push(kraken("snapshot", last_id, levels, state), moment, connection)
+
+
+def coinbase_snapshot(feed: Feed, last_id: int, state: State, moment: int, connection: int = 0) -> list[Any]:
+    levels = [*state[0].items(), *state[1].items()]
+    return feed.push(coinbase("snapshot", last_id, levels), moment, connection)
 
 
 VENUES = {
@@ -172,6 +209,22 @@ VENUES = {
         bybit_snapshot,
         jumps=False,
         again="repeat",
+    ),
+    "kraken": Venue(
+        lambda: feed_of("kraken", "spot", ""),
+        lambda one: kraken("update", one.last, one.changes, one.after),
+        kraken_snapshot,
+        again="repeat",
+        lost="checksum",
+        scale=1000,
+    ),
+    "coinbase": Venue(
+        lambda: feed_of("coinbase", "spot", ""),
+        lambda one: coinbase("update", one.last, one.changes),
+        coinbase_snapshot,
+        jumps=False,
+        again="repeat",
+        scale=1000,
     ),
 }
 
@@ -233,7 +286,7 @@ class Session:
         for state in self.feed.books.values():
             if state.status == "live":
                 assert state.last_id is not None
-                venues = [numbers(levels_of(one)) for one in self.world.states[state.last_id]]
+                venues = [numbers(levels_of(one)) for one in self.world.states[state.last_id // self.venue.scale]]
                 assert [numbers(side) for side in state.book.levels()] == venues
                 assert [numbers([*side.items()]) for side in self.rebuilt] == venues, "records make the book"
             else:
@@ -300,7 +353,7 @@ def test_a_live_book_is_the_venues_book_whatever_happens(name: str, told: list[t
     faults: list[Fault] = [*(one for _, one, _ in told), *CLEAN]
     session = run(name, world, faults, [*(delay for *_, delay in told), *(0 for _ in CLEAN)])
     (state,) = session.feed.books.values()
-    assert (state.status, state.last_id) == ("live", world.updates[-1].last)
+    assert (state.status, (state.last_id or 0) // session.venue.scale) == ("live", world.updates[-1].last)
     opened = [gap for gap in session.gaps if gap.healed_at is None or gap.cause == "repeat"]
     healed = [gap for gap in session.gaps if gap.healed_at is not None]
     assert state.gaps == len(opened) == len(healed), "every gap is healed in the end"
@@ -321,9 +374,10 @@ def test_each_fault_in_a_live_stream_is_exactly_one_gap(name: str, one: Fault) -
     session = run(name, world, [*CLEAN, "none", one, *CLEAN], [0] * 3 + [99] * 7)
     opened = [gap for gap in session.gaps if gap.healed_at is None or gap.cause == "repeat"]
     causes = {"none": [], "repeat": ["repeat"], "again": [VENUES[name].again], "reopen": ["reopened"]}
+    causes |= {"drop": [VENUES[name].lost], "swap": [VENUES[name].lost]}
     assert [gap.cause for gap in opened] == causes.get(one, ["sequence"])
     if opened:
-        assert opened[0].last_id == world.updates[5 if one in ("repeat", "again") else 4].last
+        assert opened[0].last_id == VENUES[name].scale * world.updates[5 if one in ("repeat", "again") else 4].last
     else:
         (state,) = session.feed.books.values()
         assert (state.applied + state.dropped, state.gaps) == (10, 0)
@@ -370,7 +424,11 @@ def test_a_new_socket_takes_its_own_book_out_of_use_and_no_other(name: str) -> N
     assert session.feed.reopened(session.moment, 5) == session.feed.reopened(session.moment, 0) == []
     session.reopen()
     (gap,) = session.gaps
-    assert (gap.cause, gap.next_id, gap.last_id) == ("reopened", None, session.world.updates[-1].last)
+    assert (gap.cause, gap.next_id, gap.last_id) == (
+        "reopened",
+        None,
+        session.venue.scale * session.world.updates[-1].last,
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, venue in VENUES.items() if venue.by_channel])
@@ -382,7 +440,8 @@ def test_a_snapshot_of_a_live_book_from_its_own_socket_is_a_gap_unless_nothing_c
     for tick in (3, 4):
         session.world.add([(tick, 1)])
     gap, whole, healed = session.snapshot(session.world.updates[-1].last)
-    assert (gap.cause, gap.last_id, gap.next_id) == ("sequence", last, session.world.updates[-1].last)
+    ids = (session.venue.scale * number for number in (last, session.world.updates[-1].last))
+    assert (gap.cause, gap.last_id, gap.next_id) == ("sequence", *ids)
     assert whole.kind == "snapshot"
     assert healed.healed_at == whole.ts_recv
 

@@ -21,6 +21,8 @@ BEGIN = {
     "bybit": b'{"topic"',
     "deribit": b'{"jsonrpc":"2.0","method":"subscription"',
     "hyperliquid": b'{"channel"',
+    "kraken": b'{"channel"',
+    "coinbase": b'{"channel"',
 }
 UNREAD = {  # what no record needs
     "okx": "arg.instFamily arg.instType instType posSide fillVol delta details.posSide instId arg.instId checksum"
@@ -28,6 +30,9 @@ UNREAD = {  # what no record needs
     "bybit": "seq BT RPI L cs type cts symbol interval s",
     "deribit": "method tick_direction type jsonrpc index_price state funding_8h mark_price",
     "hyperliquid": "ctx.circulatingSupply bbo.n users ctx.coin ctx.impactPxs levels.n hash ctx.totalSupply ctx.midPx",
+    "kraken": "ord_type change vwap",
+    "coinbase": "client_id events.type events.tickers.type events.tickers.low_52_w events.tickers.high_52_w"
+    " events.updates.event_time",
 }
 OPTIONAL = {  # what is null then
     "okx": "seqId count source nextFundingRate thetaBS vegaBS deltaBS gammaBS nextFundingTime ts oiUsd fwdPx",
@@ -36,6 +41,9 @@ OPTIONAL = {  # what is null then
     "deribit": "stats.price_change settlement_price contracts liquidation stats.volume_usd stats.volume_notional"
     " current_funding",
     "hyperliquid": "ctx.premium ctx.dayBaseVlm subscription.coin",
+    "kraken": "timestamp",
+    "coinbase": "events.subscriptions.level2 events.subscriptions.market_trades events.tickers.best_bid"
+    " events.tickers.best_bid_quantity events.tickers.best_ask events.tickers.best_ask_quantity",
 }
 every_venue = pytest.mark.parametrize("name", BEGIN)
 

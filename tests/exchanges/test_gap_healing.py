@@ -19,6 +19,7 @@ from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.deribit_messages import PERPETUAL
 from marketdata_demo.venues.deribit_venue import DeribitServer
+from marketdata_demo.venues.kraken_venue import KrakenServer
 from marketdata_demo.venues.live_market import Happened
 from marketdata_demo.venues.okx_venue import OkxServer
 
@@ -324,3 +325,16 @@ def test_a_gap_of_candles_without_a_candle_and_without_a_trade_misses_nothing(
     assert (told.outcome, told.why) == ("open", "the history has no closed candle of 1m there")
     deribit.trades = []
     assert only(close(client, tmp_path, deribit.url)).outcome == "healed"
+
+
+def test_kraken_heals_a_gap_whose_stored_trades_have_other_times(client: Client, tmp_path: Path) -> None:
+    about = ("kraken", "spot", "BTC-USD", "BTC/USD")
+    told = [Trade(*about, _times(n)[0] + 900, _times(n)[1], str(n), "4.2", "0.5", None, "buy") for n in range(1, 101)]
+    names = {"exchange": "kraken", "symbol": "BTC-USD", "instrument": "BTC/USD"}
+    land(client, [*told[:40], *told[60:], hole(40, 61, "trade", "spot", **names)])
+    with KrakenServer() as server:
+        server.trades = [Happened(START + number * 1000, number) for number in range(1, 101)]
+        hosts = HistoryHosts(tmp_path, {"kraken": server.url}, HASTY)
+        found = only(gap_backfill.backfill_gaps(client, DAY, hosts, clock=lambda: LATER))
+    assert (found.outcome, found.trades, found.why) == ("healed", 20, "")
+    assert [number for number, _ in stored(client)] == [str(number) for number in range(1, 101)]

@@ -23,6 +23,7 @@ from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.deribit_messages import PERPETUAL
 from marketdata_demo.venues.deribit_venue import DeribitServer
+from marketdata_demo.venues.kraken_venue import KrakenServer
 from marketdata_demo.venues.live_market import Happened
 from marketdata_demo.venues.okx_venue import OkxServer
 
@@ -292,3 +293,17 @@ def test_symbol_and_unknown_venue(client: Client, binance: BinanceServer, tmp_pa
     request = HistoryRequest("binanec", ("ABCUSDT",), ("trade",), (DAY,))
     with pytest.raises(UnknownExchange):
         load_history(client, HistoryHosts(tmp_path), request)
+
+
+def test_trades_that_are_stored_with_other_times_are_not_stored_twice(client: Client, tmp_path: Path) -> None:
+    """Kraken's history has times that differ from those of its stream in the last digits."""
+    about = ("kraken", "spot", "BTC-USD", "BTC/USD")
+    live = [Trade(*about, (NOON + n * 1000) * MS + 700, 0, str(n), "4.2", "0.5", None, "buy") for n in (3, 4)]
+    land(client, live)
+    with KrakenServer() as server:
+        server.trades = [Happened(NOON + number * 1000, number) for number in range(1, 7)]
+        for _ in range(2):
+            options: dict[str, Any] = {"exchange": "kraken", "instruments": ("BTC-USD",), "force": True}
+            report = run(client, tmp_path, server, ("trade",), market_type="spot", **options)
+            assert (ends(report), report.by_day[DAY]["rows"]) == ({"ok": 1}, 6)
+    assert rows(client, "exchange_trades", "trade_id") == [(str(number),) for number in range(1, 7)]

@@ -144,7 +144,7 @@ TOLD: list[tuple[bytes, list[Outcome]]] = [
             "subscriptionResponse",
             {"method": "unsubscribe", "subscription": {"type": "candle", "coin": "A/B", "interval": "1m"}},
         ),
-        [Control("ack", "unsubscribe candle1m:A/B")],
+        [Control("ack", "unsubscribe:candle1m:A/B")],
     ),
     (
         message("error", 'Invalid subscription {"type":"trades","coin":"NONE"}'),
@@ -237,7 +237,7 @@ def test_lists_say_what_is_not_traded() -> None:
 
 def test_captures_are_recognised_by_address_and_by_message() -> None:
     venue, recognised = venues.find("hyperliquid"), ("hyperliquid", None)
-    for address in ("api.hyperliquid.xyz/ws", "api.hyperliquid.xyz/info?type=meta", "api.hyperliquid-testnet.xyz/ws"):
+    for address in ("api.hyperliquid.xyz/ws", "api.hyperliquid.xyz/info?type=meta"):
         assert venue.source_of(address) == recognised
     assert venue.source_of("api.hyperliquid.xyz.example/ws") is None
     for raw, made in TOLD:

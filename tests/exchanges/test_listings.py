@@ -41,6 +41,8 @@ NAMES: dict[tuple[str, MarketType], dict[str, str]] = {  # their symbols; "" of 
     | {"BTCUSDH23": "BTC-USD-230331", "BTCUSDM24": "BTC-USD-240628"}
     | {"BTCUSDU25": "BTC-USD-250926", "BTCUSDZ21": "BTC-USD-211231"},
     ("hyperliquid", "linear"): {"ABC": "ABC-USDC", "kABC": "kABC-USDC", "dex:ABC": "", "#330": "", "": ""},
+    ("kraken", "spot"): {"BTC/USD": "BTC-USD", "ABC.D/EUR": "ABC.D-EUR", "XBTUSD": "", "BTC-USD": "", "/USD": ""},
+    ("coinbase", "spot"): {"BTC-USD": "BTC-USD", "BTCUSD": "", "A-B-C": "", "-USD": ""},
     ("hyperliquid", "spot"): {"ABC/USDC": "ABC-USDC", "@107": "@107"},  # the number says nothing of its tokens
 }
 
@@ -75,6 +77,15 @@ LISTS: list[tuple[str, MarketType, str, dict[str, Any], Any, str]] = [
         lambda entries: {"retCode": 0, "result": {"list": entries, "nextPageCursor": ""}, "time": 1},
         "quoteCoin",
     ),
+    (
+        "kraken",
+        "spot",
+        "0/public/AssetPairs",
+        {"wsname": "ABC/USD", "pair_decimals": 1, "lot_decimals": 8},
+        lambda entries: {"error": [], "result": {f"P{number}": one for number, one in enumerate(entries)}},
+        "wsname",
+    ),
+    ("coinbase", "spot", "products", {"id": "ABC-USD", "status": "online"}, lambda entries: entries, "id"),
 ]
 
 
@@ -141,6 +152,16 @@ TRADES: dict[str, tuple[bytes, tuple[str, str | None], tuple[str | None, str | N
         b'"i":"1","seq":7}]}',
         *(("6", None), ("6", None)),
     ),
+    "kraken": (
+        b'{"channel":"trade","type":"update","data":[{"symbol":"ABC/USD","side":"buy","price":20,"qty":6,"trade_id":7,'
+        b'"timestamp":"2026-01-31T08:00:00Z"}]}',
+        *(("6", None), ("6", None)),
+    ),
+    "coinbase": (
+        b'{"channel":"market_trades","timestamp":"2026-01-31T08:00:00Z","sequence_num":5,"events":[{"type":"update","trades":[{"trade_id":"7",'
+        b'"product_id":"ABC-USD","price":"20","size":"6","side":"BUY","time":"2026-01-31T08:00:00Z"}]}]}',
+        *(("6", None), ("6", None)),
+    ),
 }
 """A trade, and its size and contracts with a list, and without."""
 
@@ -200,6 +221,15 @@ STATES: dict[str, tuple[dict[str, str], str]] = {  # by what a list says; and wh
         {"Trading": "trading", "PreLaunch": "prelaunch", "Delivering": "settling", "Closed": "delisted", "": ""},
         "Delivering Closed",
     ),
+    "kraken": (
+        {"online": "trading", "limit_only": "trading", "reduce_only": "trading", "post_only": "suspended"}
+        | {"cancel_only": "suspended", "unheard": "unknown", "": ""},
+        "",
+    ),
+    "coinbase": (
+        {"online": "trading", "offline": "suspended", "internal": "prelaunch", "delisted": "delisted"},
+        "delisted",
+    ),
 }
 
 
@@ -212,6 +242,7 @@ def test_states_of_a_list_are_ours_with_the_venues_own_word(
     words, ended = STATES[exchange]
     name, word = ("instId", "state") if exchange == "okx" else ("symbol", "status")
     name, word = ("instrument_name", "state") if exchange == "deribit" else (name, word)
+    name = {"kraken": "wsname", "coinbase": "id"}.get(exchange, name)
     spelled = {entry[name].replace("ABC", f"ABC{number}"): said for number, said in enumerate(words)}
     feed = venues.find(exchange).feed(market_type)
     listed = answer([{**entry, name: instrument, word: said} for instrument, said in spelled.items()])

@@ -23,12 +23,22 @@ from marketdata_assets.exchanges.venue_adapter import SubscriptionReply
 from marketdata_demo.venues.deribit_messages import CONTROLS, PERPETUAL, feed, result
 
 MARKETS: dict[str, MarketType] = {"binance": "spot", "okx": "linear", "deribit": "inverse", "bybit": "linear"}
-MARKETS |= {"hyperliquid": "linear"}
+MARKETS |= {"hyperliquid": "linear", "kraken": "spot", "coinbase": "spot"}
 KEYS = {  # how a key is written, how many a request has, and where a request has them
     "binance": ("a{}@trade", 200, lambda request: request["params"]),
     "okx": ("trades:A{}", 100, lambda request: [f"{one['channel']}:{one['instId']}" for one in request["args"]]),
     "deribit": ("trades.A{}.100ms", 100, lambda request: request["params"]["channels"]),
     "bybit": ("publicTrade.A{}", 10, lambda request: request["args"]),
+    "kraken": (
+        "trade:A{}/USD",
+        50,
+        lambda request: [f"{request['params']['channel']}:{one}" for one in request["params"]["symbol"]],
+    ),
+    "coinbase": (
+        "ticker:A{}-USD",
+        50,
+        lambda request: [f"{request['channel']}:{one}" for one in request["product_ids"]],
+    ),
     "hyperliquid": ("trades:A{}", 1, lambda request: ["{type}:{coin}".format(**request["subscription"])]),
 }
 NOTHING = SubscriptionReply()
@@ -74,6 +84,10 @@ KNOWN, UNKNOWN = "trades.ABC-PERPETUAL.100ms", "trades.NONE.100ms"
 RESULT = '{"jsonrpc":"2.0","id":%s,"result":["trades.ABC-PERPETUAL.100ms"]}'
 DERIBIT_ERROR = '{"jsonrpc":"2.0","id":ID,"error":{"code":%d,"message":"no"}}'
 BYBIT = '{"success":%s,"ret_msg":"%s","conn_id":"c","req_id":"%s","op":"subscribe"}'
+KRAKEN = '{"method":"%s","success":false,"symbol":"%s","error":"%s"}'
+COINBASE = (
+    '{"channel":"subscriptions","timestamp":"2026-01-31T08:00:00Z","sequence_num":0,"events":[{"subscriptions":{%s}}]}'
+)
 
 
 def again(*topics: str) -> bytes:
@@ -196,6 +210,59 @@ ANSWERS: list[tuple[str, list[str], list[tuple[str, SubscriptionReply]]]] = [
             ),
             (CONFIRM % "unsubscribe", NOTHING),
             ('{"channel":"pong"}', NOTHING),
+        ],
+    ),
+    (
+        "kraken",
+        ["trade:ABC/USD", "trade:NO/USD", "trade:XYZ/USD"],
+        [
+            (
+                KRAKEN % ("subscribe", "NO/USD", "Currency pair not supported NO/USD"),
+                SubscriptionReply(rejected=(("trade:NO/USD", "Currency pair not supported NO/USD"),)),
+            ),
+            (KRAKEN % ("unsubscribe", "XYZ/USD", "Subscription Not Found"), NOTHING),
+            (KRAKEN % ("subscribe", "XYZ/USD", "Already subscribed"), SubscriptionReply(confirmed=("trade:XYZ/USD",))),
+            (
+                '{"method":"subscribe","result":{"channel":"trade","symbol":"ABC/USD"},"success":true}',
+                SubscriptionReply(confirmed=("trade:ABC/USD",)),
+            ),
+            ('{"method":"unsubscribe","result":{"channel":"trade","symbol":"ABC/USD"},"success":true}', NOTHING),
+            ('{"channel":"heartbeat"}', NOTHING),
+        ],
+    ),
+    (  # each answer has all that the connection is subscribed to
+        "coinbase",
+        ["level2:ABC-USD", "level2:NO-USD", "ticker:ABC-USD"],
+        [
+            (COINBASE % '"level2":["ABC-USD"]', SubscriptionReply(confirmed=("level2:ABC-USD",))),
+            (
+                '{"type":"error","message":"Failed to subscribe","reason":"NO-USD is not a valid product"}',
+                SubscriptionReply(rejected=(("level2:NO-USD", "Failed to subscribe NO-USD is not a valid product"),)),
+            ),
+            ('{"type":"error","message":"rate limit exceeded"}', SubscriptionReply(retry=("ticker:ABC-USD",))),
+            (
+                COINBASE % '"level2":["ABC-USD"],"ticker":["ABC-USD"],"heartbeats":["heartbeats"]',
+                SubscriptionReply(confirmed=("ticker:ABC-USD",)),
+            ),
+            (COINBASE % '"level2":["ABC-USD"]', NOTHING),
+        ],
+    ),
+    (  # an error without a pair is of the whole request
+        "kraken",
+        ["ohlc-5:ABC/USD", "ohlc-5:XYZ/USD"],
+        [
+            (
+                '{"error":"Exceeded msg rate","method":"subscribe","success":false}',
+                SubscriptionReply(retry=("ohlc-5:ABC/USD", "ohlc-5:XYZ/USD")),
+            )
+        ],
+    ),
+    (  # requests go by channel, so that the second one is of the third key
+        "hyperliquid",
+        ["trades:ABC", "bbo:ABC", "trades:XYZ"],
+        [
+            (CONFIRM % "subscribe", SubscriptionReply(confirmed=("trades:ABC",))),
+            (error("No."), SubscriptionReply(rejected=(("trades:XYZ", "No."),))),
         ],
     ),
     (  # an error without a name is of the oldest request

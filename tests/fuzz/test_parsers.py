@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from bench.fuzzing import fuzz
+from marketdata_assets.exchanges import venues
 from tests.fuzz.__main__ import run
 from tests.fuzz.parsers import every
 
 SEED = int(os.environ.get("FUZZ_SEED") or 20260101)
 ROUNDS = 25
-OTHERS = ("binance", "okx", "deribit", "bybit", "hyperliquid")
+OTHERS = venues.names()
 """Those that `tests/exchanges/test_fuzz.py` tries."""
 
 

@@ -335,14 +335,17 @@ class Dispatcher:
             self._on_error(error)
 
     def _gap_of(self, letter: DeadLetter) -> list[Gap]:
-        """What is missing when a message of trades could not be read."""
+        """What is missing when a message of trades could not be read; one cut before its name may be of any."""
         if not letter.raw.startswith(self._adapter.data_prefix):
             return []
-        subscription = self._subscription_of(self._adapter.channel_of(letter.raw))
-        if subscription is None or "trade" not in subscription.types or subscription.instrument not in self.followed:
-            return []
-        gap = self.gap_tracker.unreadable(self.followed[subscription.instrument], letter.ts_recv)
-        return [gap] if gap else []
+        key = self._adapter.key_of(self._adapter.channel_of(letter.raw))
+        names = [
+            one.instrument
+            for _, one in self.subscribed.values()
+            if "trade" in one.types and key in (one.key, f"{one.stream}:") and one.instrument in self.followed
+        ]
+        gaps = (self.gap_tracker.unreadable(self.followed[name], letter.ts_recv) for name in names)
+        return [gap for gap in gaps if gap]
 
     def _subscription_of(self, channel: bytes) -> Subscription | None:
         return self.subscribed.get(self._adapter.key_of(channel), (None, None))[1]

@@ -27,6 +27,7 @@ from marketdata_assets.collector import config
 from marketdata_assets.collector.items import TAGS, BookTop, Item, Recorded, TopOf, moment
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.exchanges.records import (
+    TICKER_PARTS,
     FundingRate,
     Gap,
     Kline,
@@ -58,17 +59,7 @@ _encode = msgspec.json.Encoder().encode
 QUOTE = (*Record.__struct_fields__, "bid", "bid_size", "ask", "ask_size", "unit")
 """The fields of best bid and offer, which are those of a Ticker. A null side is empty."""
 
-PARTS: dict[str, tuple[str, ...]] = {
-    "quote": ("bid", "bid_size", "ask", "ask_size", "update_id"),
-    "last": ("last", "last_size"),
-    "day": ("open", "high", "low", "volume", "contracts", "quote_volume", "weighted_average", "trades", "price_change"),
-    **{part: (f"{part}_price",) for part in ("mark", "index", "settlement", "underlying")},
-    "volatility": ("bid_iv", "ask_iv", "mark_iv"),
-    "greeks": ("delta", "gamma", "vega", "theta", "rho"),
-}
-"""The fields of a state that one message gives together; null where the newest such message does not have one."""
-
-_TELLING = [(part, name) for part, names in PARTS.items() for name in names if not name.endswith("_size")]
+_TELLING = [(part, name) for part, names in TICKER_PARTS.items() for name in names if not name.endswith("_size")]
 
 
 def parts_of(ticker: Ticker) -> set[str]:
@@ -92,7 +83,7 @@ class State:
         """The state as a ticker, with `parts`: the times of those that were received in the last `seconds`."""
         since = self.ts_recv - seconds * 1_000_000_000
         parts = {part: said for part, said in self.parts.items() if said.ts_recv >= since}
-        values = {name: getattr(said, name) for part, said in parts.items() for name in PARTS[part]}
+        values = {name: getattr(said, name) for part, said in parts.items() for name in TICKER_PARTS[part]}
         units = (said.unit for said in (self.newest, *parts.values()) if said.unit is not None)
         head = {name: getattr(self.newest, name) for name in Record.__struct_fields__}
         times = {part: {"ts_event": said.ts_event, "ts_recv": said.ts_recv} for part, said in parts.items()}

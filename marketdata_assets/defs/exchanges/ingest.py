@@ -173,7 +173,7 @@ def _source(config: IngestConfig) -> dict[str, Any]:
     from marketdata_assets.exchanges.records import MarketType
 
     return {
-        "exchange": _one_of("exchange", config.exchange, venues.names()),
+        "exchange": _one_of("exchange", config.exchange, venues.known()),
         "market_type": _one_of("market_type", config.market_type, get_args(MarketType)),
     }
 

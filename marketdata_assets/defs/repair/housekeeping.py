@@ -16,10 +16,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import psutil
 
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG, event_tables
 from marketdata_assets.defs.runs import schedule, sensor
@@ -181,8 +183,20 @@ def end_killed(instance: dg.DagsterInstance, root: Path) -> list[str]:
             ended.append(run_id)
             canceled = run.status == dg.DagsterRunStatus.CANCELING
             (instance.report_run_canceled if canceled else instance.report_run_failed)(run, run_lock.KILLED)
+        _end_output(run_id)
         run_lock.forget(root, run_id)
     return ended
+
+
+def _end_output(run_id: str) -> None:
+    """End the process with which Dagster repeats the output of a run that is gone.
+
+    Another process watches for that, but a run can be killed before it has started this one.
+    """
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cmdline()[:4] == ["tail", "-F", "-c", "+0"] and f"/{run_id}/" in process.cmdline()[-1]:
+                process.kill()
 
 
 TOO_LONG = (

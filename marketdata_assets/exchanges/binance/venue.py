@@ -13,7 +13,7 @@ from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.records import DataType, MarketType
-from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Testnet, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 
 MINUTES_UP = tuple(interval for interval in INTERVALS if interval != "1s")  # 1s is for spot alone
@@ -120,6 +120,9 @@ VENUE = Venue(
         r"(fstream|fapi)\d*\.binance\.(com|vision)\b": "linear",
         r"(dstream|dapi)\d*\.binance\.(com|vision)\b": "inverse",
         r"(eapi|nbstream)\d*\.binance\.(com|vision)\b": "option",
+        r"([a-z0-9-]+\.)*testnet\.binance\.vision\b|demo-(stream|api)\.binance\.com\b": "spot",
+        r"f?stream\.binancefuture\.com\b|testnet\.binancefuture\.com/fapi/|demo-f[a-z]+\.binance\.com\b": "linear",
+        r"dstream\.binancefuture\.com\b|testnet\.binancefuture\.com/dapi/|demo-d[a-z]+\.binance\.com\b": "inverse",
     },
     recognise=recognise,
     trade_streams=("trade", "aggTrade", "aggTrades", "optionTrade"),
@@ -128,6 +131,18 @@ VENUE = Venue(
     default_markets=("spot", "linear"),
     trades="numbered_aggregates",
     tardis={"binance": ("spot",), "binance-futures": ("linear",), "binance-delivery": ("inverse",)},
+    testnet=Testnet(  # general info of each market; of options none is documented
+        r"([a-z0-9-]+\.)*testnet\.binance\.vision|(testnet|[a-z]*stream)\.binancefuture\.com|demo-[a-z]+\.binance\.com",
+        {
+            "spot": "https://testnet.binance.vision",
+            **dict.fromkeys(("linear", "inverse"), "https://testnet.binancefuture.com"),
+        },
+        {
+            "spot": "wss://stream.testnet.binance.vision:9443",
+            "linear": "wss://fstream.binancefuture.com",
+            "inverse": "wss://dstream.binancefuture.com",
+        },
+    ),
     simulator="marketdata_demo.venues.binance_venue:BinanceVenue",
     sample="marketdata_demo.venues.binance:VOICE",
     fixtures=("binance-spot", "binance-usdm", "binance-coinm", "binance-options"),

@@ -7,11 +7,11 @@ from marketdata_assets.exchanges.bybit.feed import DEPTHS, TRADES, BybitFeed
 from marketdata_assets.exchanges.bybit.history import URL, BybitHistory, error_of, limits
 from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF, INTERVALS
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import SPOT_TYPES, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Testnet, Venue, VenueMarket
 
 CANDLES: dict[DataType, int | None] = {"kline": None}  # of trades there are the last ones alone
 CONTRACTS: dict[DataType, int | None] = {**CANDLES, "funding_rate": None, "open_interest": None}
-HOSTS = r"(stream|api)(-testnet)?\.(bybit|bytick|bybit-tr|bybitgeorgia)\.[a-z]+/v5/"
+HOSTS = r"(stream|api)(-testnet|-demo)?\.(bybit|bytick|bybit-tr|bybitgeorgia)\.[a-z]+/v5/"
 
 
 VENUE = Venue(
@@ -38,6 +38,11 @@ VENUE = Venue(
     default_markets=("spot", "linear"),
     ordered_trades=False,
     tardis={"bybit-spot": ("spot",), "bybit": ("linear", "inverse")},
+    testnet=Testnet(  # https://bybit-exchange.github.io/docs/v5/ws/connect
+        r"(stream|api)-(testnet|demo)\.(bybit|bytick|bybit-tr|bybitgeorgia)\.[a-z]+",
+        dict.fromkeys(("spot", "linear", "inverse"), "https://api-testnet.bybit.com"),
+        dict.fromkeys(("spot", "linear", "inverse"), "wss://stream-testnet.bybit.com"),
+    ),
     simulator="marketdata_demo.venues.bybit_venue:BybitVenue",
     sample="marketdata_demo.venues.bybit:VOICE",
     fixtures=("bybit",),

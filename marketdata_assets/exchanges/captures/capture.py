@@ -15,6 +15,7 @@ from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.venue import Source
 
 SCANNED_ENTRIES = 20_000  # so many entries are scanned to detect the venue
+NEAR_ENTRIES = 200  # so many may have the address of a socket, where the venue is given
 
 
 @dataclass
@@ -35,17 +36,31 @@ class Capture:
     def venue(self, exchange: Exchange | None = None, market_type: MarketType | None = None) -> Source:
         """The venue and market as given, else as the file's header says, else as its URLs and messages show.
 
-        Raises UnknownVenue and UnknownExchange.
+        A testnet is never read as its main market, nor the other way round. Raises UnknownVenue, UnknownExchange, and
+        BadCapture.
         """
+        shown = self._shown() if exchange else None
+        if exchange and shown not in (None, exchange) and venues.main_of(str(shown)) == venues.main_of(exchange):
+            raise BadCapture(str(self.path), f"it is of {shown}, and not of {exchange}")
         if exchange and (market_type or venues.find(exchange).shared_socket):
             return exchange, market_type
         if self.exchange:
             return self.exchange, market_type or self.market_type
+        asked: Source | None = None
         for entry in islice(_reader_of(self.path)(self.path, []), SCANNED_ENTRIES):
             detected = _by_address(entry.url) if entry.url else _by_message(entry.raw)
-            if detected:
+            if detected and not (entry.kind == "http" and _is_of_both(detected[0])):
                 return detected[0], market_type or detected[1]
+            asked = asked or detected
+        if asked:
+            return asked[0], market_type or asked[1]
         raise UnknownVenue(str(self.path), "no entry shows the venue and market")
+
+    def _shown(self) -> Exchange | None:
+        """What the header or an address near the beginning says."""
+        near = [] if self.exchange else islice(_reader_of(self.path)(self.path, []), NEAR_ENTRIES)
+        addresses = (_by_address(entry.url) for entry in near if entry.url and entry.kind != "http")
+        return self.exchange or next((found[0] for found in addresses if found), None)
 
 
 def open_capture(path: Path) -> Capture:
@@ -67,6 +82,12 @@ def _reader_of(path: Path) -> Callable[[Path, list[str]], Iterator[Entry]]:
         if path.name.lower().endswith(suffix):
             return read
     raise BadCapture(str(path), f"not a capture: names end with {SUFFIX}, .ndjson or .txt.gz")
+
+
+def _is_of_both(exchange: Exchange) -> bool:
+    """Whether a host of REST is that of the testnet too, so that only a socket shows which of them it is."""
+    testnet = venues.find(exchange).testnet
+    return testnet is not None and bool(testnet.headers)
 
 
 def _by_address(url: str) -> Source | None:

@@ -10,11 +10,11 @@ from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.deribit import parse, rest, wire
 from marketdata_assets.exchanges.deribit.book import Chain, content_of
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
-from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, Notification
+from marketdata_assets.exchanges.deribit.wire import VENUE, AnyMessage, Notification
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Outcome
-from marketdata_assets.exchanges.wire import MS
+from marketdata_assets.exchanges.wire import MS, NONE
 
 _CHANNEL = b'"channel":"'
 _BOOK, _DOTS = b'"book.', 2  # book.ABC.raw follows a chain, book.ABC.none.20.100ms is whole in every message

@@ -10,10 +10,10 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
-from marketdata_assets.exchanges.deribit.wire import VENUE, number
+from marketdata_assets.exchanges.deribit.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Listing, expiry_ns, read_entries, read_state
 from marketdata_assets.exchanges.records import MarketType, SizeUnit, State
-from marketdata_assets.exchanges.wire import Wire
+from marketdata_assets.exchanges.wire import Wire, number
 
 Payoff = Literal["reversed", "linear"]
 

@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit import wire
-from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, Direction, maybe, number, signed
+from marketdata_assets.exchanges.deribit.wire import VENUE, Direction
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
@@ -23,7 +23,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
     TradeFlag,
 )
-from marketdata_assets.exchanges.wire import MS
+from marketdata_assets.exchanges.wire import MS, NONE, maybe, number, signed
 
 HOURS_OF_FUNDING = 8  # Deribit pays funding all the time; its rate is said for so many hours
 OPPOSITE: dict[Direction, Direction] = {"buy": "sell", "sell": "buy"}

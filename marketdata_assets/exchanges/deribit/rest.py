@@ -11,11 +11,11 @@ from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit import parse, wire
 from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
-from marketdata_assets.exchanges.deribit.wire import NONE, VENUE, AnyMessage, maybe, signed
+from marketdata_assets.exchanges.deribit.wire import VENUE, AnyMessage
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
-from marketdata_assets.exchanges.wire import MS, Millis, Sequence, Wire, decoded
+from marketdata_assets.exchanges.wire import MS, NONE, Millis, Sequence, Wire, decoded, maybe, signed
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.deribit.session import REST
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Testnet, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 from marketdata_assets.exchanges.wire import decoded
 
@@ -62,6 +62,11 @@ VENUE = Venue(
     default_markets=("inverse",),
     shared_socket=True,
     tardis={"deribit": (None,)},
+    testnet=Testnet(  # https://docs.deribit.com, Environments
+        r"test\.deribit\.com",
+        dict.fromkeys(("spot", "linear", "inverse", "option"), "https://test.deribit.com/api/v2"),
+        dict.fromkeys(("spot", "linear", "inverse", "option"), "wss://test.deribit.com"),
+    ),
     simulator="marketdata_demo.venues.deribit_venue:DeribitVenue",
     sample="marketdata_demo.venues.deribit:VOICE",
     fixtures=("deribit",),

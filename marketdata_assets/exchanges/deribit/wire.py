@@ -9,40 +9,13 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Raw
 
-from marketdata_assets.exchanges.decimals import NotDecimal, decimal
 from marketdata_assets.exchanges.levels import Number
-from marketdata_assets.exchanges.wire import Millis, Sequence, Wire
+from marketdata_assets.exchanges.wire import NONE, Millis, Sequence, Wire
 
 T = TypeVar("T")
 
 VENUE: Final = "deribit"
 Direction = Literal["buy", "sell"]
-NONE = Raw(b"null")
-
-_SHORT, _LONG = 24, 60
-
-
-def number(raw: Raw) -> str:
-    """The text of a number that cannot be negative: a price, an amount. Raises NotDecimal."""
-    text = str(raw, "utf-8")
-    if "0" <= text[0] <= "9" and len(text) <= _SHORT and "e" not in text and "E" not in text:
-        return text  # the decoder has seen to it that what begins with a digit is a number
-    if text[0] == "-":
-        raise NotDecimal("a price or amount", text)
-    return signed(raw)
-
-
-def maybe(raw: Raw) -> str | None:
-    """The same, or None for null."""
-    return number(raw) if raw != NONE else None
-
-
-def signed(raw: Raw) -> str:
-    """The text of a number of any sign: a rate. Raises NotDecimal."""
-    text = str(raw, "utf-8")
-    if len(text) > _LONG:
-        raise NotDecimal("a number beyond all reason", text)
-    return decimal("a number", text)
 
 
 class Params(msgspec.Struct, Generic[T], frozen=True, gc=False):

@@ -12,7 +12,7 @@ from marketdata_assets.exchanges.hyperliquid.history import (
 from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, refusal
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Testnet, Venue, VenueMarket
 
 PERP_TYPES: tuple[DataType, ...] = (*SPOT_TYPES, "funding_rate", "open_interest")
 CANDLES: dict[DataType, int | None] = {"kline": None}  # the last 5000 of an interval
@@ -57,6 +57,11 @@ VENUE = Venue(
     shared_socket=True,
     ordered_trades=False,
     tardis={"hyperliquid": (None,)},
+    testnet=Testnet(  # https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api
+        r"api\.hyperliquid-testnet\.xyz",
+        dict.fromkeys(("spot", "linear"), "https://api.hyperliquid-testnet.xyz"),
+        dict.fromkeys(("spot", "linear"), "wss://api.hyperliquid-testnet.xyz"),
+    ),
     simulator="marketdata_demo.venues.hyperliquid_venue:HyperliquidVenue",
     sample="marketdata_demo.venues.hyperliquid:VOICE",
     fixtures=("hyperliquid",),

@@ -129,7 +129,7 @@ _answered = msgspec.json.Decoder(Pushed[Answered]).decode
 _error = msgspec.json.Decoder(Pushed[str]).decode
 _subscription = msgspec.json.Decoder(Subscription).decode
 
-UNSUBSCRIBED = "unsubscribe "  # prefix of the subscription in the ack of an unsubscription
+UNSUBSCRIBED = "unsubscribe:"  # prefix of the subscription in the ack of an unsubscription
 TOO_MANY = "Cannot send more than"
 TWICE = "Already subscribed"  # the subscription is there
 

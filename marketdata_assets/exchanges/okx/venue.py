@@ -10,7 +10,7 @@ from marketdata_assets.exchanges.okx.history import BARS, URL, OkxHistory, limit
 from marketdata_assets.exchanges.okx.parse import bar_of
 from marketdata_assets.exchanges.okx.wire import error_of
 from marketdata_assets.exchanges.records import DataType
-from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Venue, VenueMarket
+from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Testnet, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
 from marketdata_assets.exchanges.wire import decoded
 
@@ -74,6 +74,12 @@ VENUE = Venue(
     shared_socket=True,
     trades="summed_by_order",
     tardis=dict.fromkeys(("okex", "okex-swap", "okex-futures", "okex-options"), (None,)),
+    testnet=Testnet(
+        r"ws[a-z]*pap\.okx\.com",
+        dict.fromkeys(("spot", "linear", "inverse", "option"), URL),
+        dict.fromkeys(("spot", "linear", "inverse", "option"), "wss://wspap.okx.com:8443"),
+        {"x-simulated-trading": "1"},  # https://www.okx.com/docs-v5/en/#overview-demo-trading-services
+    ),
     simulator="marketdata_demo.venues.okx_venue:OkxVenue",
     sample="marketdata_demo.venues.okx:VOICE",
     fixtures=("okx",),

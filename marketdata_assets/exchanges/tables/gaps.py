@@ -121,7 +121,8 @@ def unrecorded_gaps(client: Client, day: dt.date) -> list[Gap]:
 
 def numbered() -> list[str]:
     """The venues whose aggregate trades are numbered without gaps, and on spot their single trades."""
-    return [venue.name for venue in venues.every() if venue.trades == "numbered_aggregates"]
+    found = [venue.name for venue in venues.every() if venue.trades == "numbered_aggregates"]
+    return [one for name in found for one in venues.with_apart(name)]
 
 
 def _covers(known: Gap, gap: Gap) -> bool:

@@ -50,7 +50,7 @@ class JsonValidator:
             name, kind = field.encode_name, field.type
             whole = _Time if name.startswith("ts_") or name.endswith(("_time", "_at")) else _Int
             if name == "exchange":
-                kind = Literal[venues.names()]
+                kind = Literal[venues.known()]
             elif name in ("bids", "asks"):
                 kind = msgspec.Raw
             elif kind is int or kind == (int | None):

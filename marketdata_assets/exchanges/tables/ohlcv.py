@@ -76,7 +76,8 @@ def compute(
 
 def bars_query(client: Client, span: Mapping[str, Any], only: str = "true") -> tuple[str, dict[str, Any]]:
     """The query of the bars of minutes from `first` to `end`, of trades on which `only` holds, and its parameters."""
-    by_receipt = [venue.name for venue in venues.every() if not venue.ordered_trades]
+    unordered = [venue.name for venue in venues.every() if not venue.ordered_trades]
+    by_receipt = [one for name in unordered for one in venues.with_apart(name)]
     both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), span).height
     other = f"{sql('duplicate_single_trades') if both_forms else ''} AND ({only})"
     parameters = {**span, "slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}

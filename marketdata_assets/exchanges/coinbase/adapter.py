@@ -1,0 +1,32 @@
+"""The adapter of Coinbase: subscriptions and what confirms them, and the list of products."""
+
+from marketdata_assets.exchanges.coinbase import session
+from marketdata_assets.exchanges.coinbase.feed import BOOK, CHANNELS, PRODUCT, RENAMED
+from marketdata_assets.exchanges.venue_adapter import ChannelAdapter, MessageRate, Request
+from marketdata_assets.exchanges.wire import CHANNEL
+
+STREAMS = {"market_trades": ("trade", 600.0), BOOK: ("orderbook", 150.0), "ticker": ("ticker", 600.0)}
+"""The record type of each channel, and our choice of seconds of silence after which it is suspicious."""
+
+
+class CoinbaseAdapter(ChannelAdapter):
+    """The spot market of Coinbase."""
+
+    data_prefix = tuple(CHANNEL + channel.encode() + b'"' for channel in (*CHANNELS, *RENAMED))
+    streams, renamed, host, instrument = STREAMS, RENAMED, session.HOST, PRODUCT
+    trade_stream = "market_trades"
+    sequential_trade_ids = True
+    book_per_socket = True
+    max_subscriptions = 150  # our choice
+    connects_per_second = session.PER_SECOND / 2
+    ping_after = 30.0  # heartbeats come every second
+    message_rates = (MessageRate(session.PER_SECOND // 2, 1.0),)  # of an address, which may have several sockets
+    socket_session = session.Session
+
+    def channel_of(self, raw: bytes) -> bytes:
+        """Trades of before a subscription do not show that it delivers, so that they are of none."""
+        before = raw.startswith(CHANNEL + b"market_trades") and b'"snapshot"' in raw[:250]
+        return b"" if before else super().channel_of(raw)
+
+    def listings(self) -> list[Request]:
+        return [Request("/products", {})]

@@ -1,0 +1,1 @@
+"""Kraken: the spot market, over version 2 of its socket."""

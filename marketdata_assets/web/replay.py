@@ -1,0 +1,265 @@
+"""Stored records of exchanges at the pace at which they were received, for programs: lines of JSON over HTTP at
+/replay, and a message for each over a WebSocket at /ws-replay, with the same parameters.
+
+A client has a page of each type in memory, whatever the span is. The guard is around the application.
+"""
+
+import asyncio
+import re
+import time
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, closing
+from dataclasses import dataclass
+from functools import partial
+from heapq import merge
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any, Literal, cast, get_args
+
+import anyio
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from marketdata_assets.errors import MarketDataError, did_you_mean
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.tables.schema import FINAL, TABLES, TRADES, Table
+from marketdata_assets.read import bounds
+from marketdata_assets.read.exchanges import about, own_names
+from marketdata_assets.stores.clickhouse import naming_failures, quoted
+from marketdata_assets.stores.clients import Client
+from marketdata_assets.web.application import failed
+from marketdata_assets.web.database import LONG, clickhouse
+from marketdata_assets.web.errors import BadParameter
+
+Clock = Literal["receipt", "venue"]
+Line = tuple[int, bytes]
+"""When a record is due, ns by the clock of the replay, and its JSON."""
+
+SECOND, HOUR = 1_000_000_000, 3_600_000_000_000
+LATE = {"kline": 32 * 24 * HOUR}
+"""So much after its `time` a record may have been received; a candle is sent until it closes. Others: an hour."""
+ORDER = {
+    "trade": "ts_event, sequence, length(trade_id), trade_id",
+    "orderbook": "last_id, kind = 'delta', ts_event",
+    "ticker": "ts_event, update_id",
+    "kline": "interval, open_time",
+    "gap": "stream, ts_to",
+}
+"""What orders records of one moment and instrument; others by the venue's clock."""
+PAGE = 20_000, 8 << 20  # rows and bytes of one type
+FIRST_SPAN = 10 * SECOND  # of a page; the next ones are longer or shorter
+TOGETHER = 1_000  # records that are taken from the pages at once
+CHUNK = 1 << 18
+CLOCK = b'{"clock":'  # how a row begins
+JSON = "output_format_json_quote_decimals = 1, output_format_json_quote_64bit_integers = 0"
+JSON += ", output_format_json_named_tuples_as_objects = 0, output_format_json_escape_forward_slashes = 0"
+PARAMETERS = ("from", "to", "exchange", "market_type", "instruments", "types", "speed", "clock")
+POLICY_VIOLATION = 1008
+LATEST = 9_214_646_400 * SECOND  # 2262, the last year of nanoseconds in 64 bits
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a client asks for. `instruments` are names of the venue or ours; `speed` 0 is as fast as it takes them."""
+
+    types: Sequence[str]
+    exchange: Exchange | None
+    market_type: MarketType | None
+    instruments: Sequence[str] | None
+    start: int  # ns
+    end: int  # ns, exclusive
+    speed: float
+    clock: Clock
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> "Wanted":
+        """The parameters of an address. Raises BadParameter and ReadError."""
+        for name in query:
+            if name not in PARAMETERS:
+                raise BadParameter(name, query[name], f"is an unknown parameter; {did_you_mean(name, PARAMETERS)}")
+        types, names = (_listed(query.get(name, "")) for name in ("types", "instruments"))
+        for one in types:
+            if one not in TABLES:
+                raise BadParameter("types", one, f"is no type of record; {did_you_mean(one, TABLES)}")
+        clock, speed = query.get("clock", "receipt"), query.get("speed", "1")
+        if clock not in get_args(Clock):
+            raise BadParameter("clock", clock, f"is none of {', '.join(get_args(Clock))}")
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", speed):
+            raise BadParameter("speed", speed, "is no factor; 1 is recorded pace, 0 as fast as you read")
+        start, end = (_instant(query, name) for name in ("from", "to"))
+        if end < start:
+            raise BadParameter("to", query["to"], "is before from")
+        exchange, market_type = query.get("exchange"), cast(MarketType | None, query.get("market_type"))
+        about(TRADES.name, exchange, market_type, None, None, None)  # raises where a name is wrong
+        chosen = types or [*TABLES], exchange, market_type, names or None
+        return cls(*chosen, start, end, float(speed), cast(Clock, clock))
+
+
+def _listed(text: str) -> list[str]:
+    return [*dict.fromkeys(name.strip() for name in text.split(",") if name.strip())]
+
+
+def _instant(query: Mapping[str, str], name: str) -> int:
+    if not query.get(name):
+        raise BadParameter(name, "", "is needed; give a day or an instant, as 2026-01-05 or 2026-01-05T09:00:00Z")
+    instant = bounds.nanoseconds(bounds.instant(query[name], TRADES.name))
+    if not 0 <= instant < LATEST:
+        raise BadParameter(name, query[name], "is not from 1970 to 2261")
+    return instant
+
+
+def lines(client: Client, wanted: Wanted, page: tuple[int, int] = PAGE) -> Iterator[Line]:
+    """The records in the order of the clock; those of one moment by type, instrument and the venue's number.
+
+    `page` is how many rows and bytes of one type are in memory, or as many as are of one moment. Raises UnknownName,
+    AmbiguousName, NothingLoaded, and what the store raises.
+    """
+    own: list[str] | None = None
+    if wanted.instruments is not None:
+        market = about(TRADES.name, wanted.exchange, wanted.market_type, None, None, None)
+        own = own_names(client, TRADES.name, market, wanted.instruments)
+    by_type = [chain.from_iterable(_pages(client, TABLES[name], wanted, own, page)) for name in wanted.types]
+    return merge(*by_type, key=itemgetter(0)) if len(by_type) > 1 else iter(by_type[0])
+
+
+def _pages(
+    client: Client, table: Table, wanted: Wanted, own: Sequence[str] | None, most: tuple[int, int]
+) -> Iterator[list[Line]]:
+    begin, span, times = wanted.start, FIRST_SPAN, 1
+    while begin < wanted.end:
+        end = min(begin + span, wanted.end)
+        rows, size = most[0] * times, most[1] * times
+        page, cut = _page(client, _query(table, wanted, own, begin, end), rows, size)
+        if not cut:
+            yield page
+            begin, times = end, 1
+            span = 2 * span if 4 * len(page) < rows else span
+            continue
+        last = page[-1][0]  # of this moment there may be more
+        if whole := page[: bisect_right(page, last - 1, key=itemgetter(0))]:
+            yield whole
+            begin, span, times = last, max(span // 2, SECOND), 1
+        else:
+            times *= 2
+
+
+def _page(client: Client, query: tuple[str, Mapping[str, Any]], rows: int, size: int) -> tuple[list[Line], bool]:
+    """The first rows of a query, and whether there may be more: at most so many, and of about so many bytes."""
+    sql, values = query
+    found: list[Line] = []
+    rest, taken = b"", 0
+    sql = f"{sql} LIMIT {rows} SETTINGS {FINAL}, {JSON}"
+    with naming_failures(), closing(cast(Any, client.raw_stream(sql, dict(values), fmt="JSONEachRow"))) as stream:
+        while (taken < size or not found) and (chunk := stream.read(CHUNK)):
+            taken += len(chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            for row in whole:
+                clock, _, others = row.removeprefix(CLOCK).partition(b",")
+                found.append((int(clock), b"{" + others))
+    return found, len(found) == rows or taken >= size
+
+
+def _query(
+    table: Table, wanted: Wanted, own: Sequence[str] | None, begin: int, end: int
+) -> tuple[str, Mapping[str, Any]]:
+    where = about(table.name, wanted.exchange, wanted.market_type, own, None, None)
+    received = "ts_recv" if "ts_recv" in table.columns else "ts_from"  # of a gap
+    clock, late = "toUnixTimestamp64Nano(time)", 0
+    if wanted.clock == "receipt":
+        clock, late = received, LATE.get(table.type, HOUR)
+        where.add(received, ">=", "Int64", begin)
+        where.add(received, "<", "Int64", end)
+    for sign, name, bound in ((">=", "first", begin - late), ("<", "last", end + min(late, HOUR))):
+        where.conditions.append(f"time {sign} fromUnixTimestamp64Nano({{{name}:Int64}}, 'UTC')")
+        where.values[name] = bound
+    order = f"clock, exchange, market_type, instrument, {ORDER.get(table.type, 'ts_event')}"
+    sql = (
+        f"SELECT {clock} AS clock, '{table.type}' AS type, {', '.join(map(quoted, table.columns))}"
+        f" FROM {table.name} FINAL WHERE {where} ORDER BY {order}"
+    )
+    return sql, where.values
+
+
+async def due(
+    found: Iterator[Line],
+    speed: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AsyncIterator[list[bytes]]:
+    """The records that are due together, when they are; the first ones at once."""
+    first, began = 0, 0.0
+    while batch := await to_thread.run_sync(lambda: [*islice(found, TOGETHER)]):
+        if not speed:
+            yield [line for _, line in batch]
+            continue
+        first, began = (first, began) if first else (batch[0][0], clock())
+        at = 0
+        while at < len(batch):
+            now = first + int((clock() - began) * SECOND * speed)
+            if end := bisect_right(batch, now, lo=at, key=itemgetter(0)) - at:
+                yield [line for _, line in batch[at : at + end]]
+                at += end
+            else:
+                await sleep((batch[at][0] - now) / SECOND / speed)
+
+
+async def _batches(url: str, wanted: Wanted) -> AsyncGenerator[list[bytes]]:
+    async with AsyncExitStack() as opened:
+        client = await to_thread.run_sync(opened.enter_context, clickhouse(url, patience=LONG))
+        found = await to_thread.run_sync(lines, client, wanted)
+        async for batch in due(found, wanted.speed):
+            yield batch
+
+
+async def _over_http(url: str, request: Request) -> Response:
+    batches = _batches(url, Wanted.of(request.query_params))
+    first: list[bytes] = await anext(batches, [])  # an error becomes a status before anything is sent
+
+    async def body() -> AsyncIterator[bytes]:
+        async with aclosing(batches):
+            yield b"".join(line + b"\n" for line in first)
+            async for batch in batches:
+                yield b"".join(line + b"\n" for line in batch)
+
+    return StreamingResponse(body(), media_type="application/x-ndjson")
+
+
+async def _over_socket(url: str, socket: WebSocket) -> None:
+    """Ends with the records, with an error as the last message, or with the client."""
+    await socket.accept()
+    code = 1000
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_until_gone, socket, group.cancel_scope)
+            async with aclosing(_batches(url, Wanted.of(socket.query_params))) as batches:
+                async for batch in batches:
+                    for line in batch:
+                        await socket.send({"type": "websocket.send", "text": line.decode()})
+            group.cancel_scope.cancel()
+    except* WebSocketDisconnect:
+        pass
+    except* MarketDataError as errors:
+        code = POLICY_VIOLATION
+        await socket.send_json({"error": str(errors.exceptions[0])})
+    if socket.client_state is WebSocketState.CONNECTED:
+        await socket.close(code)
+
+
+async def _until_gone(socket: WebSocket, sending: anyio.CancelScope) -> None:
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+    sending.cancel()
+
+
+def application(url: str) -> Starlette:
+    """The server over a ClickHouse."""
+    routes = [
+        Route("/replay", partial(_over_http, url), methods=["GET"]),
+        WebSocketRoute("/ws-replay", partial(_over_socket, url)),
+    ]
+    return Starlette(routes=routes, exception_handlers={MarketDataError: failed})
