@@ -13,24 +13,26 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import guardian
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import Cluster, Databases, fresh_clickhouse, fresh_postgres, spare_work
+from databases import Cluster, Databases, emptied_clickhouse, fresh_clickhouse, fresh_postgres, spare_work
 from hypothesis import HealthCheck, settings
 from isolation import environment, restored
 from psycopg.conninfo import conninfo_to_dict
 from pymongo import MongoClient
 
 from marketdata_assets import logs
+from marketdata_assets.databases import make_clickhouse_tables
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import clickhouse, mongo, postgres
+from marketdata_assets.stores import clickhouse, clickhouse_ledger, mongo, postgres
+from marketdata_assets.ticks import tables as tick_tables
 
 # `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -46,6 +48,7 @@ LONG_FIRST = (
     "cli",
     "docs",
     "web",
+    "deploy",
     "hosts",
     "kubernetes",
     "defs",
@@ -232,9 +235,9 @@ def either_dsn(request: pytest.FixtureRequest) -> str:
     return value
 
 
-@pytest.fixture(scope="module")
-def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a Mongo-wire server, for one module: idle, the local one takes a twentieth of a core."""
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Mongo-wire server for the session."""
     if named := os.environ.get("MARKETDATA_TEST_MONGO_URI"):
         yield named
         return
@@ -242,6 +245,16 @@ def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with LocalStack(settings, services=("mongo",)) as stack:
         assert stack.endpoints.mongo_uri
         yield stack.endpoints.mongo_uri
+
+
+@pytest.fixture(scope="module")
+def mongo_uri(mongo_server: str) -> str:
+    """The URI of a Mongo-wire server; ours has no databases yet."""
+    if mongo_server != os.environ.get("MARKETDATA_TEST_MONGO_URI"):
+        with mongo.connect(mongo_server) as client:
+            for name in {*client.list_database_names()} - {"admin", "config", "local"}:
+                client.drop_database(name)
+    return mongo_server
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +298,29 @@ def clickhouse_cluster() -> Cluster:
 def clickhouse_client(clickhouse_url: str) -> Iterator[Client]:
     """A client of an empty ClickHouse database."""
     with clickhouse.connect(clickhouse_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def empty_tables(clickhouse_server: str) -> Iterator[Callable[[], str]]:
+    """Gives the URL of a database with the tables of all domains and without rows, the same one each time."""
+    with emptied_clickhouse(clickhouse_server, make_clickhouse_tables) as emptied:
+        yield emptied
+
+
+@pytest.fixture
+def tables_url(empty_tables: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """A ClickHouse database that has the tables of all domains, and no row; nobody tries to make them again."""
+    url = empty_tables()
+    for module in (clickhouse_ledger, tick_tables):
+        monkeypatch.setattr(module, "ensure", lambda client: None)
+    return url
+
+
+@pytest.fixture
+def tables_client(tables_url: str) -> Iterator[Client]:
+    """A client of a database that has the tables of all domains, and no row."""
+    with clickhouse.connect(tables_url) as client:
         yield client
 
 

@@ -76,7 +76,7 @@ def test_instance_in_the_clone_keeps_its_records_in_the_data_folder(clone: Path)
     assert (clone / ".marketdata" / "dagster" / "storage" / "history" / "runs.db").is_file()
 
 
-@pytest.mark.parametrize("program", ["dagster dev", "dagster dev -w workspace.yaml", "dg dev"])
+@pytest.mark.parametrize("program", ["dagster dev", "dg dev"])
 def test_dev_serves_the_assets(program: str, clone: Path) -> None:
     port = free_port()
     name, *words = program.split()

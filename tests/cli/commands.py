@@ -11,6 +11,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from marketdata_assets.cli import app
@@ -35,9 +36,14 @@ def apart(home: Path, *arguments: str, **variables: object) -> subprocess.Comple
 
 
 def marketdata(home: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in this process, which spares it the imports; otherwise as `apart` does."""
+    """Run a command to its end in this process, which spares it imports and definitions; otherwise as `apart` does."""
+    from project_definitions import definitions
+
+    from marketdata_assets import definitions as project
+
     runner = CliRunner()
-    with chdir(home), only(environment(home, **variables)):
+    with chdir(home), only(environment(home, **variables)), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(project, "defs", definitions)
         ended = runner.invoke(app, arguments, prog_name="marketdata")
     unexpected = ended.exception is not None and not isinstance(ended.exception, SystemExit)
     trace = "".join(traceback.format_exception(ended.exception)) if unexpected else ""

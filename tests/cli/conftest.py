@@ -2,13 +2,14 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from commands import stack_on
-from databases import fresh_postgres, spare_work
+from databases import emptied_clickhouse, fresh_postgres, spare_work
 
+from marketdata_assets.databases import make_clickhouse_tables
 from marketdata_assets.local.stack import LocalStack
 
 
@@ -21,6 +22,14 @@ def running() -> Iterator[LocalStack]:
         spare_work(str(stack.endpoints.postgres_dsn))
         yield stack
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def empty_tables(running: LocalStack) -> Iterator[Callable[[], str]]:
+    """As elsewhere, on the server of the stack."""
+    server = str(running.endpoints.clickhouse_url).rpartition("/")[0]
+    with emptied_clickhouse(server, make_clickhouse_tables) as emptied:
+        yield emptied
 
 
 @pytest.fixture

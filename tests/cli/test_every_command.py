@@ -3,26 +3,21 @@
 It ends with a message and an exit code, and never with a traceback. The commands are those of the program's own tree.
 """
 
-import importlib
-import json
 import os
 import pkgutil
-import signal
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import environment
+from forks import server
 from typer.main import get_command
 
 import marketdata_assets
 from marketdata_assets.cli import app
 
-SECONDS = 60
 READ_SETTINGS = {"marketdata_assets.__main__", "marketdata_assets.definitions"}
 """Modules that a command imports with its own settings."""
 ARGUMENTS = {
@@ -78,50 +73,16 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 COMMANDS = sorted(leaves(get_command(app)))
 
 
-def main() -> None:
-    """In a process of its own: carry out each order in a fork of it, which spares the imports, and print the ends."""
-    for module in pkgutil.walk_packages(marketdata_assets.__path__, f"{marketdata_assets.__name__}."):
-        if module.name not in READ_SETTINGS:
-            importlib.import_module(module.name)
-    for line in sys.stdin:
-        print(json.dumps([end(**order) for order in json.loads(line)]), flush=True)
-
-
-def end(words: list[str], variables: Mapping[str, str], folder: str, stdout: str) -> dict[str, Any]:
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        run_command(words, variables, folder, stdout, writer)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return {"command": " ".join(words), "code": code, "said": said}
-
-
-def run_command(words: list[str], variables: Mapping[str, str], folder: str, stdout: str, stderr: int) -> None:
-    code: object = 70
-    try:
-        os.setsid()
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(SECONDS)
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(variables)
-        os.dup2(stderr, 2)
-        if stdout == "closed":
-            os.close(1)
-            sys.stdout = None  # type: ignore[assignment]
-        else:
-            os.dup2(os.open(stdout, os.O_WRONLY) if stdout else stderr, 1)
-        app(words, prog_name="marketdata")
-    except SystemExit as ended:
-        code = ended.code
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(code if isinstance(code, int) else 0 if code is None else 70)
+def run_command(words: list[str], variables: Mapping[str, str], folder: str, stdout: str) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    if stdout == "closed":
+        os.close(1)
+        sys.stdout = None  # type: ignore[assignment]
+    elif stdout:
+        os.dup2(os.open(stdout, os.O_WRONLY), 1)
+    app(words, prog_name="marketdata")
 
 
 Orders = list[tuple[list[str], Mapping[str, str]]]
@@ -131,21 +92,16 @@ Ends = Callable[..., list[dict[str, Any]]]
 @pytest.fixture(scope="module")
 def ends() -> Iterator[Ends]:
     """Carry out commands in a folder, each with variables, and say how each ended."""
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    with subprocess.Popen(
-        [sys.executable, "-c", f"import {Path(__file__).stem} as module; module.main()"],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin and process.stdout
+    package = pkgutil.walk_packages(marketdata_assets.__path__, f"{marketdata_assets.__name__}.")
+    modules = [Path(__file__).stem, *(one.name for one in package if one.name not in READ_SETTINGS)]
+    with server(*modules, paths=(Path(__file__).parent,)) as call:
 
         def ask(folder: Path, orders: Orders, stdout: str = "") -> list[dict[str, Any]]:
-            common = {"folder": str(folder), "stdout": stdout}
-            asked = [common | {"words": words, "variables": environment(folder, **more)} for words, more in orders]
-            print(json.dumps(asked), file=process.stdin, flush=True)
-            found: list[dict[str, Any]] = json.loads(process.stdout.readline())
+            found = []
+            for words, more in orders:
+                order = {"words": words, "variables": environment(folder, **more), "folder": folder, "stdout": stdout}
+                ended = call(modules[0], "run_command", **order)
+                found.append({"command": " ".join(words), "code": ended.code, "said": ended.said})
             return found
 
         yield ask

@@ -3,14 +3,12 @@
 import datetime as dt
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import answer, marketdata
-from databases import fresh_clickhouse
 
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.exchanges.report import TABLES
@@ -49,9 +47,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(running: LocalStack, tmp_path: Path) -> Iterator[Shell]:
-    with fresh_clickhouse(str(running.endpoints.clickhouse_url).rpartition("/")[0]) as url:
-        yield Shell(running, url, tmp_path / "captures")
+def shell(running: LocalStack, tables_url: str, tmp_path: Path) -> Shell:
+    return Shell(running, tables_url, tmp_path / "captures")
 
 
 def test_captures_days_status_and_quarantine(shell: Shell) -> None:

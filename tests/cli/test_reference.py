@@ -2,12 +2,11 @@
 error."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commands import answer, marketdata
-from databases import fresh_clickhouse
 
 from marketdata_assets.cli.demo import today
 from marketdata_assets.local.stack import LocalStack
@@ -18,10 +17,9 @@ DAILY = ("suspensions", "adjust_factors", "price_limits")
 
 
 @pytest.fixture
-def run(running: LocalStack, tmp_path: Path) -> Iterator[Run]:
-    with fresh_clickhouse(str(running.endpoints.clickhouse_url).rpartition("/")[0]) as url:
-        variables = {"MARKETDATA_CLICKHOUSE_URL": url, "MARKETDATA_REFERENCE_DIR": tmp_path}
-        yield lambda *arguments: marketdata(running.settings.root, *arguments, **variables)
+def run(running: LocalStack, tables_url: str, tmp_path: Path) -> Run:
+    variables = {"MARKETDATA_CLICKHOUSE_URL": tables_url, "MARKETDATA_REFERENCE_DIR": tmp_path}
+    return lambda *arguments: marketdata(running.settings.root, *arguments, **variables)
 
 
 def test_files_are_loaded_and_what_is_unknown_is_counted(run: Run, tmp_path: Path) -> None:

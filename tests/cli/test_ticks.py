@@ -13,7 +13,6 @@ from typing import Any
 import dagster as dg
 import pytest
 from commands import answer, marketdata
-from databases import fresh_clickhouse
 from typer.testing import CliRunner
 from unlimited import UNLIMITED
 
@@ -108,11 +107,10 @@ class TicksEnv:
 
 
 @pytest.fixture
-def ticks_env(running: LocalStack, tmp_path: Path) -> Iterator[TicksEnv]:
-    server = str(running.endpoints.clickhouse_url).rpartition("/")[0]
+def ticks_env(running: LocalStack, tables_url: str, tmp_path: Path) -> Iterator[TicksEnv]:
     (tmp_path / "ticks").mkdir()
-    with fresh_clickhouse(server) as url, TushareServer(()) as tushare:
-        yield TicksEnv(running, tushare, url, tmp_path)
+    with TushareServer(()) as tushare:
+        yield TicksEnv(running, tushare, tables_url, tmp_path)
 
 
 def squeezed(text: str) -> str:

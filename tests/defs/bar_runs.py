@@ -1,6 +1,5 @@
 """Small deliveries, runs of the bars jobs over them in this process, and a look at what they left."""
 
-import datetime as dt
 import os
 import time
 import zipfile
@@ -12,10 +11,11 @@ from typing import Any
 
 import dagster as dg
 import psycopg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.execute_in_process import core_execute_in_process, merge_run_tags
+from project_definitions import definitions
 
-from marketdata_assets.definitions import defs
 from marketdata_assets.partitions import PARTITION, range_tags
-from marketdata_assets.settings import Settings
 from marketdata_demo import sample_bars
 
 BARS, KLINE = dg.AssetKey("stock_1min_qfq"), dg.AssetKey("stock_monthly_kline")
@@ -70,19 +70,6 @@ class BarsEnv(Database):
         return self.instance.get_materialized_partitions(asset)
 
 
-def definitions() -> dg.Definitions:
-    """The project's, loaded again only when settings or flows that they depend on, or the hour, have changed."""
-    found = Settings()
-    own = sorted((path, path.read_bytes()) for path in found.flows_folder.rglob("*") if path.is_file())
-    hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
-    return _loaded(found.domain_names, found.ticks_months, found.exchange_days, found.flows_folder, tuple(own), hour)
-
-
-@lru_cache(4)
-def _loaded(*_depending_on: object) -> dg.Definitions:
-    return defs()
-
-
 def repository() -> dg.RepositoryDefinition:
     return definitions().get_repository_def()
 
@@ -97,15 +84,47 @@ def execute(
     partition: str | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run a job in this process; a failed run is returned, not raised."""
-    found = repository().get_job(job)
-    return found.execute_in_process(
+    return _execute(instance, _prepared(repository(), job, frozenset(assets or ())), config, tags, assets, partition)
+
+
+def run_checks(
+    instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], tags: Mapping[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
+    """Run the checks of some assets alone, as the UI does."""
+    return _execute(instance, _checks(repository(), frozenset(assets)), {}, tags)
+
+
+def _execute(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    config: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    assets: Sequence[dg.AssetKey] | None = None,
+    partition: str | None = None,
+) -> dg.ExecuteInProcessResult:
+    asked = {**QUIET_LOG, **config}
+    return core_execute_in_process(
+        job=InMemoryJob(job),
+        run_config=asked,
         instance=instance,
-        partition_key=partition,
-        tags=dict(tags) if tags else None,
-        run_config={**QUIET_LOG, **config},
-        asset_selection=list(assets) if assets else None,
+        output_capturing_enabled=True,
         raise_on_error=False,
+        run_tags=merge_run_tags(job, partition, tags, assets, instance, asked),
+        asset_selection=frozenset(assets or ()),
     )
+
+
+@lru_cache(64)
+def _prepared(found: dg.RepositoryDefinition, job: str, assets: frozenset[dg.AssetKey]) -> dg.JobDefinition:
+    """What `execute_in_process` makes of a job and its assets; to make it anew takes longer than most runs."""
+    return found.get_job(job).as_ephemeral_job({}, {}, asset_selection=[*assets] or None)
+
+
+@lru_cache(16)
+def _checks(found: dg.RepositoryDefinition, assets: frozenset[dg.AssetKey]) -> dg.JobDefinition:
+    job = _prepared(found, "__ASSET_JOB", frozenset())
+    keys = {key for key in job.asset_layer.asset_graph.asset_check_keys if key.asset_key in assets}
+    return job.get_subset(asset_selection=set(), asset_check_selection=keys)
 
 
 def deliver(

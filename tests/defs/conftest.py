@@ -1,4 +1,4 @@
-"""An empty environment of a domain for each test: fresh databases, a folder without files, an instance in memory."""
+"""An empty environment of a domain for each test: databases and a folder without anything, an instance in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,8 +90,8 @@ def reference_at_night() -> None:
 
 @pytest.fixture
 def ticks_env(
-    clickhouse_url: str,
-    clickhouse_client: Client,
+    tables_url: str,
+    tables_client: Client,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
@@ -110,17 +110,17 @@ def ticks_env(
         dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance,
     ):
         monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
+        monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", tables_url)
         monkeypatch.setenv("MARKETDATA_TUSHARE_URL", tushare.url)
         monkeypatch.setattr("marketdata_assets.ticks.providers_file.shipped", _unlimited)
         if "reference_at_night" not in request.fixturenames:
             monkeypatch.setattr("marketdata_assets.defs.reference.automation.has_source", lambda _: False)
-        yield TicksEnv(clickhouse_client, tushare, tmp_path / "home", instance, monkeypatch)
+        yield TicksEnv(tables_client, tushare, tmp_path / "home", instance, monkeypatch)
 
 
 @pytest.fixture
 def exchanges_env(
-    clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tables_url: str, tables_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ExchangesEnv]:
     """No capture, no record, no stream."""
     for name in ("CAPTURES_DIR", "CAPTURES_QUIET_SECONDS", "EXCHANGE_DAYS", "EXCHANGE_HOSTS", "NATS_URL"):
@@ -128,8 +128,8 @@ def exchanges_env(
     (tmp_path / "instance").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
-        yield ExchangesEnv(clickhouse_client, tmp_path / "home", instance, monkeypatch)
+        monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", tables_url)
+        yield ExchangesEnv(tables_client, tmp_path / "home", instance, monkeypatch)
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, AlphasEnv, alpha, drop_slice, keys
-from bar_runs import definitions, failures, repository
+from bar_runs import failures, repository
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.automation_tick_evaluation_context import AutomationTickEvaluationContext
 from nights import night
+from project_definitions import definitions
 
 from marketdata_assets.defs.alphas import automation
 from marketdata_assets.defs.alphas.assets import pairs_of

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from alpha_runs import REGULAR, AlphasEnv, alpha, config, drop_slice
-from bar_runs import QUIET_LOG, definitions, totals
+from bar_runs import run_checks, totals
 from pymongo.collection import Collection
 
 from marketdata_assets.alphas.import_modes import ImportOptions
@@ -62,10 +62,6 @@ TAMPERINGS = [
 ]
 
 
-JOB = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(REGULAR))
-LOOKING = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[JOB]))
-
-
 @pytest.fixture
 def imported(alphas_env: AlphasEnv) -> AlphasEnv:
     """Three alphas in each of two months, each with two checks."""
@@ -85,11 +81,8 @@ def imported(alphas_env: AlphasEnv) -> AlphasEnv:
 
 def check(alphas_env: AlphasEnv, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
     """Run the checks of regular alphas alone, for some months or, without any, for all."""
-    result = LOOKING.get_job_def("checks").execute_in_process(
-        instance=alphas_env.instance,
-        tags=range_tags(f"old|{months[0]}", f"old|{months[-1]}") if months else None,
-        run_config=QUIET_LOG,
-    )
+    tags = range_tags(f"old|{months[0]}", f"old|{months[-1]}") if months else None
+    result = run_checks(alphas_env.instance, [REGULAR], tags)
     return {one.check_name: one for one in result.get_asset_check_evaluations()}
 
 

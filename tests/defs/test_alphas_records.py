@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from alpha_runs import MONTHS, REGULARS, SUPERS, AlphasEnv, config, keys
-from bar_runs import QUIET_LOG, definitions, execute, failures, repository
+from bar_runs import execute, failures, repository, run_checks
 from test_alphas_automation import RESOURCES, ranges
 
 from marketdata_assets.alphas import catalogues
@@ -88,9 +88,7 @@ def test_checks_judge_the_alphas_that_the_run_was_asked_for(loaded: AlphasEnv) -
     assert loaded.client["alpha_pnl"]["lk"].count_documents({}) == count
     assert "records_complete" in filters_of(result, f'{{"type":["regular"],"min_sharpe":{best}}}')
 
-    job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(PNL))
-    alone = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[job])).get_job_def("checks")
-    result = alone.execute_in_process(instance=loaded.instance, run_config=QUIET_LOG)
+    result = run_checks(loaded.instance, [PNL])
     assert evaluated(result) == {"alpha_pnl": {"records_complete"}}
     assert "records_complete" in filters_of(result, '{"min_sharpe":-100.0}')
 

@@ -4,7 +4,7 @@ import datetime as dt
 
 import dagster as dg
 import pytest
-from bar_runs import QUIET_LOG, STOCKS, BarsEnv, definitions, deliver, write_zip
+from bar_runs import BARS, KLINE, STOCKS, BarsEnv, deliver, run_checks, write_zip
 
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
@@ -17,9 +17,6 @@ POSITIVE = "code = '000001.SZ' AND month = '2014-03-01'"
 MINUTES = "code = '000001.SZ' AND time >= '2014-03-01' AND time < '2014-04-01'"
 FIRST = f"time = (SELECT min(time) FROM stock_1min_qfq WHERE {MINUTES}) AND {MINUTES}"
 
-CHECKS = dg.AssetSelection.checks_for_assets("stock_1min_qfq", "stock_monthly_kline")
-JOB = dg.define_asset_job("checks_alone", selection=CHECKS)
-LOOKING = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[JOB]))
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 KLINE_CHANGES = [
@@ -84,9 +81,7 @@ def load(bars_env: BarsEnv) -> None:
 
 def objections(bars_env: BarsEnv, tags: dict[str, str]) -> dict[str, dg.AssetCheckEvaluation]:
     """Run the checks alone and give those that failed, by name."""
-    result = LOOKING.resolve_job_def("checks_alone").execute_in_process(
-        instance=bars_env.instance, tags=tags, run_config=QUIET_LOG, raise_on_error=False
-    )
+    result = run_checks(bars_env.instance, (BARS, KLINE), tags)
     evaluations = result.get_asset_check_evaluations()
     assert len(evaluations) == 10
     found = {evaluation.check_name: evaluation for evaluation in evaluations if not evaluation.passed}
@@ -145,9 +140,7 @@ def test_days_that_were_not_delivered_and_a_second_price_basis_are_objected_to(b
         }
         write_zip(bars_env.folder / f"{year}_1min.zip", members)
     ingest(bars_env.dsn, bars_env.folder, ["2014-12", "2015-01"], run_id="test", fanout=Fanout(1))
-    result = LOOKING.resolve_job_def("checks_alone").execute_in_process(
-        instance=bars_env.instance, tags=range_tags("2014-12", "2015-01"), run_config=QUIET_LOG, raise_on_error=False
-    )
+    result = run_checks(bars_env.instance, (BARS, KLINE), range_tags("2014-12", "2015-01"))
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
     complete, basis = found["bars_complete"], found["one_price_basis"]
     assert [(one.passed, one.severity) for one in (complete, basis)] == [(False, ERROR)] * 2

@@ -6,7 +6,8 @@ from urllib.parse import unquote
 
 import dagster as dg
 import pytest
-from bar_runs import definitions, repository
+from bar_runs import repository
+from project_definitions import definitions
 
 from marketdata_assets import resources
 from marketdata_assets.definitions import project_definitions

@@ -49,16 +49,13 @@ def checks_of(*assets: str) -> set[str]:
     return {f"{spec.asset_key.to_user_string()}:{spec.name}" for spec in specs(*assets)}
 
 
-@pytest.mark.parametrize("field", ["files", "dumps"])
-@pytest.mark.parametrize("name", ["/etc/passwd", "{captures}/../secret.csv", "secret.csv"])
-def test_no_config_names_a_file_outside_of_the_folder_of_captures(
-    exchanges_env: ExchangesEnv, field: str, name: str
-) -> None:
-    name = name.format(captures=exchanges_env.folder)
-    run = exchanges_env.fill(**{field: [name]}, stream=False)
-    assert not run.success
-    assert f"{field}: {name} is not below {exchanges_env.folder}" in failures(run)[TABLES_STEP]
-    assert "MARKETDATA_CAPTURES_DIR" in failures(run)[TABLES_STEP]
+def test_no_config_names_a_file_outside_of_the_folder_of_captures(exchanges_env: ExchangesEnv) -> None:
+    for field in ("files", "dumps"):
+        for name in ("/etc/passwd", f"{exchanges_env.folder}/../secret.csv", "secret.csv"):
+            run = exchanges_env.fill(**{field: [name]}, stream=False)
+            assert not run.success
+            assert f"{field}: {name} is not below {exchanges_env.folder}" in failures(run)[TABLES_STEP]
+            assert "MARKETDATA_CAPTURES_DIR" in failures(run)[TABLES_STEP]
 
 
 def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_nothing_changes(

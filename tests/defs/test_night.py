@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import zstandard
 from alpha_runs import MONTHS, AlphasEnv, alpha, drop_slice
-from bar_runs import BARS, KLINE, BarsEnv, deliver, failures, repository
+from bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repository
 from dagster._core.storage.tags import PRIORITY_TAG
 from exchange_runs import FIRST, LAST, YESTERDAY, ExchangesEnv
 from flow_runs import PRICES, FlowsEnv
@@ -48,13 +48,7 @@ def asked(found: Night) -> set[tuple[str | None, ...]]:
 def carried_out(instance: dg.DagsterInstance, found: Night) -> None:
     """Run what is asked for, as the daemon would."""
     for request in found.run_requests or []:
-        result = (
-            repository()
-            .get_job(str(request.job_name))
-            .execute_in_process(
-                instance=instance, tags=request.tags, run_config=request.run_config, raise_on_error=False
-            )
-        )
+        result = execute(instance, str(request.job_name), request.run_config, request.tags)
         assert result.success, failures(result)
 
 

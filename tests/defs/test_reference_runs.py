@@ -48,6 +48,13 @@ def market(ticks_env: TicksEnv, days: Iterable[dt.date], symbols: Iterable[str] 
     }
 
 
+def registered(ticks_env: TicksEnv, *symbols: str) -> None:
+    """Stocks, the calendar and the list of symbols are loaded."""
+    ticks_env.sign_in()
+    ticks_env.stocks(*symbols)
+    assert ticks_env.registry().success
+
+
 def load(
     ticks_env: TicksEnv, first: str = MONTH, last: str = MONTH, tags: Mapping[str, str] | None = None, **config: Any
 ) -> dg.ExecuteInProcessResult:
@@ -164,7 +171,7 @@ def test_a_file_that_cannot_be_read_stops_neither_other_files_nor_the_steps_afte
 def test_schedules_follow_the_stored_calendar(ticks_env: TicksEnv, closed: bool) -> None:
     day = sessions(MONTH)[4]
     ticks_env.tushare.closed = {day} if closed else set()
-    ticks_env.ready(*SYMBOLS)
+    registered(ticks_env, *SYMBOLS)
     both = [scheduled(ticks_env, one, evening(day)) for one in (automation.reference_daily, ticks.ticks_daily)]
     assert [bool(one.run_requests) for one in both] == [not closed] * 2
     if not closed:
@@ -207,7 +214,7 @@ def test_after_the_end_of_the_librarys_calendar_everything_works(ticks_env: Tick
     ticks_env.tushare.closed = {dt.date(2027, 1, 1), dt.date(2027, 5, 3)}
     ticks_env.tushare.announced = dt.date(2027, 5, 31)
     with time_machine.travel(evening_of, tick=True):
-        ticks_env.ready("600000.SH")
+        registered(ticks_env, "600000.SH")
         calendar = stored.calendar(ticks_env.client)
         assert not calendar.trading_days(Days(dt.date(2027, 1, 1), dt.date(2027, 1, 3)))
         assert calendar.is_provisional(dt.date(2027, 6, 1))

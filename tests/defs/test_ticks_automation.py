@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import failures, repository
+from bar_runs import execute, failures, repository
 from nights import night
 from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, TicksEnv, drop, minutes, sessions, units, whole
 
@@ -93,11 +93,7 @@ def test_a_file_that_grows_during_the_run_of_the_evening_is_not_read_by_it(ticks
 def carry_out(ticks_env: TicksEnv, request: dg.RunRequest) -> None:
     """Run what is asked for with a month of all symbols, those in files included."""
     config = {**wanted(request), "months": {MONTH: [SYMBOLS[0], "699001.SH"]}}
-    result = (
-        repository()
-        .get_job(JOB)
-        .execute_in_process(instance=ticks_env.instance, run_config={"ops": {OP: {"config": config}}})
-    )
+    result = execute(ticks_env.instance, JOB, {"ops": {OP: {"config": config}}})
     assert result.success, failures(result)
 
 

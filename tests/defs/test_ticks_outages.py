@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import execute, failures
-from tick_runs import BARS, EARLIER, FACTORS, MONTH, SYMBOLS, TABLES, TicksEnv
+from tick_runs import BARS, EARLIER, FACTORS, MONTH, TABLES, TicksEnv
+from tick_runs import SYMBOLS as LISTED
 
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG
 from marketdata_assets.defs import partition_results
@@ -15,6 +16,7 @@ from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.ticks.reports import Unit
 
+SYMBOLS = LISTED[:2]
 LAUNCHED = {GRPC_INFO_TAG: "{}"}
 OF_ONE = f"stk_mins {{'ts_code': '{SYMBOLS[1]}'"
 """The requests of bars of one symbol."""
@@ -56,13 +58,12 @@ def test_only_what_failed_in_an_outage_is_requested_again(ticks_env: TicksEnv, r
     assert ticks_env.materialized(BARS) >= {Unit(symbol, MONTH) for symbol in SYMBOLS}
 
 
-@pytest.mark.parametrize("run", [selected, partitions])
-def test_a_command_and_an_outage_that_stays_fail_with_its_cause(ticks_env: TicksEnv, run: Run) -> None:
+def test_a_command_and_an_outage_that_stays_fail_with_its_cause(ticks_env: TicksEnv) -> None:
     ticks_env.ready(*SYMBOLS)
     ticks_env.tushare.fail(500, 10_000, OF_ONE)
     for tags, tries in (({}, 1), (LAUNCHED, 4)):
         ticks_env.tushare.lines.clear()
-        result = run(ticks_env, MONTH, tags)
+        result = partitions(ticks_env, MONTH, tags)
         assert not result.success
         assert "no successful response in 2 attempts" in str(failures(result))
         requests = [line for line in ticks_env.tushare.lines if line.startswith("stk_mins") and SYMBOLS[1] in line]

@@ -1,30 +1,9 @@
-"""What a run of ticks has loaded is materialized while it is in progress, and stays so when it is killed."""
+"""What a run of ticks has loaded is materialized while it is in progress."""
 
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
-import dagster as dg
-from tick_runs import BARS, EARLIER, MONTH, SYMBOLS, TicksEnv, drop, minutes, sessions, units
+from tick_runs import BARS, EARLIER, MONTH, SYMBOLS, TicksEnv, units
 
 from marketdata_assets.partitions import tick_unit
 from marketdata_assets.progress import reporting_to
-
-
-def test_killed_run_leaves_what_it_loaded_materialized(ticks_env: TicksEnv, tmp_path: Path) -> None:
-    for month in (MONTH, EARLIER):
-        rows = [bar for symbol in SYMBOLS for bar in minutes(symbol, sessions(month)[0])]
-        drop(ticks_env.folder, f"{month}.csv", rows)
-    storage = tmp_path / "storage"
-    storage.mkdir()
-    child = Path(__file__).with_name("killed_ticks.py")
-    died = subprocess.run([sys.executable, str(child), str(storage)], cwd=child.parent, check=False)
-    assert died.returncode == -signal.SIGKILL
-    with dg.DagsterInstance.local_temp(str(storage)) as instance:
-        marked = {tick_unit(key) for key in instance.get_materialized_partitions(BARS)}
-    assert len({unit.month for unit in marked}) == 1, "one month was loaded, the run died in the other"
-    assert marked == units(SYMBOLS, {unit.month for unit in marked}) <= ticks_env.counts().keys()
 
 
 def test_each_unit_is_materialized_once_and_the_last_has_the_summary(ticks_env: TicksEnv) -> None:

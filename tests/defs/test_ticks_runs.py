@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -51,6 +52,7 @@ def test_registry_fills_the_table_and_makes_partitions_that_stay(ticks_env: Tick
     assert set(symbols.known(ticks_env.instance)) == {*SYMBOLS, "600002.SH"}
 
 
+@pytest.mark.usefixtures("pictures")
 def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(ticks_env: TicksEnv) -> None:
     ticks_env.ready(*SYMBOLS)
     result = ticks_env.run([MONTH], symbols.known(ticks_env.instance))
@@ -66,12 +68,6 @@ def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(ticks_env
     assert set(ticks_env.verdicts(result)) == NAMES
     errors = [one for one in result.get_asset_check_evaluations() if one.severity == dg.AssetCheckSeverity.ERROR]
     assert all(one.passed for one in errors)
-
-
-@pytest.mark.usefixtures("pictures")
-def test_last_partition_tells_of_the_whole_run(ticks_env: TicksEnv) -> None:
-    ticks_env.ready(*SYMBOLS)
-    assert ticks_env.run([MONTH], symbols.known(ticks_env.instance)).success
     told = ticks_env.metadata(BARS, Unit(max(SYMBOLS), MONTH))
     assert (told["units_ok"], told["units_failed"], told["units_changed"]) == (3, 0, 3)
     assert told["dagster/row_count"] == sum(whole(SYMBOLS).values())
@@ -81,11 +77,17 @@ def test_last_partition_tells_of_the_whole_run(ticks_env: TicksEnv) -> None:
 
 
 @pytest.mark.parametrize("way", ["partitions", "selected"])
-def test_symbol_that_fails_is_named_and_the_others_are_materialised_with_factors(ticks_env: TicksEnv, way: str) -> None:
+def test_symbol_that_fails_is_named_the_others_are_materialised_with_factors_and_it_alone_is_requested_again(
+    ticks_env: TicksEnv, way: str
+) -> None:
     ticks_env.ready(*SYMBOLS)
     lose(ticks_env)
     listed = symbols.known(ticks_env.instance)
-    result = ticks_env.run([MONTH], listed) if way == "partitions" else ticks_env.select({MONTH: []})
+
+    def run() -> dg.ExecuteInProcessResult:
+        return ticks_env.run([MONTH], listed) if way == "partitions" else ticks_env.select({MONTH: []})
+
+    result = run()
     assert not result.success
     [said] = failures(result).values()
     assert "1 of 6 partitions failed, the others are done" in said
@@ -98,22 +100,14 @@ def test_symbol_that_fails_is_named_and_the_others_are_materialised_with_factors
     assert ticks_env.counts() == whole(["600000.SH", "000001.SZ"])
     assert set(ticks_env.verdicts(result)) == NAMES
     assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
-
-
-def test_second_run_asks_for_nothing_but_what_failed(ticks_env: TicksEnv) -> None:
-    ticks_env.ready(*SYMBOLS)
-    lose(ticks_env)
-    listed = symbols.known(ticks_env.instance)
-    assert not ticks_env.run([MONTH], listed).success
     ticks_env.tushare.lines.clear()
-    assert ticks_env.run([MONTH], listed).success
+    assert run().success
     [asked] = [line for line in ticks_env.tushare.lines if "stk_mins" in line]
     assert "600001.SH" in asked
     assert ticks_env.counts() == whole(SYMBOLS)
     assert ticks_env.failed(BARS) == set()
     ticks_env.tushare.lines.clear()
-    third = ticks_env.run([MONTH], listed)
-    assert third.success
+    assert run().success
     assert ticks_env.tushare.lines == []
     assert ticks_env.metadata(BARS, Unit("600000.SH", MONTH))["note"] == "complete; no request was needed"
     assert ticks_env.metadata(BARS, Unit(max(SYMBOLS), MONTH))["units_changed"] == 0
@@ -213,21 +207,19 @@ def test_month_that_nobody_reaches_is_no_failure_and_no_partition(ticks_env: Tic
     assert ticks_env.materialized(BOOKS) == ticks_env.failed(BOOKS) == set()
 
 
-@pytest.mark.parametrize(
-    ("months", "options", "said"),
-    [
+def test_selection_that_cannot_be_read_is_refused(ticks_env: TicksEnv) -> None:
+    ticks_env.sign_in()
+    one = {MONTH: ["600000.SH"]}
+    refused: list[tuple[dict[str, list[str]], dict[str, Any], str]] = [
         ({"2026-13": ["600000.SH"]}, {}, "'2026-13' is no month; write 2026-01"),
         ({MONTH: []}, {}, "no symbol is registered, and none is named"),
-        ({MONTH: ["600000.SH"]}, {"wanted": ["bars"]}, "'bars' is none of tick_data, order_book, factors"),
-        ({MONTH: ["600000.SH"]}, {"first_day": "yesterday"}, "write 2026-01-05"),
-        ({MONTH: ["600000.SH"]}, {"first_day": "2026-02-02", "last_day": "2026-02-01"}, "2026-02-01 is before"),
-        ({MONTH: ["600000.SH"]}, {"providers": ["bloomberg"]}, "it has no provider 'bloomberg'"),
-    ],
-)
-def test_selection_that_cannot_be_read_is_refused(ticks_env: TicksEnv, months, options, said) -> None:  # type: ignore[no-untyped-def]
-    ticks_env.sign_in()
-    result = ticks_env.select(months, **options)
-    assert said in failures(result)["load_selected"]
+        (one, {"wanted": ["bars"]}, "'bars' is none of tick_data, order_book, factors"),
+        (one, {"first_day": "yesterday"}, "write 2026-01-05"),
+        (one, {"first_day": "2026-02-02", "last_day": "2026-02-01"}, "2026-02-01 is before"),
+        (one, {"providers": ["bloomberg"]}, "it has no provider 'bloomberg'"),
+    ]
+    for months, options, said in refused:
+        assert said in failures(ticks_env.select(months, **options))["load_selected"]
     assert ticks_env.tushare.requests == 0
     assert ticks_env.counts() == {}
 

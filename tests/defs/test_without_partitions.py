@@ -4,8 +4,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import definitions, execute, failures
+from bar_runs import execute, failures
 from flow_runs import PRICES, FlowsEnv
+from project_definitions import definitions
 
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 

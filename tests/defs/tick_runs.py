@@ -20,7 +20,7 @@ from marketdata_assets.partitions import TICK_SYMBOLS, tick_key, tick_rectangle,
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks import tables
+from marketdata_assets.ticks import registry, tables
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
@@ -83,11 +83,14 @@ class TicksEnv:
     def partitions(self, *symbols: str) -> None:
         self.instance.add_dynamic_partitions(str(TICK_SYMBOLS.name), list(symbols))
 
-    def ready(self, *symbols: str) -> None:
-        """Stocks that are listed, registered and partitions, and a token."""
+    def ready(self, *symbols: str, listed: str = "2010-01-04") -> None:
+        """Stocks that are listed, registered and partitions, and a token: as after `registry`, with less work."""
         self.sign_in()
-        self.stocks(*symbols)
-        assert self.registry().success
+        self.stocks(*symbols, listed=listed.replace("-", ""))
+        facts = {"listed": dt.date.fromisoformat(listed), "delisted": None, "status": "listed", "source": "tushare"}
+        known = [{"symbol": one, "name": f"name of {one}", **facts} for one in symbols]
+        registry.refresh(self.client, pl.DataFrame(known), None, None, now=dt.datetime.now(dt.UTC))
+        self.partitions(*sorted(symbols))
 
     def registry(self, **config: Any) -> dg.ExecuteInProcessResult:
         steps = ("trading_calendar", "instruments", "symbol_registry")

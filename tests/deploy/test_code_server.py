@@ -184,6 +184,7 @@ def waiting(instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[Waiting]:
     job = ["--python-file", str(Path(__file__).with_name("waiting_job.py")), "--location-name", LOCATION]
     command = [sys.executable, "-m", "marketdata_assets.ui.code_server", "--socket", str(socket), *job]
     variables = {**os.environ, "RELEASE": str(tmp_path / "release"), "MARKETDATA_HOME": str(tmp_path)}
+    variables |= {"DAGSTER_GRPC_PROXY_HEARTBEAT_TTL_SECONDS": "10", "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "5"}
     target = GrpcServerTarget(host="localhost", port=None, socket=str(socket), location_name=LOCATION)
     again = partial(served, command, socket.exists, variables, tmp_path)
     with (

@@ -22,8 +22,6 @@ from marketdata_assets.export.folder import LOCK, Report
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import UnknownName
-from marketdata_assets.reference import tables as reference
-from marketdata_assets.ticks import tables
 
 DAYS = ["2023-12-28", "2023-12-29", "2024-01-02", "2024-01-03"]
 Stamps = dict[str, int]
@@ -116,29 +114,27 @@ def test_a_folder_has_one_kind_of_bars_and_one_writer(dsn: str, tmp_path: Path) 
 
 
 @pytest.fixture
-def client(clickhouse_client: Client) -> Client:
+def client(tables_client: Client) -> Client:
     """Ticks of two years of two stocks; the factors of one of them."""
-    tables.ensure(clickhouse_client)
-    reference.ensure(clickhouse_client)
     price = dict.fromkeys(("open", "high", "low", "close"), 10.0)
     rows = [{"trade_date": dt.date.fromisoformat(day), **price, "volume": 24_100, "amount": 241_000.0} for day in DAYS]
     for code in ("600000.SH", "000001.SZ"):
-        put_ticks(clickhouse_client, code, minutes_of(pl.DataFrame(rows)))
-    put_factors(clickhouse_client, "600000.SH", dict.fromkeys(DAYS, 1.0))
-    return clickhouse_client
+        put_ticks(tables_client, code, minutes_of(pl.DataFrame(rows)))
+    put_factors(tables_client, "600000.SH", dict.fromkeys(DAYS, 1.0))
+    return tables_client
 
 
-def test_a_stock_without_factors_fails_alone(client: Client, clickhouse_url: str, tmp_path: Path) -> None:
-    done = export.parquet(tmp_path, Query("ticks", "1d", "back"), connection=clickhouse_url)
+def test_a_stock_without_factors_fails_alone(client: Client, tables_url: str, tmp_path: Path) -> None:
+    done = export.parquet(tmp_path, Query("ticks", "1d", "back"), connection=tables_url)
     assert (done.written, list(done.failed)) == (2, ["000001.SZ"])
     assert "no factor of 000001.SZ for bars from 2023-12-28 to 2023-12-29" in done.failed["000001.SZ"]
 
 
 @pytest.mark.parametrize(("adjust", "written"), [("back", 1), ("forward", 2), ("none", 0)])
 def test_a_new_factor_rewrites_the_years_that_it_changes(
-    client: Client, clickhouse_url: str, tmp_path: Path, adjust: Any, written: int
+    client: Client, tables_url: str, tmp_path: Path, adjust: Any, written: int
 ) -> None:
-    asked: dict[str, Any] = {"codes": ["600000.SH"], "connection": clickhouse_url}
+    asked: dict[str, Any] = {"codes": ["600000.SH"], "connection": tables_url}
     query = Query("ticks", "1d", adjust)
     assert export.parquet(tmp_path, query, **asked).written == 2
     client.command("ALTER TABLE adjust_factors DELETE WHERE date = '2024-01-03' SETTINGS mutations_sync = 2")
@@ -149,10 +145,10 @@ def test_a_new_factor_rewrites_the_years_that_it_changes(
     assert exported(tmp_path).equals(expected)
 
 
-def test_the_export_as_of_a_day_has_nothing_later(client: Client, clickhouse_url: str, tmp_path: Path) -> None:
+def test_the_export_as_of_a_day_has_nothing_later(client: Client, tables_url: str, tmp_path: Path) -> None:
     as_of = dt.date(2024, 1, 2)
     query = Query("ticks", "1d", "forward", as_of=as_of)
-    export.parquet(tmp_path, query, ["600000.SH"], connection=clickhouse_url)
+    export.parquet(tmp_path, query, ["600000.SH"], connection=tables_url)
     assert exported(tmp_path)["date"].max() == as_of
 
 

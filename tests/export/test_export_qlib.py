@@ -16,23 +16,19 @@ from marketdata_assets.bars import ingest as load_bars
 from marketdata_assets.export.folder import Report
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.read.bars import Query
-from marketdata_assets.reference import tables as reference
-from marketdata_assets.ticks import tables
 
 A, B = "600000.SH", "000001.SZ"
 FACTORS = {"2024-05-06": 1.0, "2024-05-07": 2.0, "2024-05-08": 2.0, "2024-05-09": 2.5}
 
 
 @pytest.fixture
-def client(clickhouse_client: Client) -> Client:
+def client(tables_client: Client) -> Client:
     """Ticks of two stocks: one of them is suspended on 7 May, the other one listed on it."""
-    tables.ensure(clickhouse_client)
-    reference.ensure(clickhouse_client)
-    put(clickhouse_client, A, "2024-05-06", "2024-05-08", "2024-05-09")
-    put(clickhouse_client, B, "2024-05-07", "2024-05-08")
+    put(tables_client, A, "2024-05-06", "2024-05-08", "2024-05-09")
+    put(tables_client, B, "2024-05-07", "2024-05-08")
     for code in (A, B):
-        put_factors(clickhouse_client, code, FACTORS)
-    return clickhouse_client
+        put_factors(tables_client, code, FACTORS)
+    return tables_client
 
 
 def put(client: Client, code: str, *days: str) -> None:
@@ -53,8 +49,8 @@ def series(folder: Path, name: str, field: str, freq: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("freq", "name"), [("1d", "day"), ("30m", "30min"), ("1m", "1min"), ("1w", "1week")])
-def test_every_field_is_the_bars(client: Client, clickhouse_url: str, tmp_path: Path, freq: Any, name: str) -> None:
-    done = export.qlib(tmp_path, Query("ticks", freq, "back"), connection=clickhouse_url)
+def test_every_field_is_the_bars(client: Client, tables_url: str, tmp_path: Path, freq: Any, name: str) -> None:
+    done = export.qlib(tmp_path, Query("ticks", freq, "back"), connection=tables_url)
     intraday = freq.endswith("m")
     label = "start" if intraday else "end"
     bars = read.bars(source="ticks", freq=freq, adjust="back", label=label, connection=client)
@@ -73,14 +69,14 @@ def test_every_field_is_the_bars(client: Client, clickhouse_url: str, tmp_path: 
             assert found == pytest.approx(expected, rel=1e-6), field
 
 
-def test_calendar_and_instruments_name_days_and_stocks(client: Client, clickhouse_url: str, tmp_path: Path) -> None:
-    export.qlib(tmp_path / "day", Query("ticks", "1d", "back"), connection=clickhouse_url)
+def test_calendar_and_instruments_name_days_and_stocks(client: Client, tables_url: str, tmp_path: Path) -> None:
+    export.qlib(tmp_path / "day", Query("ticks", "1d", "back"), connection=tables_url)
     assert (tmp_path / "day/calendars/day.txt").read_text().split() == list(FACTORS)
     listed = "SZ000001\t2024-05-07\t2024-05-08\nSH600000\t2024-05-06\t2024-05-09\n"
     assert (tmp_path / "day/instruments/all.txt").read_text() == listed
     raw = np.fromfile(tmp_path / "day/features/sh600000/close.day.bin", "<f4")
     assert np.array_equal(raw, np.array([0, 10, np.nan, 22, 27.5], "<f4"), equal_nan=True)
-    export.qlib(tmp_path / "hour", Query("ticks", "60m", "back"), connection=clickhouse_url)
+    export.qlib(tmp_path / "hour", Query("ticks", "60m", "back"), connection=tables_url)
     hours = (tmp_path / "hour/calendars/60min.txt").read_text().splitlines()
     assert hours[:5] == [f"2024-05-06 {clock}:00" for clock in ("09:30", "10:30", "13:00", "14:00")] + [
         "2024-05-07 09:30:00"
@@ -89,11 +85,9 @@ def test_calendar_and_instruments_name_days_and_stocks(client: Client, clickhous
     assert instruments.startswith("SZ000001\t2024-05-07 09:30:00\t2024-05-08 14:00:00\n")
 
 
-def test_only_stocks_whose_bars_or_places_changed_are_written(
-    client: Client, clickhouse_url: str, tmp_path: Path
-) -> None:
+def test_only_stocks_whose_bars_or_places_changed_are_written(client: Client, tables_url: str, tmp_path: Path) -> None:
     query = Query("ticks", "1d", "back")
-    asked: dict[str, Any] = {"connection": clickhouse_url}
+    asked: dict[str, Any] = {"connection": tables_url}
     export.qlib(tmp_path, query, **asked)
     assert export.qlib(tmp_path, query, **asked) == Report(unchanged=2)
     put(client, B, "2024-05-10")

@@ -23,7 +23,7 @@ from marketdata_demo.hosts import Host, Network, network
 from marketdata_demo.servers.tushare import LABELS, TOKEN, TushareServer
 
 PER_MINUTE = 600
-HALF, ALL = 20, 40
+HALF, ALL = 12, 24
 """How many symbols a host loads, and both."""
 LOADER = Path(__file__).with_name("load_ticks.py")
 MONTH = "2025-06"

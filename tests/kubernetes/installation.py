@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 from marketdata_assets.local.process import free_port, port_answers
 
 LOCATION = "marketdata_assets"
-AT_ONCE = 4
+AT_ONCE = 2
 """Runs in progress at the same time."""
 ENTRYPOINT = [sys.executable, "-m", "marketdata_assets", "exec"]
 

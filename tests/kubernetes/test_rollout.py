@@ -144,7 +144,7 @@ def test_deploy_while_runs_are_in_progress_and_queued_loses_none(world: World) -
     images = cluster.images
     old, installation.service.backend = installation.code_server(OLD, images[OLD], *CODE)
     daemon = installation.daemon()
-    runs = world.submit("waiting", AT_ONCE + 2)
+    runs = world.submit("waiting", AT_ONCE + 1)
     until(lambda: len(world.started()) == AT_ONCE, "as many runs as may be in progress have started")
     before = {name: pod.process.pid for name, pod in cluster.pods.items()}
 
@@ -164,7 +164,7 @@ def test_deploy_while_runs_are_in_progress_and_queued_loses_none(world: World) -
     assert [cluster.pods[get_job_name_from_run_id(run)].process.poll() for run in others] == [None] * len(others)
 
     (world.folder / "waiting" / "all.ends").touch()
-    until(lambda: Counter(run.status for run in world.instance.get_runs())[SUCCESS] == AT_ONCE + 2, "all have ended")
+    until(lambda: Counter(run.status for run in world.instance.get_runs())[SUCCESS] == AT_ONCE + 1, "all have ended")
     assert {run: world.status(run) for run in runs} == {**dict.fromkeys(runs, SUCCESS), killed: FAILURE}
     (retry,) = {run.run_id for run in world.instance.get_runs()} - set(runs)
     assert world.instance.get_run_by_id(retry).parent_run_id == killed, "the one that was killed is retried"

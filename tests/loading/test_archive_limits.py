@@ -5,18 +5,16 @@ import gzip
 import io
 import lzma
 import os
-import resource
 import struct
-import subprocess
-import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
+from forks import Call, server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,15 +24,16 @@ from marketdata_assets.loading.files import Opener, Unit, file_at, units_of
 
 MB = 1024 * 1024
 CSV = b"k,v\n1,2\n"
-LITTLE_MEMORY = 400 * MB
+LITTLE_MEMORY = 290 * MB
+"""Of a process that reads an archive, beside its imports."""
 READ = """
-import sys
+import tempfile
 from pathlib import Path
 from marketdata_assets.loading.files import Opener, file_at, units_of
-path = Path(sys.argv[1])
+tempfile.tempdir = folder
 read = 0
 with Opener() as opener:
-    for unit in units_of(file_at(path)):
+    for unit in units_of(file_at(Path(folder) / name)):
         with opener.open(unit) as stream:
             while piece := stream.read(1 << 20):
                 read += len(piece)
@@ -129,35 +128,32 @@ PACKED: dict[str, tuple[str, Callable[[], bytes], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Call]:
+    with server("marketdata_assets.loading.files") as call:
+        yield call
+
+
 @pytest.mark.parametrize("name", PACKED)
-def test_a_bomb_of_any_format_is_refused_with_figure_and_limit_in_little_memory(name: str, tmp_path: Path) -> None:
+def test_a_bomb_of_any_format_is_refused_with_figure_and_limit_in_little_memory(
+    forked: Call, name: str, tmp_path: Path
+) -> None:
     file, content, refusal = PACKED[name]
     (tmp_path / file).write_bytes(content())
-    ended = subprocess.run(
-        [sys.executable, "-c", READ, tmp_path / file],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (LITTLE_MEMORY, LITTLE_MEMORY)),
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        timeout=300,
-    )
-    assert f"BadFile: {file}" in ended.stderr, ended.stderr
-    assert refusal in ended.stderr.splitlines()[-1]
+    place = {"folder": tmp_path, "name": file}
+    ended = forked("forks", "execute", code=READ, names=place, memory=LITTLE_MEMORY)
+    assert f"BadFile: {file}" in ended.said, ended
+    assert refusal in ended.said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("count", [1100, 5000])
-def test_an_archive_of_many_archives_loads_with_few_open_files(count: int, tmp_path: Path) -> None:
+def test_an_archive_of_many_archives_loads_with_few_open_files(forked: Call, tmp_path: Path) -> None:
+    count = 1100
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for number in range(count):
             archive.writestr(f"{number:04}.zip", zipped({f"{number}.csv": CSV}))
-    ended = subprocess.run(
-        [sys.executable, "-c", READ, tmp_path / "all.zip"],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
-        timeout=300,
-    )
-    assert ended.stdout == f"{count * len(CSV)}\n", ended.stderr
+    place = {"folder": tmp_path, "name": "all.zip"}
+    ended = forked("forks", "execute", code=READ, names=place, files=64)
+    assert ended.said == f"{count * len(CSV)}\n"
 
 
 def test_only_the_archives_around_a_member_are_on_disk(tmp_path: Path) -> None:

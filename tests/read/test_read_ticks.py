@@ -12,16 +12,14 @@ from marketdata_assets import read
 from marketdata_assets.read.errors import BadMoment, CannotRead, NaiveTime, NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
-from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, SYMBOLS, TICK_DATA
 
 Answer = list[tuple[Any, ...]]
 
 
 @pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
+def client(tables_client: Client) -> Client:
+    return tables_client
 
 
 def bars(symbol: str, *times: str, zone: str = "+08:00", **fields: Any) -> pl.DataFrame:

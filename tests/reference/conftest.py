@@ -8,5 +8,5 @@ from reference_runs import Loads
 
 
 @pytest.fixture
-def loads(clickhouse_client: Client, tmp_path: Path) -> Loads:
-    return Loads(clickhouse_client, tmp_path / "reference")
+def loads(tables_client: Client, tmp_path: Path) -> Loads:
+    return Loads(tables_client, tmp_path / "reference")

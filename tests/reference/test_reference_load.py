@@ -1,9 +1,11 @@
 """Loads of reference data: what counts as known, what corrections replace, and what files and a library give alone."""
 
 import datetime as dt
+from pathlib import Path
 
 import polars as pl
 import pytest
+from clickhouse_connect.driver.client import Client
 from reference_runs import NOW, SYMBOLS, Loads, Outage
 
 from marketdata_assets.reference import status, stored
@@ -20,7 +22,8 @@ DAYS_OF_MARCH = 15
 """Trading days up to FRIDAY."""
 
 
-def test_nothing_loaded_is_unknown_and_the_calendar_is_the_librarys(loads: Loads) -> None:
+def test_nothing_loaded_is_unknown_and_the_calendar_is_the_librarys(clickhouse_client: Client, tmp_path: Path) -> None:
+    loads = Loads(clickhouse_client, tmp_path)
     assert stored.calendar(loads.client) == ashares()
     assert stored.listings(loads.client) == []
     assert stored.suspensions(loads.client, Days.month(MARCH)).known == frozenset()

@@ -1,11 +1,10 @@
 """Test servers of the providers and clients of them, and a database with the tables of ticks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import emptied_clickhouse
 from factor_bars import Computer
 from tick_clients import NOW, Clients
 from tick_loads import Loader
@@ -33,17 +32,11 @@ def clients(tmp_path: Path) -> Clients:
     return Clients(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def empty_tables(clickhouse_server: str) -> Iterator[Callable[[], str]]:
-    with emptied_clickhouse(clickhouse_server, tables.ensure) as emptied:
-        yield emptied
-
-
 @pytest.fixture
-def client(request: pytest.FixtureRequest, empty_tables: Callable[[], str]) -> Iterator[Client]:
+def client(request: pytest.FixtureRequest, clickhouse_server: str) -> Iterator[Client]:
     """A client of a database with empty tables; one of the test's own where other processes use it too."""
     own = "clickhouse_url" in request.fixturenames
-    with clickhouse.connect(request.getfixturevalue("clickhouse_url") if own else empty_tables()) as connected:
+    with clickhouse.connect(request.getfixturevalue("clickhouse_url" if own else "tables_url")) as connected:
         if own:
             tables.ensure(connected)
         yield connected

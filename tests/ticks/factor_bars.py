@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -35,6 +36,12 @@ UNITS = [Unit(SYMBOL, MONTH), Unit(OTHER, MONTH)]
 
 def day_of(symbol: str, date: dt.date, bars: Sequence[Bar], **columns: Any) -> pl.DataFrame:
     """A day whose bars begin at 09:31."""
+    return _day_of(symbol, date, tuple(bars), tuple(columns.items()))
+
+
+@lru_cache(4096)
+def _day_of(symbol: str, date: dt.date, bars: tuple[Bar, ...], columns: tuple[tuple[str, Any], ...]) -> pl.DataFrame:
+    """Most days are those of other tests, too."""
     start = dt.datetime.combine(date, dt.time(1, 31), tzinfo=dt.UTC)
     frame = pl.DataFrame(bars, {"close": pl.Float64, "volume": pl.Int64, "turnover": pl.Float64}, orient="row")
     given: dict[str, Any] = {"label": "end", "interval": "1m", "currency": "CNY", "flags": 0, "provider": "tushare"}
@@ -48,7 +55,7 @@ def day_of(symbol: str, date: dt.date, bars: Sequence[Bar], **columns: Any) -> p
             ),
             **{name: pl.col("close") for name in ("open", "high", "low")},
         )
-        .with_columns(pl.lit(value).alias(name) for name, value in (given | columns).items())
+        .with_columns(pl.lit(value).alias(name) for name, value in (given | dict(columns)).items())
         .select(TICK_DATA.columns.names())
         .cast(TICK_DATA.columns)
     )

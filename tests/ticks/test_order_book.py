@@ -75,9 +75,8 @@ class Books:
 
 
 @pytest.fixture
-def books(clickhouse_client: Client, tmp_path: Path) -> Books:
-    tables.ensure(clickhouse_client)
-    return Books(clickhouse_client, tmp_path)
+def books(client: Client, tmp_path: Path) -> Books:
+    return Books(client, tmp_path)
 
 
 def test_books_land_as_they_came(books: Books) -> None:

@@ -12,7 +12,7 @@ from tick_rows import entry, land, load, one, without_rows
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.ticks import registry, status, tables
+from marketdata_assets.ticks import registry, status
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.status import MISSED, Behind, TableStatus, _missed
 from marketdata_assets.ticks.table_writer import UnitWrite
@@ -49,11 +49,10 @@ def compute(client: Client) -> None:
     assert not Computer(client)(every).failed
 
 
-def test_nothing_is_missing_when_nobody_is_registered(clickhouse_client: Client) -> None:
-    tables.ensure(clickhouse_client)
-    assert states(clickhouse_client) == {}
-    assert behind(clickhouse_client) == Behind([], [])
-    [one, *_] = status.overview(clickhouse_client, WINDOW, NOW, trading_days=weekdays)
+def test_nothing_is_missing_when_nobody_is_registered(tables_client: Client) -> None:
+    assert states(tables_client) == {}
+    assert behind(tables_client) == Behind([], [])
+    [one, *_] = status.overview(tables_client, WINDOW, NOW, trading_days=weekdays)
     assert (one.rows, one.newest, one.rejected, dict(one.months)) == (0, None, 0, {})
 
 
