@@ -213,6 +213,13 @@ def test_missing_minutes_are_listed_by_symbol_and_day(client: Client) -> None:
     assert found.checked == 2 * len(DAYS)
 
 
+def test_a_minute_that_is_there_twice_hides_none_that_is_missing(client: Client) -> None:
+    day_without = whole(SYMBOL, day(9), without=["10:31"])
+    stand(client, month(d09=pl.concat([day_without, day_without.tail(1)])))
+    [missing] = named(ask(client, "ticks_complete"))
+    assert (missing["have"], missing["want"], missing["minutes"]) == (240, 241, "10:31")
+
+
 def test_a_suspended_day_is_told_and_a_day_without_anybody_is_objected_to(client: Client) -> None:
     stand(client, [*month(d09=None), *month(OTHER)])
     found = ask(client, "ticks_complete")
