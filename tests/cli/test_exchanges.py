@@ -100,7 +100,7 @@ def test_drain_without_a_stream_says_what_makes_one(shell: Shell) -> None:
     [
         (("ingest", "days", "--first", "2026-01-02", "--last", "2026-01-01"), "2026-01-01 is before 2026-01-02"),
         (("ingest", "days", "--first", "1999-01-01"), "days are partitions from"),
-        (("ingest", "captures", "--exchange", "mtgox"), "'mtgox' is none of binance, okx, deribit"),
+        (("ingest", "captures", "--exchange", "mtgox"), "'mtgox' is none of binance, "),
     ],
 )
 def test_what_cannot_be_is_refused(shell: Shell, arguments: tuple[str, ...], said: str) -> None:

@@ -44,10 +44,10 @@ from running_ui import Marketdata, running, short_folder
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.exchanges.days import HISTORY
 from marketdata_assets.defs.exchanges.report import TABLES
-from marketdata_assets.exchanges import venues
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
+from marketdata_demo.venues.market import VENUES
 
 DAILY_FILES = 100
 OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
@@ -174,7 +174,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert ticks[4] == f"Successful: {stocks}/{stocks}"
     tables, gaps, days, history = exchanges
     assert tables.startswith("exchanges     ")
-    assert f" 0 rejected, 0 unreadable, captures: {len(venues.names())} ok; " in tables
+    assert f" 0 rejected, 0 unreadable, captures: {len(VENUES)} ok; " in tables
     assert tables.endswith(f" {len(specs(*TABLES))} checks passed")
     assert gaps.startswith("exchange gaps 1 of 2 days; 0 healed now with 0 trades, 0 open; ")
     assert days.startswith("exchange bars ")
@@ -407,7 +407,7 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     assert again.stderr == ""
     assert [said["ticks"]["tables"][name]["changed"] for name in ("tick_data", "order_book", "factors")] == [0, 0, 0]
     assert (said["ticks"]["success"], said["ticks"]["tables"]["tick_data"]["requests"]) == (True, 0)
-    assert said["exchanges"]["tables"]["captures"]["unchanged"] == len(venues.names())
+    assert said["exchanges"]["tables"]["captures"]["unchanged"] == len(VENUES)
     assert [said["flows"][name]["files_unchanged"] for name in FLOWS] == [DAILY_FILES] * len(FLOWS)
     assert [said["flows"][name]["rows"] for name in FLOWS] == [0] * len(FLOWS)
     assert not (home / "stack.json").exists()
