@@ -125,4 +125,4 @@ def test_samples_and_descriptors_need_nothing_of_the_extra_live(tmp_path: Path) 
         "print(len(write(pathlib.Path('.'), Plan(dt.datetime(2026, 1, 5, tzinfo=dt.UTC), minutes=4)).files))"
     )
     child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert (child.returncode, child.stdout) == (0, f"{len(venues.names())}\n"), child.stderr
+    assert (child.returncode, child.stdout) == (0, f"{len(VENUES)}\n"), child.stderr
