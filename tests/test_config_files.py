@@ -45,7 +45,7 @@ CASES = {
         ("silence_seconds: {}", "silence_seconds: {trads: 9}", "connections.silence_seconds.trads: unknown key; did you mean 'trade'?"),  # noqa: E501
         ("symbols: [BTCUSDT, ETHUSDT]", "symbols: []", "exchanges.binance.markets.spot.symbols: list should have at least 1 item"),  # noqa: E501
         ("symbols: [BTCUSDT, ETHUSDT]", "symbols: [BTCUSDT, BTCUSDT]", "BTCUSDT is given twice"),
-        ("[trade, orderbook, kline, ticker]", "[trades]", "data_types.0: should be 'trade'"),
+        ("[trade, orderbook, kline, ticker, instrument_state]", "[trades]", "data_types.0: should be 'trade'"),
         ("ws_url: null", "ws_url: ws://example.org", "ws_url: must be wss://host, or ws://127.0.0.1:port"),
         ("ws_url: null", "ws_url: wss://me:secret@example.org", "ws_url: must be wss://host"),
         ("base_url: null", "base_url: http://example.org", "base_url: must be https://host"),
@@ -117,7 +117,7 @@ CASES = {
     ],
 }  # fmt: skip
 ELSEWHERE = [
-    ("collector", "[trade, orderbook, kline, ticker]", "[trade, funding_rate]", "exchanges.binance.markets.spot.data_types: Binance spot has no funding_rate; use trade"),  # noqa: E501
+    ("collector", "[trade, orderbook, kline, ticker, instrument_state]", "[trade, funding_rate]", "exchanges.binance.markets.spot.data_types: Binance spot has no funding_rate; use trade"),  # noqa: E501
     ("collector", "port: 8080", "port: 8080\n  port: 1", "http.port: is given twice, first in line"),
     ("providers", "  priority: 1\n", "", "tushare.priority: is missing; add it"),
     ("providers", "  priority: 1\n", "  priority: 1\n  priority: 2\n", "tushare.priority: is given twice"),

@@ -422,7 +422,7 @@ def test_every_command_that_reports_something_accepts_json() -> None:
         options = {flag for parameter in command.params for flag in getattr(parameter, "opts", ())}
         return set() if "--json" in options else {" ".join(words)}
 
-    serving = {"ui", "web", "metrics", "code-server", "exec", "collect metrics", "flows schema"}
+    serving = {"ui", "web", "replay-server", "metrics", "code-server", "exec", "collect metrics", "flows schema"}
     assert without(typer.main.get_command(app)) <= serving
 
 
