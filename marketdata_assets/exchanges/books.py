@@ -4,14 +4,13 @@ The sequence rules of a venue are in its module `book`; what a gap, a duplicate 
 all venues and defined here, and so is what a feed offers: live traffic, captures and history go through the same one.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -29,7 +28,6 @@ from marketdata_assets.exchanges.instruments import Instrument, Instruments, Lis
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
 from marketdata_assets.exchanges.records import (
     Control,
-    ControlKind,
     DeadLetter,
     Exchange,
     Gap,
@@ -39,7 +37,6 @@ from marketdata_assets.exchanges.records import (
     Outcome,
     Parser,
 )
-from marketdata_assets.exchanges.wire import CHANNEL, Find
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -567,70 +564,6 @@ class RoutedFeed(Feed):
                 if state.status != "live" or self.resync_requests:
                     self._settled(key, (), ts_recv)
 
-        return parser
-
-
-class ChannelFeed(RoutedFeed):
-    """A feed whose messages name their channel, with one book for each instrument.
-
-    A message of the book's channel goes to the book of each instrument that it names, which takes its own part of it.
-    """
-
-    channels: Mapping[str, Callable[[bytes, int, Find], list[Outcome]]]  # what becomes of their messages
-    controls: Mapping[str, ControlKind]  # other channels, which have no records
-    book_channel: str
-    _book_word: bytes  # that channel as messages have it
-    _decode_book: Callable[[bytes], object]  # raises for what is no message of the book's channel
-    _name: re.Pattern[bytes]  # finds the instruments of a message
-    _answers: Mapping[str, Callable[[bytes], list[Outcome]]]  # what becomes of answers to requests, by `_stream_of`
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._of_books: dict[str, Parser] = {}  # by instrument
-
-    def learn(self, listed: Iterable[Instrument]) -> None:
-        """Take a list of instruments; a newer entry replaces an older one."""
-        super().learn(listed)
-        self._of_books.clear()
-
-    def _route(self, raw: bytes) -> Parser:
-        try:
-            channel = self._stream_of(raw)
-        except UNREADABLE:
-            if self._keep_books and self._book_word in raw:
-                return self._book  # of which it breaks those that it names
-            raise
-        if answer := self._answers.get(channel):
-            return lambda raw, _ts_recv, _connection: answer(raw)
-        parser, begin = self._of_channel(channel), raw.partition(self._end)[0]
-        if begin.startswith(CHANNEL) and begin.count(b'"') == 4:  # nothing but the channel
-            self._remember(raw, parser)
-        return parser
-
-    def _of_channel(self, channel: str) -> Parser:
-        """Raises BadMessage for a channel that nobody documented."""
-        if channel in self.channels:
-            parse, find = self.channels[channel], self.instruments.__getitem__
-            return lambda raw, ts_recv, _: parse(raw, ts_recv, find) or [Control("ignored", channel)]
-        if channel == self.book_channel:
-            return self._book if self._keep_books else ignored(channel)
-        if channel not in self.controls:
-            raise BadMessage(self.venue, f"channel {channel[:40]!r} is not known")
-        return lambda _raw, _ts_recv, _connection: [Control(self.controls[channel], channel)]
-
-    def _book(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
-        names = dict.fromkeys(name.decode() for name in self._name.findall(raw))
-        parsers = [self._of_books.get(name) or self._begin(name) for name in names]
-        made = [outcome for parser in parsers for outcome in parser(raw, ts_recv, connection)]
-        if not names:
-            self._decode_book(raw)
-        return made or [Control("ignored", self.book_channel)]
-
-    def _begin(self, name: str) -> Parser:
-        key, instrument = f"{self.book_channel}:{name}", self.instruments[name]
-        state: Any = self.state_of(key, instrument, self.book_channel)
-        state.instrument = instrument
-        parser = self._of_books[name] = self._book_parser(key, state.push, any_connection=False)
         return parser
 
 

@@ -70,7 +70,7 @@ class Kraken:
         return self._message("snapshot", *self.told())
 
     def change(self) -> bytes:
-        """One level at random goes, comes, or changes; what comes into the depth is told, what leaves it is not."""
+        """One level at random goes, comes, or changes; what comes into the depth is sent, what leaves it is not."""
         before, place = self.told(), self._random.randrange(2)
         side = self.sides[place]
         tick = self._random.randrange(961, 1001) if place == 0 else self._random.randrange(1001, 1041)

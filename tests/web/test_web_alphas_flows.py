@@ -92,6 +92,16 @@ def test_alphas_are_listed_and_compared(alphas: str) -> None:
         assert get(url, "/api/alphas/compared", {"ids": ",".join("abcdefghi")}).status_code == 400
 
 
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_of_more_alphas_than_are_listed_it_is_said(alphas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marketdata_assets.web.alphas.MOST_LISTED", 2)
+    with served(on(mongo=alphas)) as url, browser(url, TOKEN) as chromium:
+        chromium.open("/alphas")
+        chromium.until(
+            lambda: "2 alphas; of 3 that are stored the best 2 are read" in chromium.text(), "what is left out"
+        )
+
+
 def test_flows_show_their_loads_rows_and_what_was_rejected(flows: str) -> None:
     with served(on(flows)) as url:
         found = answer(url, "/api/flows")

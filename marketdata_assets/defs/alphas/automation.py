@@ -183,9 +183,14 @@ alpha_catalogues_job = dg.define_asset_job(
     description="Every Monday: operators, data sets and data fields of all accounts that can log in.",
 )
 def alphas_catalogues_weekly(context: dg.ScheduleEvaluationContext, brain: Brain) -> dg.RunRequest | dg.SkipReason:
-    if not set(brain.ready()) & set(dynamic_keys(context.instance, BRAIN_ACCOUNTS)):
-        return dg.SkipReason("no enabled account has credentials")
-    return dg.RunRequest()
+    return _unless_nobody_logs_in(context.instance, brain)
+
+
+def _unless_nobody_logs_in(instance: dg.DagsterInstance, brain: Brain) -> dg.RunRequest | dg.SkipReason:
+    """A run, where an account that is a partition has credentials."""
+    if set(brain.ready()) & set(dynamic_keys(instance, BRAIN_ACCOUNTS)):
+        return dg.RunRequest()
+    return dg.SkipReason("no enabled account has credentials")
 
 
 CHANGES_JOB = "alpha_changes"
@@ -249,11 +254,9 @@ def changes_job() -> None:
     description="Every six hours: alphas of all months that were submitted, or changed since the last run.",
 )
 def alphas_changes(context: dg.ScheduleEvaluationContext, brain: Brain) -> dg.RunRequest | dg.SkipReason:
-    if not set(brain.ready()) & set(dynamic_keys(context.instance, BRAIN_ACCOUNTS)):
-        return dg.SkipReason("no enabled account has credentials")
     if runs_that_load(context.instance, (), [CHANGES_JOB]):
         return dg.SkipReason("a run is in progress")
-    return dg.RunRequest()
+    return _unless_nobody_logs_in(context.instance, brain)
 
 
 def _account_changes(instance: dg.DagsterInstance, brain: Brain, folder: AlphaFiles) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from marketdata_assets.exchanges.books import ChannelFeed
+from marketdata_assets.exchanges.channel_feed import ChannelFeed
 from marketdata_assets.exchanges.coinbase import book, parse, wire
 from marketdata_assets.exchanges.coinbase.book import BookStream
 from marketdata_assets.exchanges.coinbase.instruments import instruments, named

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from marketdata_assets.exchanges.books import ChannelFeed
+from marketdata_assets.exchanges.channel_feed import ChannelFeed
 from marketdata_assets.exchanges.errors import UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.kraken import book, parse, wire

@@ -5,7 +5,7 @@ import { ask, attempt, by, count, element, note, row, t } from "/static/page.js"
 const SHOWN = 200, MOST = 8, NUMBERS = ["sharpe", "fitness", "turnover", "returns", "drawdown", "delay"];
 const library = globalThis.LightweightCharts, address = new URLSearchParams(location.search);
 const chosen = new Set((address.get("ids") ?? "").split(",").filter(Boolean).slice(0, MOST));
-let columns = [], alphas = [], order = ["sharpe", -1], asked = 0, view, looks = () => {};
+let columns = [], alphas = [], stored = 0, order = ["sharpe", -1], asked = 0, view, looks = () => {};
 
 const text = (name, value) => (value === null ? "" : NUMBERS.includes(name) && name !== "delay" ? value.toFixed(name === "turnover" ? 3 : 2) : `${value}`);
 
@@ -37,7 +37,8 @@ function show() {
     box.addEventListener("change", () => choose(one.id, box));
     return row([box, ...columns.map((name) => [text(name, one[name]), NUMBERS.includes(name) ? "number" : ""])]);
   }));
-  note("alphas-note", t(found.length > SHOWN ? "{n} alphas, the first {shown} are shown" : "{n} alphas", { n: count(found.length), shown: SHOWN }));
+  const cut = stored > alphas.length ? `; ${t("of {stored} that are stored the best {n} are read", { stored: count(stored), n: count(alphas.length) })}` : "";
+  note("alphas-note", t(found.length > SHOWN ? "{n} alphas, the first {shown} are shown" : "{n} alphas", { n: count(found.length), shown: SHOWN }) + cut);
 }
 
 function choose(id, box) {
@@ -98,7 +99,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => look
 for (const id of ["search", "account", "region", "status", "least", "most"]) by(id).addEventListener("input", show);
 attempt("alphas-note", async () => {
   const answer = await ask("/api/alphas");
-  columns = answer.columns;
+  [columns, stored] = [answer.columns, answer.of];
   alphas = answer.rows.map((values) => Object.fromEntries(columns.map((name, at) => [name, values[at]])));
   for (const filter of ["account", "region", "status"]) {
     const values = [...new Set(alphas.map((one) => one[filter]).filter(Boolean))].sort();
