@@ -187,19 +187,6 @@ def test_a_delisted_stock_may_be_silent_before_its_end(connection: psycopg.Conne
     assert (found.count, found.facts["days_silent"]) == (0, 5)
 
 
-def test_bars_that_were_loaded_before_the_counts_existed_are_counted(connection: psycopg.Connection) -> None:
-    connection.execute(
-        """INSERT INTO stock_1min_qfq (time, code)
-           SELECT '2024-03-04 09:30'::timestamp + n * interval '1 minute', '600000.SH' FROM generate_series(0, 120) n"""
-    )
-    connection.execute(
-        """INSERT INTO stock_1min_coverage (source, unit, code, month, first, last, rows, delivered)
-           VALUES ('a.csv', 'a.csv', '600000.SH', '2024-03-01', '2024-03-04 09:30', '2024-03-04 11:30', 121, 1)"""
-    )
-    found = bars_complete(connection, ["2024-03"], Reference())
-    assert (found.count, found.facts["minutes_missing"]) == (1, 119)
-
-
 def test_holes_in_files_are_named_with_their_minutes(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:
     """March and April of four stocks, one without a minute and one without the afternoons of a week."""
     trading = [day for day in DAYS if day.month in (3, 4)]

@@ -66,11 +66,10 @@ def test_orders_of_delivery_end_in_the_same_rows(dsn: str, tmp_path: Path, strid
     assert all(end == ends[0] for end in ends)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_overlapping_files_of_one_run_land_newest(either_dsn: str, tmp_path: Path, workers: int) -> None:
+def test_overlapping_files_of_one_run_land_newest(either_dsn: str, tmp_path: Path) -> None:
     for write in FILES:
         write(tmp_path)
-    run(either_dsn, tmp_path, workers=workers)
+    run(either_dsn, tmp_path, workers=2)
     assert_exact(either_dsn, tmp_path)
     assert run(either_dsn, tmp_path).units == ()
 
@@ -80,27 +79,6 @@ names = st.sampled_from(["a_2000.csv", "b_2000.csv.gz", "c_2000.csv", "plain.csv
 steps = st.lists(
     st.tuples(names, st.lists(spans, min_size=1, max_size=2), st.integers(1, 9), st.booleans()), min_size=1, max_size=7
 )
-
-
-@FEW
-@given(history=steps)
-def test_any_history_of_deliveries_ends_as_a_fresh_load(
-    dsn: str, tmp_path: Path, history: list[tuple[str, list[tuple[str, int, int]], int, bool]]
-) -> None:
-    """Each step delivers one file, perhaps in place of another, perhaps with an older date, and perhaps loads."""
-    reset(dsn, tmp_path)
-    for number, (name, parts, day, load) in enumerate(history):
-        rows = {}
-        for date, first, count in parts:
-            for text in minutes_of(date, first, count, number):
-                rows[text[:19]] = text
-        data = csv_text(rows[label] for label in sorted(rows))
-        deliver(tmp_path / name, {"m_2000.csv": data} if name.endswith("zip") else data, day)
-        if load:
-            run(dsn, tmp_path)
-    run(dsn, tmp_path)
-    assert_exact(dsn, tmp_path)
-    assert run(dsn, tmp_path).units == ()
 
 
 @FEW

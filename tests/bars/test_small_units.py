@@ -1,14 +1,13 @@
 """Small units that were never loaded share a commit; whatever is special about one of them, the rows are the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, books_balance, csv_text, deliver, entries, line, minutes, run
-from dying import Load, server
+from bar_files import assert_exact, books_balance, csv_text, deliver, line, minutes, run
 
-from marketdata_assets.bars import schema, small_units
+from marketdata_assets.bars import schema
 
 CODES = tuple(f"sh{600000 + number}" for number in range(60))
 START = "2000-06-05 09:30:00"
@@ -96,30 +95,3 @@ def test_rows_of_a_foreign_writer_send_each_unit_alone(plain_dsn: str, tmp_path:
     assert run(plain_dsn, tmp_path).count("ok") == 9
     assert attempts(plain_dsn) == [1] * 9
     assert_exact(plain_dsn, tmp_path)
-
-
-def doomed(dsn: str, folder: str) -> None:
-    small_units.MAX_UNITS = 5
-    run(dsn, Path(folder))
-
-
-@pytest.fixture(scope="module")
-def survived() -> Iterator[Load]:
-    with server(Path(__file__)) as load:
-        yield load
-
-
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_load_killed_at_any_step_has_loaded_whole_commits(
-    either_dsn: str, tmp_path: Path, survived: Load, stride: int
-) -> None:
-    deliver(tmp_path / "2000_1min.zip", usual(CODES[:15]), 1)
-    with psycopg.connect(either_dsn) as connection:
-        schema.ensure(connection)
-    steps, loaded = 0, set()
-    while not survived(either_dsn, tmp_path, steps):
-        books_balance(either_dsn)
-        loaded.add(len(entries(either_dsn)))
-        steps += stride
-    assert loaded == {0, 5, 10, 15}
-    assert_exact(either_dsn, tmp_path)
