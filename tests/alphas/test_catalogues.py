@@ -12,12 +12,11 @@ from pymongo import MongoClient
 from marketdata_assets import overview
 from marketdata_assets.alphas import checks
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.catalogues import NAMES, Name, asset_name
+from marketdata_assets.alphas.catalogues import Name
 from marketdata_assets.alphas.errors import NoCredentials
 from marketdata_assets.alphas.fetch_catalogues import UnitReport, fetch, markets, statuses
 from marketdata_assets.loading.states import State
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import mongo_ledger
 from marketdata_demo import sample_records
 from marketdata_demo.servers.brain import BrainServer
 
@@ -33,18 +32,15 @@ def server() -> Iterator[BrainServer]:
 
 
 @pytest.fixture
-def account(mongo_client: Client) -> Iterator[str]:
-    """An account with alphas in two markets; everything goes with it."""
+def account(mongo_client: Client) -> str:
+    """An account of the test's own with alphas in two markets."""
     name = f"k{uuid.uuid4().hex[:10]}"
     for number, unit in enumerate((USA, EUR, USA)):
         kind, region, delay, universe = unit.split("/")
         settings = {"instrumentType": kind, "region": region, "delay": int(delay), "universe": universe}
         mongo_client["regular_alphas"][name].insert_one({"id": f"A{number}", "settings": settings})
     mongo_client["super_alphas"][name].insert_one({"id": "S1", "settings": {"region": "USA"}})
-    yield name
-    for database in ("regular_alphas", "super_alphas", *map(asset_name, NAMES)):
-        mongo_client[database].drop_collection(name)
-        mongo_client[database][mongo_ledger.LEDGER].delete_many({"source": name})
+    return name
 
 
 def fetched(server: BrainServer, home: Path, uri: str, account: str, name: Name) -> dict[str, UnitReport]:

@@ -130,7 +130,7 @@ def assert_converged(client: MongoClient[dict[str, Any]], account: str, round_: 
 
 
 IDS = 40
-IMPORTERS = 3
+IMPORTERS = 2
 VERSIONS = 5
 
 

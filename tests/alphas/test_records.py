@@ -17,9 +17,9 @@ from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.alphas.errors import BadOptions, NoCredentials
 from marketdata_assets.alphas.fetch_records import Choice, RecordsReport, due_pairs, fetch_records, statuses
 from marketdata_assets.alphas.filters import Filters, parse
+from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import (
     DAILY,
-    RECORD_SETS,
     Pending,
     Records,
     RecordSet,
@@ -28,7 +28,6 @@ from marketdata_assets.alphas.record_sets import (
     decode_records,
 )
 from marketdata_assets.loading.states import State
-from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.mongo import CODEC
 from marketdata_demo import sample_records
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
@@ -46,21 +45,20 @@ def server() -> Iterator[BrainServer]:
 
 
 @pytest.fixture
-def account(mongo_client: Client) -> Iterator[str]:
-    """An account of the test's own with ALPHAS in MongoDB; everything goes with it."""
+def account(mongo_client: Client) -> str:
+    """An account of the test's own with ALPHAS in MongoDB."""
     name = f"r{uuid.uuid4().hex[:10]}"
     put(mongo_client, name, *ALPHAS)
-    yield name
-    for database in ("regular_alphas", "super_alphas", *map(asset_name, RECORD_SETS)):
-        mongo_client[database].drop_collection(name)
-        mongo_client[database][mongo_ledger.LEDGER].delete_many({"source": name})
+    return name
 
 
 def put(mongo: Client, account: str, *alphas: Alpha) -> None:
-    for alpha in alphas:
-        document = bson.decode(as_stored(alpha.body, alpha.kind).bson, CODEC)
-        collection = mongo[f"{alpha.kind}_alphas"][account]
-        collection.replace_one({"_id": alpha.id}, document | {"_id": alpha.id}, upsert=True)
+    for kind in KINDS:
+        documents = [bson.decode(as_stored(one.body, kind).bson, CODEC) for one in alphas if one.kind == kind]
+        if documents:
+            collection = mongo[f"{kind}_alphas"][account]
+            collection.delete_many({"id": {"$in": [one["id"] for one in documents]}})
+            collection.insert_many([one | {"_id": one["id"]} for one in documents])
 
 
 def fetched(

@@ -131,7 +131,9 @@ def test_only_part_of_the_months_is_due(dsn: str, tmp_path: Path) -> None:
 def test_a_header_alone_is_empty(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "none.csv", csv_text([]))
     assert looked(dsn, tmp_path)["none.csv"].state is FileState.DUE
-    assert run(dsn, tmp_path, ["2001-01"]).failed == ()
+    report = run(dsn, tmp_path, ["2001-01"])
+    assert (report.count("empty"), report.failed) == (1, ())
+    assert run(dsn, tmp_path, ["2001-01"]).units == ()
     assert looked(dsn, tmp_path)["none.csv"].state is FileState.EMPTY
 
 

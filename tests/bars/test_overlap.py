@@ -69,7 +69,7 @@ def test_orders_of_delivery_end_in_the_same_rows(dsn: str, tmp_path: Path, strid
 def test_overlapping_files_of_one_run_land_newest(either_dsn: str, tmp_path: Path) -> None:
     for write in FILES:
         write(tmp_path)
-    run(either_dsn, tmp_path, workers=2)
+    run(either_dsn, tmp_path)
     assert_exact(either_dsn, tmp_path)
     assert run(either_dsn, tmp_path).units == ()
 
@@ -149,7 +149,7 @@ def test_file_that_shrinks_gives_the_older_rows_back(
 
 
 def test_two_runs_at_once_end_right(dsn: str, tmp_path: Path) -> None:
-    for round_number in range(3):
+    for round_number in range(2):
         for write in FILES:
             write(tmp_path)
         deliver(tmp_path / "new_2000.csv", csv_text(priced("2000-06-09 09:34:00", 1 + round_number, "15")), day=5)
