@@ -49,19 +49,6 @@ UNKNOWN = b"day,o,h,l,c,v\n2000-06-09 09:31:00,10,10,10,10,5\n"
         (lambda folder: deliver(folder / "SH600000.txt", b"x\n"), "SH600000.txt:1: no profile fits its first line 'x'"),
         (lambda folder: deliver(folder / "history.zip", b"PK"), "not a whole zip file"),
     ],
-    ids=[
-        "foreign header",
-        "day as name",
-        "no date",
-        "another millennium",
-        "damaged",
-        "empty",
-        "unknown header",
-        "unknown in a zip",
-        "no Parquet",
-        "text",
-        "cut zip",
-    ],
 )
 def test_a_file_that_cannot_be_dated_is_due_and_fails_in_any_run(
     dsn: str, tmp_path: Path, make: Callable[[Path], Path], cause: str

@@ -313,6 +313,9 @@ def test_policies_are_there_after_each_refresh(timescale_dsn: str) -> None:
     for rebuild in (False, False, True):
         kline.refresh(timescale_dsn, ["2000-06"], rebuild=rebuild)
         assert policies(timescale_dsn) == BOTH_POLICIES
+    execute(timescale_dsn, "SELECT remove_compression_policy('stock_1min_qfq')")
+    kline.refresh(timescale_dsn, ["2000-06"])
+    assert policies(timescale_dsn) == BOTH_POLICIES
 
 
 def test_policy_that_a_killed_run_did_not_add_is_added_by_the_next(
@@ -328,13 +331,6 @@ def test_policy_that_a_killed_run_did_not_add_is_added_by_the_next(
         kline.refresh(timescale_dsn, ["2000-06"])
     monkeypatch.undo()
     assert policies(timescale_dsn) == {"stock_1min_qfq": 1}
-    kline.refresh(timescale_dsn, ["2000-06"])
-    assert policies(timescale_dsn) == BOTH_POLICIES
-
-
-def test_compression_policy_that_was_lost_is_added_by_the_next_run(timescale_dsn: str) -> None:
-    insert(timescale_dsn, [GOOD])
-    execute(timescale_dsn, "SELECT remove_compression_policy('stock_1min_qfq')")
     kline.refresh(timescale_dsn, ["2000-06"])
     assert policies(timescale_dsn) == BOTH_POLICIES
 

@@ -104,9 +104,7 @@ def test_rows_and_members_that_vanished_are_gone(dsn: str, tmp_path: Path) -> No
     assert_exact(dsn, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["sh600000_2000.csv", "sh600000_2000.csv.gz", "part/sh600000_2000.CSV", "any name.csv"]
-)
+@pytest.mark.parametrize("name", ["sh600000_2000.csv.gz", "part/any name.CSV"])
 def test_loose_file_is_loaded(dsn: str, tmp_path: Path, name: str) -> None:
     data = csv_text(map(line, minutes("2000-06-09 09:30:00", 30)))
     deliver(tmp_path / name, data)

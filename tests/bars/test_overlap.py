@@ -1,6 +1,5 @@
 """Files that hold the same minutes: the newest wins, whatever the order, the repeats and the mishaps of loading."""
 
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,28 +49,6 @@ def reset(dsn: str, folder: Path) -> None:
         connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     for path in folder.iterdir():
         path.unlink()
-
-
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
-def test_orders_of_delivery_end_in_the_same_rows(dsn: str, tmp_path: Path, stride: int) -> None:
-    ends = []
-    for order in list(itertools.permutations(FILES))[::stride]:
-        reset(dsn, tmp_path)
-        for write in order:
-            write(tmp_path)
-            run(dsn, tmp_path)
-        assert_exact(dsn, tmp_path)
-        assert run(dsn, tmp_path).units == (), [write.__name__ for write in order]
-        ends.append(table(dsn))
-    assert all(end == ends[0] for end in ends)
-
-
-def test_overlapping_files_of_one_run_land_newest(either_dsn: str, tmp_path: Path) -> None:
-    for write in FILES:
-        write(tmp_path)
-    run(either_dsn, tmp_path)
-    assert_exact(either_dsn, tmp_path)
-    assert run(either_dsn, tmp_path).units == ()
 
 
 spans = st.tuples(st.sampled_from(["06-09", "07-03"]), st.integers(0, 12), st.integers(1, 12))
@@ -131,17 +108,15 @@ def over_both(folder: Path) -> None:
     deliver(folder / "new_2000.csv", csv_text(priced("2000-06-09 09:35:00", 10, "12")), day=3)
 
 
-@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize(
     "deliveries", [(old_zip, middle, new), (old_without_a_year, new), (two_older_files, over_both)]
 )
 def test_file_that_shrinks_gives_the_older_rows_back(
-    dsn: str, tmp_path: Path, deliveries: tuple[Callable[[Path], None], ...], together: bool
+    dsn: str, tmp_path: Path, deliveries: tuple[Callable[[Path], None], ...]
 ) -> None:
     for write in deliveries:
         write(tmp_path)
-        if not together or write is deliveries[-1]:
-            run(dsn, tmp_path)
+        run(dsn, tmp_path)
     shrink(tmp_path)
     assert run(dsn, tmp_path, ["2000-06"]).failed == ()
     assert_exact(dsn, tmp_path)

@@ -36,33 +36,33 @@ def test_units_as_usual_share_commits_of_fifty(either_dsn: str, tmp_path: Path) 
     books_balance(either_dsn)
 
 
-def rejected_row(folder: Path, dsn: str) -> dict[str, bytes]:
+def rejected_row(folder: Path, dsn: str) -> bytes:
     good = [line(label, CODES[0]) for label in minutes(START, 200)]
-    return {**usual(), f"{CODES[0]}_2000.csv": csv_text([*good, good[3]])}
+    return csv_text([*good, good[3]])
 
 
-def two_files_of_one_code(folder: Path, dsn: str) -> dict[str, bytes]:
-    return {**usual(), "again_2000.csv": member(CODES[1], 2)}
-
-
-def another_file_in_the_month(folder: Path, dsn: str) -> dict[str, bytes]:
+def another_file_in_the_month(folder: Path, dsn: str) -> bytes:
     deliver(folder / "a_2000.csv", member(CODES[2], 2), 5)
     run(dsn, folder)
-    return usual()
+    return member(CODES[0])
 
 
-def unit_that_cannot_be_read(folder: Path, dsn: str) -> dict[str, bytes]:
-    return {**usual(), f"{CODES[3]}_2000.csv": b"no,header\n"}
-
-
-def empty_unit(folder: Path, dsn: str) -> dict[str, bytes]:
-    return {**usual(), f"{CODES[4]}_2000.csv": csv_text([])}
-
-
-def unit_on_record(folder: Path, dsn: str) -> dict[str, bytes]:
-    deliver(folder / "2000_1min.zip", usual(CODES[5:8]), 1)
+def unit_on_record(folder: Path, dsn: str) -> bytes:
+    deliver(folder / "2000_1min.zip", usual(CODES[:3]), 1)
     run(dsn, folder)
-    return usual()
+    return member(CODES[0])
+
+
+def two_files_of_one_code(folder: Path, dsn: str) -> bytes:
+    return member(CODES[1], 2)
+
+
+def unit_that_cannot_be_read(folder: Path, dsn: str) -> bytes:
+    return b"no,header\n"
+
+
+def empty_unit(folder: Path, dsn: str) -> bytes:
+    return csv_text([])
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,10 @@ def unit_on_record(folder: Path, dsn: str) -> dict[str, bytes]:
     ],
 )
 def test_a_special_unit_is_loaded_alone_and_the_others_together(
-    either_dsn: str, tmp_path: Path, special: Callable[[Path, str], dict[str, bytes]]
+    either_dsn: str, tmp_path: Path, special: Callable[[Path, str], bytes]
 ) -> None:
-    deliver(tmp_path / "2000_1min.zip", special(tmp_path, either_dsn), 3)
+    first = special(tmp_path, either_dsn)
+    deliver(tmp_path / "2000_1min.zip", usual() | {f"{CODES[0]}_2000.csv": first}, 3)
     report = run(either_dsn, tmp_path)
     assert len(report.failed) == (special is unit_that_cannot_be_read)
     assert max(attempts(either_dsn)) >= 40
