@@ -6,10 +6,10 @@ Nothing is shared with the package.
 import datetime as dt
 import io
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,12 @@ VENDOR = {"SH": ("sh", "XSHG", "SHSE"), "SZ": ("sz", "XSHE", "SZSE")}
 OURS = ("open", "high", "low", "close", "volume", "amount")
 
 
-def market(code: str, days: Iterable[str] = ("2024-01-31", "2024-02-01"), start: bool = False) -> pd.DataFrame:
-    """Bars of some days by time: prices with two decimals, volumes in shares with parts of lots, amounts that fit."""
+@cache
+def market(code: str, days: tuple[str, ...] = ("2024-01-31", "2024-02-01"), start: bool = False) -> pd.DataFrame:
+    """Bars of some days by time: prices with two decimals, volumes in shares with parts of lots, amounts that fit.
+
+    Not to be changed: they are made once.
+    """
     random = np.random.default_rng(int(code[:6]))
     morning, afternoon = (("09:30", "11:29"), ("13:00", "14:59")) if start else (("09:31", "11:30"), ("13:01", "15:00"))
     times = [time for day in days for span in (morning, afternoon)
@@ -49,17 +53,24 @@ def vendor(code: str, which: int) -> str:
 Row = tuple[str, dt.datetime, *tuple[Decimal | None, ...]]
 
 
+Cells = dict[str, str]
+"""A row of a file by its columns."""
+
+
+def cell(one: Cells, column: str | int) -> str:
+    """The text in a column of some name or number."""
+    return list(one.values())[column] if isinstance(column, int) else one[column]
+
+
 def plain(
-    frame: pd.DataFrame, code: Callable[[pd.Series], str], time: Callable[[pd.Series], dt.datetime], columns: str,
+    frame: pd.DataFrame, code: Callable[[Cells], str], time: Callable[[Cells], dt.datetime], columns: str,
     volume: str = "1", amount: str = "1",
 ) -> list[Row]:  # fmt: skip
     """The rows of a table of texts: `columns` are those of open, high, low, close, volume and amount, or - for none."""
+    names = [int(name) if name.isdigit() else name for name in columns.split()]
     rows = []
-    for _, one in frame.iterrows():
-        values = [
-            None if name == "-" else Decimal(one.iloc[int(name)] if name.isdigit() else one[name])
-            for name in columns.split()
-        ]
+    for one in frame.to_dict("records"):
+        values = [None if name == "-" else Decimal(cell(one, name)) for name in names]
         prices = [value.quantize(Decimal("0.0001"), ROUND_HALF_UP) for value in values[:4] if value is not None]
         lots = (values[4] * Decimal(volume)).quantize(Decimal(1), ROUND_HALF_UP)
         yuan = None if values[5] is None else (values[5] * Decimal(amount)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
@@ -67,12 +78,13 @@ def plain(
     return sorted(rows)
 
 
-def at(*columns: str | int, form: str = "ISO8601") -> Callable[[pd.Series], dt.datetime]:
+def at(*columns: str | int, form: str = "") -> Callable[[Cells], dt.datetime]:
     """The time in a column, or in several by names or numbers."""
 
-    def time(one: pd.Series) -> dt.datetime:
-        text = "".join(one.iloc[column] if isinstance(column, int) else one[column].zfill(4) for column in columns)
-        return pd.to_datetime(text, format=form).tz_localize(None).to_pydatetime()
+    def time(one: Cells) -> dt.datetime:
+        text = "".join(cell(one, column).zfill(4) for column in columns)
+        moment = dt.datetime.strptime(text, form) if form else dt.datetime.fromisoformat(text)  # noqa: DTZ007
+        return moment.replace(tzinfo=None)
 
     return time
 
@@ -106,7 +118,7 @@ def classic(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_classic(frame: pd.DataFrame) -> list[Row]:
-    def code(one: pd.Series) -> str:
+    def code(one: Cells) -> str:
         return f"{one['代码'][2:]}.{one['代码'][:2].upper()}"
 
     return plain(frame, code, at("时间"), "开盘价 最高价 最低价 收盘价 成交量 成交额")
@@ -115,7 +127,7 @@ def read_classic(frame: pd.DataFrame) -> list[Row]:
 def classic_zip(folder: Path, encoding: str, by_day: bool = False) -> None:
     """A member for each stock or, with a text about them, for each day."""
     if by_day:
-        frames = {day: pd.concat([market(code, [day]) for code in CODES]) for day in ("2024-01-31", "2024-02-01")}
+        frames = {day: pd.concat([market(code, (day,)) for code in CODES]) for day in ("2024-01-31", "2024-02-01")}
     else:
         frames = {code: market(code) for code in CODES}
     members = {
@@ -144,8 +156,8 @@ def read_spreadsheet(folder: Path) -> list[Row]:
 
 
 def reader(
-    name: str, columns: str, time: Callable[[pd.Series], dt.datetime],
-    code: str | Callable[[pd.Series], str] = CODES[0], volume: str = "0.01", amount: str = "1", **options: str,
+    name: str, columns: str, time: Callable[[Cells], dt.datetime],
+    code: str | Callable[[Cells], str] = CODES[0], volume: str = "0.01", amount: str = "1", **options: str,
 ) -> Callable[[Path], list[Row]]:  # fmt: skip
     """A plain reading of a text file; `code` is that of all its rows, or says that of each."""
 
@@ -156,7 +168,7 @@ def reader(
     return read
 
 
-def coded(column: str, which: int) -> Callable[[pd.Series], str]:
+def coded(column: str, which: int) -> Callable[[Cells], str]:
     """The code that a column has as `vendor` spells it."""
     by = {vendor(code, which): code for code in CODES}
     return lambda one: by[one[column]]
@@ -292,7 +304,7 @@ def wind(folder: Path) -> None:
     rows.rename_axis(None).to_csv(folder / "600000.SH.csv")
 
 
-def a_minute_later(one: pd.Series) -> dt.datetime:
+def a_minute_later(one: Cells) -> dt.datetime:
     return at(0)(one) + dt.timedelta(minutes=1)
 
 
@@ -323,7 +335,7 @@ def own_parquet(folder: Path) -> None:
 
 
 def read_own_parquet(folder: Path) -> list[Row]:
-    def time(one: pd.Series) -> dt.datetime:
+    def time(one: Cells) -> dt.datetime:
         return dt.datetime(1970, 1, 1, 8) + dt.timedelta(milliseconds=int(one["Minute"]))
 
     frame = pd.read_parquet(folder / "mine.parquet").astype(str)
