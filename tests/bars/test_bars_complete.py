@@ -1,7 +1,7 @@
 """A complete year raises no alarm, and each hole is named: with reference data, and as far as it can be without."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from bar_files import csv_text, deliver, line, run
 from market_year import DAYS, MONTHS, YEAR, Cells, Market, clean_year, usual
 
-from marketdata_assets.bars import completeness, schema
+from marketdata_assets.bars import completeness
 from marketdata_assets.bars.completeness import bars_complete
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.completeness import Reference, gaps
@@ -24,13 +24,6 @@ Gap = tuple[str, str, dt.date, dt.date]
 @pytest.fixture(scope="module")
 def year() -> Market:
     return clean_year()
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(dsn) as connection:
-        schema.ensure(connection)
-        yield connection
 
 
 def check(connection: psycopg.Connection, market: Market, *months: str, known: bool = True) -> Finding:

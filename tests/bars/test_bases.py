@@ -1,7 +1,7 @@
 """Files with different bases of adjustment are found at their seam, by the jump or by factors, and nothing else is."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from bar_files import csv_text, deliver, minutes, months, run
 
-from marketdata_assets.bars import bases, schema
+from marketdata_assets.bars import bases
 from marketdata_assets.bars.bases import one_price_basis
 from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.reference.records import Days, Listing
@@ -24,13 +24,6 @@ NO_FACTORS = bases.FACTORS.to_frame()
 
 Price = tuple[float, float]
 """As adjusted, and as traded."""
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(dsn) as connection:
-        schema.ensure(connection)
-        yield connection
 
 
 def put(
