@@ -102,13 +102,13 @@ def test_month_to_come_asks_for_nothing(server: BrainServer, tmp_path: Path) -> 
     assert (report.windows, report.requests, server.requests) == ((), 0, 0)
 
 
-def test_dense_seconds_beyond_a_cap_are_fetched(tmp_path: Path) -> None:
-    cap = 100
+@pytest.mark.parametrize("cap", [100, 10_000])
+def test_dense_seconds_beyond_a_cap_or_over_a_page_are_fetched(tmp_path: Path, cap: int) -> None:
+    moment, denser = NOVEMBER.start + 9 * HOUR, NOVEMBER.start + 10 * HOUR
+    alphas = [*month_of(40), *spread(moment, moment + 20 * SECOND, 450, first=5000)]
+    alphas += [make(9000 + number, denser + number // 70 * SECOND) for number in range(300)]
     with BrainServer(cap=cap) as server:
-        server.add_user(EMAIL, PASSWORD)
-        moment = NOVEMBER.start + 9 * HOUR
-        alphas = [*month_of(40), *spread(moment, moment + 40 * SECOND, 900, first=5000)]
-        server.add_alphas(EMAIL, alphas)
+        server.add_user(EMAIL, PASSWORD, alphas)
         report = fetched(server, tmp_path)
         assert report.failed == ()
         assert max(one.count for one in report.windows) <= cap
@@ -317,13 +317,6 @@ def test_budget_is_kept_while_fetching(tmp_path: Path) -> None:
         assert len(budgets.turns["lk"]) >= sum(map(len, server.arrivals.values())) > 0
         assert most_within(budgets.turns["lk"], 1.0) <= 30
         assert_exact(tmp_path, alphas)
-
-
-def test_second_that_reaches_over_a_page_lands_whole(server: BrainServer, tmp_path: Path) -> None:
-    alphas = [make(number, NOVEMBER.start + number // 70 * SECOND) for number in range(300)]
-    server.add_alphas(EMAIL, alphas)
-    assert fetched(server, tmp_path).failed == ()
-    assert_exact(tmp_path, alphas)
 
 
 # Laws.

@@ -2,7 +2,8 @@
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from time import monotonic
@@ -368,26 +369,9 @@ def test_correction_of_compressed_months_reaches_the_kline(timescale_dsn: str, t
     assert len(lines(timescale_dsn)) == 24
 
 
-def at_once(call: Callable[[], object], count: int) -> list[BaseException]:
-    errors: list[BaseException] = []
-    gate = threading.Barrier(count)
-
-    def one() -> None:
-        try:
-            gate.wait()
-            call()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=one) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return errors
-
-
 def test_refreshes_at_once_of_one_month_all_succeed(either_dsn: str) -> None:
     insert(either_dsn, dirty())
-    assert at_once(lambda: kline.refresh(either_dsn, BOTH_MONTHS, force=True), 4) == []
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: kline.refresh(either_dsn, BOTH_MONTHS, force=True), range(4)))
+    assert [report.months for report in reports] == [tuple(BOTH_MONTHS)] * 4
     assert lines(either_dsn) == plainly(dirty())
