@@ -297,7 +297,7 @@ def test_at_most_so_many_requests_at_once(tmp_path: Path) -> None:
     with BrainServer(latency=0.02) as server:
         server.add_user(EMAIL, PASSWORD, month_of(900))
         assert fetched(server, tmp_path, concurrency=3).failed == ()
-        assert server.most_in_flight == 3
+        assert 2 <= server.most_in_flight <= 3
 
 
 def test_without_a_login_every_window_fails_with_the_reason(server: BrainServer, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """SIGKILL of the importer or the server at random moments, importers at once: nothing acknowledged is lost."""
 
 import datetime as dt
-import multiprocessing
 import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +99,12 @@ def assert_converged(client: MongoClient[dict[str, Any]], account: str, round_: 
 
 
 IDS = 40
-IMPORTERS = 2
+IMPORTERS = 3
 VERSIONS = 5
 
 
-def import_some(uri: str, root: Path, account: str, mine: int, counts: Any) -> None:
-    """Import versions of the same ids that only this importer knows parts of, and tell how many writes won."""
+def import_some(uri: str, root: Path, account: str, mine: int) -> int:
+    """Import versions of the same ids that only this importer knows parts of; how many writes won."""
     wins = 0
     for number in range(VERSIONS):
         checks = [{"name": "SHARED", f"i{mine}": number}, {"name": f"ONLY{mine}", "value": number}]
@@ -113,22 +113,16 @@ def import_some(uri: str, root: Path, account: str, mine: int, counts: Any) -> N
         report = run(uri, root, account, force=True, batch_size=IDS // 2)
         assert not report.failed
         wins += report.total("inserted") + report.total("updated")
-    counts.put(wins)
+    return wins
 
 
 def test_importers_on_the_same_ids_lose_no_update(mongo_uri: str, client: Any, tmp_path: Path) -> None:
     account = new_account()
-    context = multiprocessing.get_context("spawn")
-    counts = context.Queue()
-    importers = [
-        context.Process(target=import_some, args=(mongo_uri, tmp_path / f"{mine}", account, mine, counts))
-        for mine in range(IMPORTERS)
-    ]
-    for one in importers:
-        one.start()
-    wins = [counts.get(timeout=120) for _ in importers]
-    for one in importers:
-        one.join()
+    with ThreadPoolExecutor(IMPORTERS) as pool:
+        running = [
+            pool.submit(import_some, mongo_uri, tmp_path / f"{mine}", account, mine) for mine in range(IMPORTERS)
+        ]
+        wins = [one.result() for one in running]
     after = stored(client, account)
     assert sorted(after) == sorted(f"A{n}" for n in range(IDS))
     for number in range(IDS):

@@ -28,11 +28,11 @@ def least(alphas: int) -> int:
 @pytest.mark.parametrize(
     ("count", "span", "limits"),
     [
-        pytest.param(2500, NOVEMBER, {"count_cap": 1500}, id="capped count"),
+        pytest.param(2000, NOVEMBER, {"count_cap": 1500}, id="capped count"),
         pytest.param(1500, BUSY_DAY, {"cap": 1000}, id="busy day"),
-        pytest.param(3000, NOVEMBER, {"cap": 1000, "count_cap": 1000}, id="both capped"),
+        pytest.param(2000, NOVEMBER, {"cap": 1000, "count_cap": 1000}, id="both capped"),
         pytest.param(3000, NOVEMBER, {"cap": 400}, id="small cap"),
-        pytest.param(3000, NOVEMBER, {"cap": 1000, "count_cap": 1000, "beyond": "end"}, id="empty pages"),
+        pytest.param(2000, NOVEMBER, {"cap": 1000, "count_cap": 1000, "beyond": "end"}, id="empty pages"),
     ],
 )
 def test_limits_are_learned_and_lose_nothing(tmp_path: Path, count: int, span: Window, limits: dict[str, Any]) -> None:

@@ -119,8 +119,8 @@ def test_half_of_a_month_and_the_afternoons_of_another_are_missing_everywhere(
 
 
 def test_the_share_of_silent_symbols_of_a_day_is_bounded(connection: psycopg.Connection, year: Market) -> None:
-    """Of 10, 40 and 70 silent stocks of 300 on three days, only the last are too many."""
-    days = zip(of_month(7), (10, 40, 70), strict=False)
+    """Of 7, 27 and 47 silent stocks of 200 on three days, only the last are too many."""
+    days = zip(of_month(7), (7, 27, 47), strict=False)
     market = year.without(*((symbol, day) for day, silent in days for symbol in always(year)[:silent]))
     assert check(connection, market, "2024-07", known=False).facts["days_with_many_silent"] == 1
 
@@ -140,7 +140,7 @@ def test_a_selection_of_stocks_is_no_market(connection: psycopg.Connection, year
     selected = set(always(year)[:50])
     found = check(connection, year.without(*(place for place in year.cells if place[0] not in selected)))
     assert (found.count, found.checked) == (0, 50 * len(DAYS))
-    note = {"note": "unknown: whether files should have 250 listed stocks of which none has a bar"}
+    note = {"note": "unknown: whether files should have 150 listed stocks of which none has a bar"}
     assert found.examples == (note,)
 
 

@@ -54,7 +54,7 @@ def reset(dsn: str, folder: Path) -> None:
 spans = st.tuples(st.sampled_from(["06-09", "07-03"]), st.integers(0, 12), st.integers(1, 12))
 names = st.sampled_from(["a_2000.csv", "b_2000.csv.gz", "c_2000.csv", "plain.csv", "2000_1min.zip"])
 steps = st.lists(
-    st.tuples(names, st.lists(spans, min_size=1, max_size=2), st.integers(1, 9), st.booleans()), min_size=1, max_size=7
+    st.tuples(names, st.lists(spans, min_size=1, max_size=2), st.integers(1, 9), st.booleans()), min_size=1, max_size=5
 )
 
 
