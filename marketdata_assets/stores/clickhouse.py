@@ -127,7 +127,9 @@ def create(client: Client, *scripts: str) -> None:
     from marketdata_assets.stores import clickhouse_cluster
 
     cluster = clickhouse_cluster.cluster_of(client)
-    created = dict(read(client, "SELECT name, comment FROM system.tables WHERE database = currentDatabase()").iter_rows())
+    created = dict(
+        read(client, "SELECT name, comment FROM system.tables WHERE database = currentDatabase()").iter_rows()
+    )
     for statement in (one for script in scripts for one in script.split(";\n") if one.strip()):
         name = clickhouse_ddl.name_of(statement)
         if name in created and clickhouse_ddl.comment_of(statement) in ("", created[name]):
