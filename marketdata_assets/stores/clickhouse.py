@@ -119,8 +119,8 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> C
 def create(client: Client, *scripts: str) -> None:
     """Run the statements of scripts that create what is missing, on all replicas when the client is of a cluster.
 
-    What this node has is asked once: tables, and views as they are now. A user who only reads may call it for what
-    exists.
+    One query lists what this node has: tables, and views as they are now. A user who only reads may call it for
+    what exists.
     """
     from clickhouse_connect.driver.exceptions import DatabaseError
 
