@@ -25,6 +25,9 @@ from marketdata_demo.venues.captures import write as write_captures
 from marketdata_demo.venues.market import Plan
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def project() -> Iterator[Path]:
     """A folder like the project's, with samples of each domain in its data folder, and all servers."""
