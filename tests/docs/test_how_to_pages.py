@@ -24,7 +24,6 @@ from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_tic
 from marketdata_demo.venues.captures import write as write_captures
 from marketdata_demo.venues.market import Plan
 
-
 pytestmark = pytest.mark.slow
 
 
