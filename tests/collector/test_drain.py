@@ -4,12 +4,10 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from in_loop import in_loop
-from jetstream_cases import nats_server
 from own_clickhouse import OwnClickHouse
 from streamed import contents, publish, records
 
@@ -34,12 +32,6 @@ async def ack(self):
 Batch.ack = ack
 asyncio.run(drain(sys.argv[1], sys.argv[2], pace=Pace(batch_rows=70, batch_seconds=0.2)))
 """
-
-
-@pytest.fixture
-def nats_url(tmp_path: Path) -> Iterator[str]:
-    with nats_server(tmp_path / "nats") as server:  # streams of one server may not share subjects
-        yield server.url
 
 
 def drained(clickhouse_url: str, nats_url: str, batch_rows: int = 1000) -> Drained:

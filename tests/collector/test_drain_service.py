@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from in_loop import in_loop
-from jetstream_cases import nats_server, start
+from jetstream_cases import start
 from streamed import publish, records
 from test_drain import counted, expected
 
@@ -27,12 +27,6 @@ from marketdata_assets.local.process import Server
 from marketdata_assets.stores import clickhouse
 
 PATIENCE = 60.0
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[Server]:
-    with nats_server(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -65,40 +59,40 @@ async def following(service: DrainService, work: Callable[[], Awaitable[None]]) 
 
 
 @in_loop
-async def test_rows_arrive_while_it_follows_and_after_the_server_was_away(clickhouse_url: str, nats: Server) -> None:
-    service = DrainService(clickhouse_url, nats.url)
+async def test_rows_arrive_while_it_follows_and_after_the_server_was_away(clickhouse_url: str, server: Server) -> None:
+    service = DrainService(clickhouse_url, server.url)
 
     async def work() -> None:
         await until(lambda: service.progress.error is not None)
         assert "created when the collector starts" in str(service.progress.error)
-        await fill(nats.url, 0, 20)
+        await fill(server.url, 0, 20)
         await until(lambda: counted(clickhouse_url) == expected(20))
         assert service.progress.as_dict()["status"] == "healthy"
-        await fill(nats.url, 20, 30)
+        await fill(server.url, 20, 30)
         await until(lambda: counted(clickhouse_url) == expected(30))
-        nats.kill()
+        server.kill()
         await until(lambda: service.progress.error is not None)
-        await asyncio.to_thread(start, nats)
-        await fill(nats.url, 30, 40)
+        await asyncio.to_thread(start, server)
+        await fill(server.url, 30, 40)
         await until(lambda: counted(clickhouse_url) == expected(40))
         assert service.progress.drained.types["trade"].rows >= 40
 
     await following(service, work)
-    again = await drain(clickhouse_url, nats.url, pace=Pace(batch_seconds=0.2))
+    again = await drain(clickhouse_url, server.url, pace=Pace(batch_seconds=0.2))
     assert (again.rows, again.left, again.lost_gaps) == (0, 0, 0)
 
 
 @in_loop
-async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: str, nats: Server) -> None:
-    await fill(nats.url, 0, 5)
-    service = DrainService(clickhouse_url, nats.url)
+async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: str, server: Server) -> None:
+    await fill(server.url, 0, 5)
+    service = DrainService(clickhouse_url, server.url)
 
     async def work() -> None:
         await until(lambda: service.progress.error is None and service.progress.drained.rows == 5 * len(schema.TABLES))
         with pytest.raises(Claimed, match="marketdata drain --follow"):
-            await drain(clickhouse_url, nats.url)
+            await drain(clickhouse_url, server.url)
 
-    async with connected(nats.url) as client:
+    async with connected(server.url) as client:
         async with claim(client, claim_of("MARKET"), "run 1"):
             stop = asyncio.Event()
             running = asyncio.create_task(service.run(stop))
@@ -112,11 +106,11 @@ async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: s
 
 @in_loop
 async def test_process_serves_health_and_metrics_and_ends_in_order_on_sigterm(
-    clickhouse_url: str, nats: Server, tmp_path: Path
+    clickhouse_url: str, server: Server, tmp_path: Path
 ) -> None:
-    await fill(nats.url, 0, 10)
+    await fill(server.url, 0, 10)
     command = [str(Path(sys.executable).with_name("marketdata")), "drain", "--follow", "--port", "0", "--json"]
-    servers = {"MARKETDATA_CLICKHOUSE_URL": clickhouse_url, "MARKETDATA_NATS_URL": nats.url}
+    servers = {"MARKETDATA_CLICKHOUSE_URL": clickhouse_url, "MARKETDATA_NATS_URL": server.url}
     environment = {**os.environ, **servers, "MARKETDATA_HOME": str(tmp_path / "home")}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:

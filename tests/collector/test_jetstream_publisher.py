@@ -4,12 +4,10 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import nats
-import pytest
 from collector_records import delta, ticker, trade, trades
 from in_loop import in_loop, until
 from jetstream_cases import (
@@ -17,7 +15,6 @@ from jetstream_cases import (
     Line,
     OldServer,
     change_stream,
-    nats_server,
     publishing,
     put_slowly,
     start,
@@ -29,12 +26,6 @@ from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.jetstream.stream import Stream
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.local.process import Server
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with nats_server(tmp_path / "stack") as one:
-        yield one
 
 
 def payloads(records: list[Recorded]) -> list[bytes]:

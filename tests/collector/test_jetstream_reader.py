@@ -4,22 +4,22 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import nats
 import pytest
 from collector_records import delta, trades
 from in_loop import in_loop, until
-from jetstream_cases import Line, nats_server, publishing, start
+from jetstream_cases import Line, publishing, start
 
 from marketdata_assets.collector.errors import CollectorError, NatsUnavailable, StreamMissing
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import stream as streams
 from marketdata_assets.collector.jetstream.inspection import consumer_state
+from marketdata_assets.collector.jetstream.publisher import Limits
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
 from marketdata_assets.collector.jetstream.stream import Consumer, Stream, connected, consumers, ensure, redeliver_now
 from marketdata_assets.errors import TransientError
@@ -29,21 +29,13 @@ from marketdata_assets.local.process import Server
 TRADES = consumers()["trade"]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with nats_server(tmp_path / "stack") as one:
-        yield one
-
-
 async def fill(url: str, count: int, first: int = 1) -> None:
     """Trades with an update of a book behind each, which the consumer does not want."""
     await ensure(url)
-    async with publishing(url) as publisher:
-        for at in range(first, first + count, 5_000):
-            some = trades(min(5_000, first + count - at), first=at)
-            publisher.put(items([record for one in some for record in (one, delta(int(one.trade_id)))]))
-        await until(lambda: publisher.state().connected)  # else they are spooled
-        assert await publisher.drain(30) == 0
+    async with publishing(url, limits=Limits(ack_seconds=120, spill_seconds=120)) as publisher:
+        both = [record for one in trades(count, first=first) for record in (one, delta(int(one.trade_id)))]
+        publisher.put(items(both))
+        await until(lambda: publisher.state().oldest_ns is None)
 
 
 def numbers(batch: Batch) -> list[int]:

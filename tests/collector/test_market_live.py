@@ -97,7 +97,7 @@ async def test_a_subscription_that_stays_silent_is_retried_later(run: Run, venue
     assert run.connections[0].planned == 1
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_a_failing_callback_is_reported_and_its_data_becomes_a_gap(run: Run, venue: Venue, case: Case) -> None:
     def refuse(records: list[Any]) -> None:
         if not any(isinstance(one, Trade) for one in records):
@@ -195,7 +195,7 @@ async def test_liquidations_of_other_instruments_are_dropped(run: Run, venue: Ve
     assert {one.instrument for one in run.of(Liquidation)} == {OKX.names[0]}
 
 
-@each(*EVERY_VENUE)
+@each(*EVERY_VENUE, alike=True)
 @in_loop
 async def test_a_graceful_stop_takes_everything_sent_before(case: Case, tmp_path: Path) -> None:
     with case.open(case.names) as venue:
@@ -239,7 +239,7 @@ async def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path
             await asyncio.sleep(0.02)
 
 
-@each(*EVERY_VENUE)
+@each(*EVERY_VENUE, alike=True)
 def test_the_time_since_the_checkpoint_is_a_gap_of_each_instrument(case: Case, tmp_path: Path) -> None:
     since = 1_700_000_000_000_000_000
 
@@ -258,7 +258,7 @@ def test_the_time_since_the_checkpoint_is_a_gap_of_each_instrument(case: Case, t
     collect(case, tmp_path, act, since=since)
 
 
-@collected(*EVERY_VENUE, wire=True)
+@collected(*EVERY_VENUE, alike=True, wire=True)
 async def test_recorded_entries_replay_to_the_same_records(run: Run, venue: Venue) -> None:
     def replayed(run: Run) -> list[Trade]:
         feed, made = run.market.adapter.feed(), []
@@ -297,12 +297,12 @@ def recorded_books(run: Run) -> dict[str, int]:
     return counted
 
 
-@collected(*EVERY_VENUE, book_checkpoint=0.3)
+@collected(*EVERY_VENUE, alike=True, book_checkpoint=0.3)
 async def test_whole_books_are_recorded_again_and_again(run: Run, venue: Venue, case: Case) -> None:
     await run.until(lambda: all(recorded_books(run).get(name, 0) >= 2 for name in case.names), emit=5)
 
 
-@collected(*EVERY_VENUE, book_checkpoint_updates=30)
+@collected(*EVERY_VENUE, alike=True, book_checkpoint_updates=30)
 async def test_the_book_of_a_busy_instrument_is_recorded_earlier(run: Run, venue: Venue, case: Case) -> None:
     await run.until(lambda: recorded_books(run).keys() == set(case.names), emit=5)
 

@@ -3,14 +3,12 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import nats
 import pytest
 from in_loop import in_loop
-from jetstream_cases import nats_server
 from msgspec.structs import replace
 from streamed import publish, records
 from test_drain import KILLED_AT_ITS_ACK
@@ -25,12 +23,6 @@ from marketdata_assets.exchanges.tables import gaps, schema
 from marketdata_assets.stores import clickhouse
 
 QUICK = Pace(batch_rows=1000, batch_seconds=0.2)
-
-
-@pytest.fixture
-def nats_url(tmp_path: Path) -> Iterator[str]:
-    with nats_server(tmp_path / "nats") as server:
-        yield server.url
 
 
 def of_types(numbers: Sequence[int], *types: str) -> list[Any]:

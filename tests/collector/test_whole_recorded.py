@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from clickhouse_connect.driver.client import Client
 from recorded_venue import RecordedBinance, RecordedDeribit, RecordedOkx
 from whole import At, book, gaps, rows, trade_ids, whole
@@ -19,6 +20,7 @@ MOST = 8000
 TYPES = ("trade", "orderbook", "ticker")
 
 
+@pytest.mark.slow
 def test_loaded_captures_equal_their_replay(
     fixtures: Path, tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
 ) -> None:

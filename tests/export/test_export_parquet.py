@@ -45,7 +45,7 @@ def exported(folder: Path) -> pl.DataFrame:
     return found.select("code", pl.exclude("code", "year")).sort("code", found.columns[0])
 
 
-@pytest.mark.parametrize("freq", ["1m", "30m", "1d", "1w", "1mo"])
+@pytest.mark.parametrize("freq", ["1m", "1w"])
 def test_the_files_have_the_bars_in_partitions_of_year_and_code(dsn: str, tmp_path: Path, freq: Any) -> None:
     load(dsn, tmp_path / "in", {"sh600000": "10.00", "sz000001": "-3.21"})
     folder = tmp_path / "out"
