@@ -70,18 +70,18 @@ async def test_bursts_of_two_processes_at_once_are_each_stored_whole(server: Ser
 @in_loop
 async def test_repeated_kills_of_the_server_leave_each_item_once(server: Server, tmp_path: Path) -> None:
     async with publishing(server.url, tmp_path / "spool") as publisher:
-        putting = asyncio.create_task(put_slowly(publisher, [*trades(30_000)], step=50))
-        for done in (2_000, 8_000, 15_000):
+        putting = asyncio.create_task(put_slowly(publisher, [*trades(12_000)], step=50))
+        for done in (1_000, 3_000, 6_000):
             await until(lambda done=done: publisher.state().acked > done)
             server.kill()
-            if done == 8_000:
+            if done == 3_000:
                 await until(lambda: publisher.state().spooled > 1_000)
             await asyncio.to_thread(start, server)
         await putting
         await until(lambda: publisher.state().oldest_ns is None, 60)
         state = publisher.state()
     assert (state.dropped, state.spooled, state.spool_bytes, state.oldest_ns) == (0, 0, 0, None)
-    assert numbers(await stored(server.url)) == list(range(1, 30_001))
+    assert numbers(await stored(server.url)) == list(range(1, 12_001))
 
 
 @in_loop

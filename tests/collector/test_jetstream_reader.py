@@ -13,7 +13,7 @@ import nats
 import pytest
 from collector_records import delta, trades
 from in_loop import in_loop, until
-from jetstream_cases import Line, publishing, start
+from jetstream_cases import leave_in_hand, publishing, start
 
 from marketdata_assets.collector.errors import CollectorError, NatsUnavailable, StreamMissing
 from marketdata_assets.collector.items import items
@@ -106,7 +106,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @in_loop
 async def test_a_busy_server_is_asked_for_redelivery_again(server: Server, busy: list[str]) -> None:
     await fill(server.url, 3_000)
-    await _leave_in_hand(server)
+    await leave_in_hand(server.url)
     assert set(await read(server.url)) == set(range(1, 3_001))
     assert busy == [TRADES.name] * 3
     assert await pending(server) == 0
@@ -116,7 +116,7 @@ async def test_a_busy_server_is_asked_for_redelivery_again(server: Server, busy:
 @pytest.mark.usefixtures("busy")
 async def test_an_ack_of_newer_messages_does_not_ack_older_outstanding_ones(server: Server) -> None:
     await fill(server.url, 3_000)
-    await _leave_in_hand(server)
+    await leave_in_hand(server.url)
     seen: list[int] = []
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         async for batch in reader.batches(500, 5, follow=False):
@@ -263,24 +263,13 @@ def batches_of(reader: Reader) -> aclosing[AsyncGenerator[Batch, None]]:
 @in_loop
 async def test_messages_deleted_from_the_stream_are_not_waited_for(server: Server) -> None:
     await fill(server.url, 2_000)
-    await _leave_in_hand(server)
+    await leave_in_hand(server.url)
     client = await nats.connect(server.url)
     await client.jetstream().purge_stream("MARKET")
     await client.close()
     await fill(server.url, 1_000, first=5_001)
     assert await read(server.url) == list(range(5_001, 6_001))
     assert await pending(server) == 0
-
-
-async def _leave_in_hand(server: Server) -> None:
-    """A reader that goes without a word."""
-    line = Line(server.url)
-    async with line as url:
-        reader = Reader(url, "MARKET", TRADES.name)
-        await reader.__aenter__()
-        async for _ in reader.batches(500, 5, follow=False):
-            break
-        line.cut()
 
 
 @in_loop

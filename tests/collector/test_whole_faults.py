@@ -24,6 +24,7 @@ RATE = 300.0
 MAIN = ("trade", "orderbook")
 
 
+@pytest.mark.slow
 def test_the_collector_is_killed_and_missed_data_is_backfilled(
     tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
 ) -> None:
