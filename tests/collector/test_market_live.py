@@ -258,7 +258,7 @@ def test_the_time_since_the_checkpoint_is_a_gap_of_each_instrument(case: Case, t
     collect(case, tmp_path, act, since=since)
 
 
-@collected(*EVERY_VENUE, alike=True, wire=True)
+@collected(*EVERY_VENUE, wire=True)
 async def test_recorded_entries_replay_to_the_same_records(run: Run, venue: Venue) -> None:
     def replayed(run: Run) -> list[Trade]:
         feed, made = run.market.adapter.feed(), []
