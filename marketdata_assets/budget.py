@@ -12,10 +12,10 @@ import asyncio
 import errno
 import fcntl
 import json
-import math
 import os
 import re
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -40,7 +40,7 @@ SLOTS = 240
 """The period of a quota is counted in so many slots; a request counts for one slot longer than the period."""
 
 _LOCKED_NAP_SECONDS = 0.001
-_LONGEST_IDLE_SECONDS = 1e11  # nothing that a clock shows is beyond it
+_LAST_TIME = 1e11  # seconds; nothing that a clock shows is beyond it
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -172,12 +172,12 @@ class Quota(_Rate):
 
 
 class Clock:
-    """The clocks of this machine; tests simulate others."""
+    """The clocks of this machine since it was started; tests simulate others."""
 
     @property
-    def boot(self) -> str:
-        """The same for all processes since the machine was started, whose monotonic clocks can be compared."""
-        return _boot()
+    def machine(self) -> str:
+        """The same for all processes whose monotonic clocks can be compared."""
+        return _machine()
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -187,16 +187,33 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class FileStore:
-    """Budgets in files of `folder`, for the processes of one machine; `stores.budgets` is for several.
+class _State:
+    """The file: `turn` and `written` by the monotonic clock of `machine`, and the `time` at which it was written."""
 
-    A budget is one small file with the moment of the next turn by the monotonic clock, which nobody sets, and by the
-    other one, which counts after a restart of the machine. Nothing waits: a lock is kept for microseconds, and who does
-    not get it asks again.
+    machine: str
+    turn: float
+    written: float
+    time: float
+
+    @property
+    def wait(self) -> float:
+        return self.turn - self.written
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """Budgets in files of `folder`, which machines may share if its locks work between them, as those of NFS 4 do.
+
+    A budget is one small file with the moment of the next turn. On the machine that wrote it, the moment is one of the
+    monotonic clock, which nobody sets. For the others the file has the time of its writing, which never goes back: a
+    machine whose clock is behind continues from the time that it reads. So wrong and changed clocks cost at most a turn
+    or the rest of a pause. Nothing waits: a lock is kept for microseconds, and who does not get it asks again.
     """
 
     folder: Path
     clock: Clock = field(default=Clock(), compare=False, repr=False)
+    _foreign: dict[str, tuple[bytes, float]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What another machine wrote last into a file, and when this process saw it first."""
 
     async def take(self, budget: "Budget", cost: float) -> float:
         return self.take_now(budget, cost)
@@ -207,10 +224,11 @@ class FileStore:
         if handle is None:
             return _LOCKED_NAP_SECONDS
         try:
-            wait = self._wait(handle, budget)
-            if wait <= 0:
-                self._write(handle, max(wait, -budget.lateness) + budget.spacing * cost)
-            return max(wait, 0.0)
+            state = self._read(handle, budget)
+            if state.wait > 0:
+                return state.wait
+            self._write(handle, state, max(state.turn, state.written - budget.lateness) + budget.spacing * cost)
+            return 0.0
         finally:
             os.close(handle)
 
@@ -218,7 +236,8 @@ class FileStore:
         while (handle := self._locked(budget.name)) is None:
             time.sleep(_LOCKED_NAP_SECONDS)
         try:
-            self._write(handle, max(self._wait(handle, budget), seconds))
+            state = self._read(handle, budget)
+            self._write(handle, state, max(state.turn, state.written + seconds))
         finally:
             os.close(handle)
 
@@ -263,35 +282,40 @@ class FileStore:
             raise
         return handle
 
-    def _wait(self, handle: int, budget: "Budget") -> float:
-        """Seconds until the next turn; not above 0 where there is one now, and below it by how late that is taken.
+    def _read(self, handle: int, budget: "Budget") -> _State:
+        """The state as it is now on this machine.
 
-        A file that cannot be right (torn, or too far ahead) says nothing about the last turn, so the next comes one
+        A file that cannot be right (torn, too far ahead) says nothing about the last turn, so the next comes one
         spacing from now.
         """
         data = os.pread(handle, 1000, 0)
+        now, clock = self.clock.monotonic(), self.clock.time()
+        fresh = _State(self.clock.machine, now, now, clock)
         if not data:
-            return 0.0
+            return fresh
         try:
             content = json.loads(data)
-            here = content["boot"] == self.clock.boot
-            wait = (
-                float(content["turn"]) - self.clock.monotonic() if here else float(content["time"]) - self.clock.time()
-            )
+            machine, *times = content["machine"], *(float(content[name]) for name in ("turn", "written", "time"))
+            before = _State(machine, *times)
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
-            wait = math.nan
-        if -_LONGEST_IDLE_SECONDS < wait <= budget.longest_wait:
-            return wait
-        self._write(handle, budget.spacing)
-        return budget.spacing
+            return self._write(handle, fresh, now + budget.spacing)
+        here = before.machine == fresh.machine
+        possible = abs(before.time) < _LAST_TIME and before.wait <= budget.longest_wait
+        if not possible or (here and before.written > now):
+            return self._write(handle, fresh, now + budget.spacing)
+        if here:
+            return _State(before.machine, before.turn, now, max(clock, before.time + now - before.written))
+        if self._foreign.get(budget.name, (b"", now))[0] != data:
+            self._foreign[budget.name] = data, now
+        current = max(clock, before.time + now - self._foreign[budget.name][1])
+        return _State(fresh.machine, now + before.time + before.wait - current, now, current)
 
-    def _write(self, handle: int, wait: float) -> None:
-        """Have the next turn in so many seconds."""
-        clock = self.clock
-        content = {"boot": clock.boot, "turn": clock.monotonic() + wait, "time": clock.time() + wait}
-        data = json.dumps(content).encode() + b"\n"
-        os.pwrite(handle, data, 0)
-        os.ftruncate(handle, len(data))
+    def _write(self, handle: int, state: _State, turn: float) -> _State:
+        state = _State(state.machine, turn, state.written, state.time)
+        data = json.dumps({name: getattr(state, name) for name in ("machine", "turn", "written", "time")}).encode()
+        os.pwrite(handle, data + b"\n", 0)
+        os.ftruncate(handle, len(data) + 1)
+        return state
 
 
 def _counts(data: bytes) -> dict[int, int]:
@@ -303,8 +327,8 @@ def _counts(data: bytes) -> dict[int, int]:
 
 
 @cache
-def _boot() -> str:
+def _machine() -> str:
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:  # not Linux: the minute of the start; processes that disagree compare the time instead
-        return f"{(time.time() - time.monotonic()) // 60:.0f}"
+        return f"{uuid.getnode():x}-{(time.time() - time.monotonic()) // 60:.0f}"

@@ -139,9 +139,11 @@ def test_threads_share_it_with_tasks(tmp_path: Path) -> None:
         b"\0\0\0\0",
         b'{"turn": 12',
         b'{"turn": 12.5, "boot": 1}',
-        b'{"boot": "a", "turn": 1, "time": null}',
-        b'{"boot": "a", "turn": 1, "time": NaN}',
-        b'{"boot": "a", "turn": 1, "time": -Infinity}',
+        b'{"machine": "a", "turn": null, "written": 1, "time": 1}',
+        b'{"machine": "a", "turn": NaN, "written": 1, "time": 1}',
+        b'{"machine": "a", "turn": 1, "written": NaN, "time": 1}',
+        b'{"machine": "a", "turn": 1, "written": 1, "time": NaN}',
+        b'{"machine": "a", "turn": 1, "written": -Infinity, "time": 1}',
         b"[1, 2]",
         b"7",
         b"\xff" * 300,
@@ -168,13 +170,13 @@ def written(folder: Path, **changes: object) -> None:
     "changes",
     [
         {"turn": 1e12},
+        {"written": 1e12},
+        {"time": 1e300},
         {"turn": -1e9},
-        {"turn": float("nan")},
-        {"boot": "another"},
-        {"boot": "another", "time": 4e9},
-        {"boot": "another", "time": 1e300},
-        {"boot": "another", "time": -7200.0},
-        {"boot": None},
+        {"machine": "of another boot"},
+        {"machine": "of another boot", "time": 4e9},
+        {"machine": "of another boot", "time": -7200.0},
+        {"machine": None},
     ],
 )
 def test_state_of_another_boot_or_too_far_ahead_heals_itself(tmp_path: Path, changes: dict[str, object]) -> None:
@@ -183,24 +185,32 @@ def test_state_of_another_boot_or_too_far_ahead_heals_itself(tmp_path: Path, cha
 
 
 class Host(Clock):
-    """A machine on which `passed` seconds went by since its first start, and whose clock may be wrong."""
+    """A machine that was started at another time, and whose clock may be wrong; `world` is the true time."""
 
-    def __init__(self, passed: float = 5e6) -> None:
-        self.passed, self.booted, self.wrong = passed, 0.0, 0.0
+    def __init__(self, name: str, world: list[float], *, booted: float, wrong: float = 0.0) -> None:
+        self.name, self.world, self.booted, self.wrong = name, world, booted, wrong
 
     @property
-    def boot(self) -> str:
-        return str(self.booted)
+    def machine(self) -> str:
+        return self.name
 
     def monotonic(self) -> float:
-        return self.passed - self.booted
+        return self.world[0] - self.booted
 
     def time(self) -> float:
-        return 1_700_000_000.0 + self.passed + self.wrong
+        return self.world[0] + self.wrong
 
-    def budget(self, folder: Path) -> Budget:
-        """Ten turns a second."""
-        return Budget(FileStore(folder, self), "lk", 1.0, 10)
+
+def two_hosts(folder: Path, *, wrong: float = 0.0) -> tuple[list[float], tuple[Budget, Budget], tuple[Host, Host]]:
+    """The same budget of ten turns a second on two hosts, where the clock of the second is `wrong`."""
+    world = [1_700_000_000.0]
+    first = Host("first", world, booted=world[0] - 5e6)
+    second = Host("second", world, booted=world[0] - 100.0, wrong=wrong)
+    return (
+        world,
+        (Budget(FileStore(folder, first), "lk", 1.0, 10), Budget(FileStore(folder, second), "lk", 1.0, 10)),
+        (first, second),
+    )
 
 
 def taken(budget: Budget, cost: float = 1.0) -> float:
@@ -212,43 +222,56 @@ def taken(budget: Budget, cost: float = 1.0) -> float:
 @pytest.mark.parametrize("moment", [50_000.0 + 0.1 * step for step in range(40)])
 def test_the_longest_block_is_kept_whatever_the_clock_shows(tmp_path: Path, moment: float) -> None:
     """The moment of its end is rounded, so that it may look longer than it can be."""
-    host = Host(moment)
-    budget = host.budget(tmp_path)
+    host = Host("first", [moment], booted=0.0)
+    budget = Budget(FileStore(tmp_path, host), "lk", 1.0, 10)
     budget.block(LONGEST_BLOCK_SECONDS)
     assert taken(budget) == pytest.approx(LONGEST_BLOCK_SECONDS)
-    host.passed += LONGEST_BLOCK_SECONDS / 2
+    host.world[0] += LONGEST_BLOCK_SECONDS / 2
     assert taken(budget) == pytest.approx(LONGEST_BLOCK_SECONDS / 2)
 
 
-def taken_in(host: Host, budget: Budget, seconds: float, step: float = 0.005) -> list[float]:
-    """When turns were taken by who asks as often as it can."""
-    ends, moments = host.passed + seconds, []
-    while host.passed < ends:
-        moments += [host.passed] if taken(budget) == 0 else []
-        host.passed += step
+def taken_by(world: list[float], budgets: Sequence[Budget], seconds: float, step: float = 0.005) -> list[float]:
+    """When turns were taken by hosts that ask as often as they can."""
+    ends, moments = world[0] + seconds, []
+    while world[0] < ends:
+        moments += [world[0] for budget in budgets if taken(budget) == 0]
+        world[0] += step
     return moments
 
 
+@pytest.mark.parametrize("wrong", [0.0, 0.03, -0.03, 40.0, -40.0, 86400.0, -86400.0])
+def test_hosts_that_share_the_folder_share_one_rate(tmp_path: Path, wrong: float) -> None:
+    world, budgets, _ = two_hosts(tmp_path, wrong=wrong)
+    moments = taken_by(world, budgets, 20)
+    assert most_within(moments, 0.999) <= 10 + 1
+    assert len(moments) >= 20 * 8
+
+
+def test_block_of_one_host_stops_the_other(tmp_path: Path) -> None:
+    for wrong in (0.0, -40.0):
+        folder = tmp_path / str(wrong)
+        world, (first, second), _ = two_hosts(folder, wrong=wrong)
+        assert taken(second) == 0
+        first.block(300)
+        assert not taken_by(world, (second, first), 299, step=0.5)
+        assert taken_by(world, (second,), 2)
+
+
 @pytest.mark.parametrize("jump", [7200.0, -7200.0, 1e9, -1e9])
-def test_a_clock_that_is_set_costs_no_turn(tmp_path: Path, jump: float) -> None:
-    host = Host()
-    budget = host.budget(tmp_path)
-    for wrong in (0.0, jump, 0.0):
-        host.wrong = wrong
-        assert 3 * 8 <= len(taken_in(host, budget, 3)) <= 3 * 10 + 2
+def test_clock_that_is_set_stops_nobody_for_longer_than_a_turn(tmp_path: Path, jump: float) -> None:
+    world, budgets, (first, second) = two_hosts(tmp_path)
+    taken_by(world, budgets, 2)
+    for host, back in ((first, 0.0), (second, 0.0), (first, -jump), (second, -jump)):
+        host.wrong += back or jump
+        moments = taken_by(world, budgets, 3)
+        assert 3 * 8 <= len(moments) <= 3 * 10 + 2
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-def test_a_block_outlasts_a_clock_that_is_set_and_a_restart_of_the_machine(tmp_path: Path, restarted: bool) -> None:
-    host = Host()
-    budget = host.budget(tmp_path)
-    budget.block(300)
-    if restarted:
-        host.booted = host.passed
-    else:
-        host.wrong += 7200
-    assert not taken_in(host, budget, 299, step=0.5)
-    assert taken_in(host, budget, 2)
+def test_block_outlasts_a_clock_that_is_set_on_its_own_host(tmp_path: Path) -> None:
+    world, (first, _), (host, _) = two_hosts(tmp_path)
+    first.block(300)
+    host.wrong += 7200
+    assert not taken_by(world, (first,), 299, step=0.5)
 
 
 def test_long_block_is_told_to_the_impatient_and_longer_ones_win(tmp_path: Path) -> None:
