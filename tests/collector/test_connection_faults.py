@@ -101,13 +101,6 @@ async def test_a_half_open_socket_is_detected_by_a_ping(run: Run, venue: Venue, 
     assert run.gaps(case.trades, "reopened")
 
 
-@collected(*EVERY_VENUE, alike=True, ping_after=0.1)
-async def test_a_quiet_socket_that_answers_is_left_alone(run: Run, venue: Venue) -> None:
-    await asyncio.sleep(0.5)  # five times as long as the silence after which it is asked
-    assert [one.reconnects for one in run.connections] == [0]
-    assert len(venue.sockets) == 1
-
-
 @collected(*EVERY_VENUE, alike=True)
 async def test_unreadable_messages_are_kept_and_the_socket_stays_open(run: Run, venue: Venue) -> None:
     venue.garbage()

@@ -16,7 +16,7 @@ from marketdata_assets.collector.connections import Market, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, OrderBook, Trade, VenueError
+from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, OrderBook, Trade
 from marketdata_assets.exchanges.replay import outcomes
 from marketdata_demo.venues.venue import Venue
 
@@ -88,13 +88,6 @@ async def test_a_subscription_that_stays_silent_has_its_socket_replaced(run: Run
     await run.until(lambda: run.subscription(key).status == "confirmed")
     venue.rate = 0.0
     assert run.connections[0].reconnects == 0
-
-
-@collected(BINANCE, names=["ABCUSDT"], types=("trade", "orderbook"), silence={"trade": 0.15})
-async def test_a_subscription_that_stays_silent_is_retried_later(run: Run, venue: Venue) -> None:
-    key = "abcusdt@trade"
-    await run.until(lambda: run.subscription(key).resubscribed == 2)
-    assert run.connections[0].planned == 1
 
 
 @collected(*EVERY_VENUE, alike=True)
@@ -329,13 +322,3 @@ async def test_open_interest_of_binance_is_polled(run: Run, venue: Venue) -> Non
     job = next(one for one in run.market.state().jobs if one.name == "open_interest")
     assert job.runs >= 2
     assert {one.instrument for one in run.of(OpenInterest)} == set(LINEAR.names)
-
-
-@collected(OKX)
-async def test_errors_of_a_venue_are_reported(run: Run, venue: Venue) -> None:
-    venue.garbage(b'{"event":"error","code":"60012","msg":"Invalid request"}')
-    await run.until(lambda: run.trouble)
-    assert [(one.code, one.message) for one in run.trouble if isinstance(one, VenueError)] == [
-        (60012, "Invalid request")
-    ]
-    assert run.market.state().counters.errors == {"venue_error": 1}
