@@ -1,4 +1,7 @@
-"""A NATS server for all tests of a process: each finds it running and empty, also after one that killed it."""
+"""A NATS server for all tests of a process: each finds it running and empty, also after one that killed it.
+
+The tables of records are made once, too.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ import pytest
 from jetstream_cases import nats_server, start
 
 from marketdata_assets.collector.jetstream.stream import connected
+from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.process import Server
 
 
@@ -28,6 +32,13 @@ def server(nats_process: Server) -> Server:
 @pytest.fixture
 def nats_url(server: Server) -> str:
     return server.url
+
+
+@pytest.fixture
+def tables_url(tables_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Those of records are not made again either."""
+    monkeypatch.setattr(schema, "ensure", lambda client, keep_days=None: None)
+    return tables_url
 
 
 async def _emptied(url: str) -> None:
