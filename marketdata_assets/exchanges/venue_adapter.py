@@ -294,7 +294,7 @@ class VenueAdapter(ABC):
 class ChannelAdapter(VenueAdapter):
     """An adapter of messages that begin with their channel and name the instrument anywhere behind it."""
 
-    streams: Mapping[str, tuple[str, float]]  # the record type and `silence` of each channel
+    streams: Mapping[str, tuple[tuple[str, ...], float]]  # the record types and `silence` of each channel
     candles: Mapping[str, str] = MappingProxyType({})  # the channel of each interval; they are silent without trades
     renamed: Mapping[str, str] = MappingProxyType({})  # channels by their name in messages, where that is another one
     path = ""  # of sockets
@@ -307,9 +307,9 @@ class ChannelAdapter(VenueAdapter):
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         name = instrument.name
         subscriptions = [
-            Subscription(f"{stream}:{name}", self._url, name, stream, (tag,), silence)
-            for stream, (tag, silence) in self.streams.items()
-            if tag in types
+            Subscription(f"{stream}:{name}", self._url, name, stream, wanted, silence)
+            for stream, (tags, silence) in self.streams.items()
+            if (wanted := tuple(tag for tag in tags if tag in types))
         ]
         for interval in self._intervals if "kline" in types else ():
             stream, every = self.candles[interval], interval_ns(interval)

@@ -94,7 +94,7 @@ TOLD: list[tuple[bytes, list[Outcome]]] = [
         message("trades", [{**TRADE, "coin": "@107"}]),
         [Trade(*SPOT, AT_NS, RECV, "1095884267920331", "4.20", "0.15", None, "buy")],
     ),
-    (message("trades", []), []),
+    (message("trades", []), [Control("ignored", "trades")]),
     (message("bbo", BEST), [Ticker(*PERP, AT_NS, RECV, bid="4.2", bid_size="0.5", unit="base")]),
     (message("bbo", {**BEST, "bbo": [None, None]}), [Ticker(*PERP, AT_NS, RECV, unit="base")]),
     (message("candle", CANDLE), [candle()]),

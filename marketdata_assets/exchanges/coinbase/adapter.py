@@ -5,8 +5,8 @@ from marketdata_assets.exchanges.coinbase.feed import BOOK, CHANNELS, PRODUCT, R
 from marketdata_assets.exchanges.venue_adapter import ChannelAdapter, MessageRate, Request
 from marketdata_assets.exchanges.wire import CHANNEL
 
-STREAMS = {"market_trades": ("trade", 600.0), BOOK: ("orderbook", 150.0), "ticker": ("ticker", 600.0)}
-"""The record type of each channel, and our choice of seconds of silence after which it is suspicious."""
+STREAMS = {"market_trades": (("trade",), 600.0), BOOK: (("orderbook",), 150.0), "ticker": (("ticker",), 600.0)}
+"""The record types of each channel, and our choice of seconds of silence after which it is suspicious."""
 
 
 class CoinbaseAdapter(ChannelAdapter):

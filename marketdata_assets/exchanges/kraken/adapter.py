@@ -9,8 +9,8 @@ from marketdata_assets.exchanges.kraken.parse import INTERVALS
 from marketdata_assets.exchanges.venue_adapter import ChannelAdapter, MessageRate, Request
 from marketdata_assets.exchanges.wire import CHANNEL, field
 
-STREAMS = {"trade": ("trade", 600.0), BOOK: ("orderbook", 150.0), "ticker": ("ticker", 300.0)}
-"""The record type of each channel, and our choice of seconds of silence after which it is suspicious."""
+STREAMS = {"trade": (("trade",), 600.0), BOOK: (("orderbook",), 150.0), "ticker": (("ticker",), 300.0)}
+"""The record types of each channel, and our choice of seconds of silence after which it is suspicious."""
 
 CANDLES = {interval: f"ohlc-{minutes}" for interval, minutes in INTERVALS.items()}
 _INTERVAL = field("interval")
