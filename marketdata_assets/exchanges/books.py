@@ -63,7 +63,7 @@ class ResyncRequest:
     """A book that is out of sync and needs a new snapshot. It is removed once the book is live."""
 
     instrument: str  # the venue's own name
-    stream: str  # the subscribed channel or stream of the book
+    stream: str  # of the book
     how: Literal["snapshot", "subscription"]  # a snapshot over REST, or a new subscription of the channel
     since: int  # ns, when that was seen
 
@@ -496,10 +496,6 @@ class Feed(ABC):
                 outcomes += self._settled(key, state.reopened(ts_recv), ts_recv)
         return outcomes
 
-    def _channel(self, state: BookState) -> str:
-        """The subscription of a book."""
-        return state.stream
-
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its books wait for a snapshot, and none is requested."""
         for key, state in self.books.items():
@@ -513,8 +509,7 @@ class Feed(ABC):
         if state.status == "live":
             self.resync_requests.pop(key, None)
         elif key not in self.resync_requests:
-            name, channel = state.instrument.name, self._channel(state)
-            self.resync_requests[key] = ResyncRequest(name, channel, self.resync, ts_recv)
+            self.resync_requests[key] = ResyncRequest(state.instrument.name, state.stream, self.resync, ts_recv)
         return [*outcomes]
 
 

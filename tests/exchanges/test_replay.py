@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from marketdata_assets.exchanges import replay as replays
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
-from marketdata_assets.exchanges.deribit.session import Session
+from marketdata_assets.exchanges.deribit.adapter import Session
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, Level, OrderBook, Ticker, Trade
 from marketdata_assets.exchanges.replay import Replay, feed_of, replay

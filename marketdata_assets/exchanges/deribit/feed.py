@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, Feed
+from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.deribit import parse, rest, wire
 from marketdata_assets.exchanges.deribit.book import Chain, content_of
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
@@ -75,10 +75,6 @@ class DeribitFeed(Feed):
             return self._learned(parse_instruments(raw, ts_recv))
         parser = rest.PARSERS.get(method)
         return [*parser(query, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
-
-    def _channel(self, state: BookState) -> str:
-        kind, _, rest_of_it = state.stream.partition(".")
-        return f"{kind}.{state.instrument.name}.{rest_of_it}".rstrip(".")
 
     def _stream_of(self, raw: bytes) -> str:
         message = _any(raw)

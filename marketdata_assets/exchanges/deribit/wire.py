@@ -137,6 +137,11 @@ class Candle(Wire, frozen=True, gc=False):
     cost: Raw  # in the currency of the price, of inverse futures USD
 
 
+TOO_MANY_REQUESTS = 10028  # the session may be closed with it
+TOO_MANY_AT_ONCE = 10066
+RATE_LIMITED = frozenset({TOO_MANY_REQUESTS, TOO_MANY_AT_ONCE})
+
+
 class Error(Wire, frozen=True, gc=False):
     code: int
     message: str
