@@ -385,13 +385,12 @@ class Feed(ABC):
         instruments: Instruments | None = None,
         *,
         strict: bool = True,
-        books: bool = True,
     ) -> None:
         """The market is needed where its sockets are of one market each.
 
-        Without `strict`, an instrument that is in no list is derived from its name; without `books` none are kept.
+        Without `strict`, an instrument that is in no list is derived from its name.
         """
-        self.market_type, self._strict, self._keep_books = market_type, strict, books
+        self.market_type, self._strict = market_type, strict
         self.books: dict[str, BookState] = {}
         self.resync_requests: dict[str, ResyncRequest] = {}
         known = {} if instruments is None else instruments.known

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from marketdata_assets.exchanges.books import RoutedFeed, ignored
+from marketdata_assets.exchanges.books import RoutedFeed
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, ControlKind, Outcome, Parser
@@ -38,7 +38,7 @@ class ChannelFeed(RoutedFeed):
         try:
             channel = self._stream_of(raw)
         except UNREADABLE:
-            if self._keep_books and self._book_word in raw:
+            if self._book_word in raw:
                 return self._book  # of which it breaks those that it names
             raise
         if answer := self._answers.get(channel):
@@ -54,7 +54,7 @@ class ChannelFeed(RoutedFeed):
             parse, find = self.channels[channel], self.instruments.__getitem__
             return lambda raw, ts_recv, _: parse(raw, ts_recv, find) or [Control("ignored", channel)]
         if channel in self.book_channels:
-            return self._book if self._keep_books else ignored(channel)
+            return self._book
         if channel not in self.controls:
             raise BadMessage(self.venue, f"channel {channel[:40]!r} is not known")
         return lambda _raw, _ts_recv, _connection: [Control(self.controls[channel], channel)]

@@ -11,6 +11,7 @@ from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
     FundingRate,
+    Gap,
     Kline,
     Liquidation,
     OpenInterest,
@@ -25,7 +26,7 @@ NOT_ONE_PAYLOAD = {"capture", "instruments"}
 
 BECOMES: dict[str, type] = {  # by folder
     "book": OrderBook,
-    "book_rest": OrderBook,
+    "book_rest": Control,  # a whole book waits for the first change
     "kline": Kline,
     "kline_rest": Kline,
     "trade": Trade,
@@ -40,6 +41,15 @@ BECOMES: dict[str, type] = {  # by folder
     "misc": Control,
 }
 BUT: dict[str, type] = {
+    **dict.fromkeys(
+        (
+            "binance-spot/book/tardis_binance_4.json",
+            "binance-spot/book/tardis_binance_8.json",
+            "binance-coinm/book/tardis_binance-delivery_1.json",
+        ),
+        Control,  # whole books too
+    ),
+    "binance-usdm/book/tardis_binance-futures_5.json": Gap,  # of levels that somebody invented: they cross
     "binance-usdm/trade/tardis_binance-futures_0.json": DeadLetter,  # has no `a`
     "binance-usdm/funding/tardis_binance-futures_13.json": Ticker,  # dated futures pay no funding
     "binance-coinm/funding/tardis_binance-delivery_3.json": Ticker,
@@ -111,6 +121,6 @@ def test_what_is_missing_is_named(fixtures: Path) -> None:
 
 def test_books_of_single_diffs_wait_and_are_wanted(fixtures: Path) -> None:
     feed = BinanceFeed("linear", strict=False)
-    (control,) = outcomes(feed, fixtures, "binance-usdm/book/naut_depth_update_stream.json")
+    (control,) = feed.push((fixtures / "binance-usdm/book/naut_depth_update_stream.json").read_bytes(), RECV)
     assert isinstance(control, Control)
     assert (control.kind, [*feed.resync_requests]) == ("notice", ["BTCUSDT"])

@@ -42,7 +42,7 @@ from marketdata_demo.venues.deribit_messages import (
 
 
 def push(raw: bytes, **options: Any) -> list[Outcome]:
-    return feed(books=False, **options).push(raw, RECV)
+    return feed(**options).push(raw, RECV)
 
 
 def only_trade(**fields: Any) -> Trade:

@@ -13,6 +13,7 @@ from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import (
     Control,
     FundingRate,
+    Gap,
     Kline,
     Liquidation,
     OpenInterest,
@@ -38,7 +39,7 @@ BY_SOCKET: dict[str, list[Any]] = {
     "book/naut_ws_book_snapshot.json": [OrderBook],
     "book/tardis_deribit_12.json": [OrderBook],
     "book/tardis_deribit_2.json": [OrderBook],
-    "book/vike_btc_perpetual_100ms.ndjson": [Control, *[OrderBook] * 5],
+    "book/vike_btc_perpetual_100ms.ndjson": [Control, OrderBook, Gap],  # a cut book changes what it lacks
     "control/heartbeat.ndjson": [Control, Control],
     "control/naut_ws_subscribe_response.json": [Control],
     "control/naut_ws_test_request.json": [Control],
@@ -84,13 +85,25 @@ def folder(fixtures: Path) -> Path:
 
 
 def outcomes(folder: Path, name: str) -> list[Outcome]:
-    """What the payload becomes by itself, whatever came before it."""
-    feed = DeribitFeed(None, Instruments("deribit"), strict=False, books=False)
+    """What the payload becomes, a change of a book after the book that it changes."""
+    feed = DeribitFeed(None, Instruments("deribit"), strict=False)
     text = (folder / name).read_bytes()
     payloads = text.splitlines() if name.endswith(".ndjson") else [text]
     if name in BY_REST:
         return feed.answer(f"{API}/{BY_REST[name][0]}", text, RECV)
+    if b'"prev_change_id"' in payloads[0]:
+        feed.push(before(payloads[0]), RECV)
     return [one for payload in payloads for one in feed.push(payload, RECV)]
+
+
+def before(raw: bytes) -> bytes:
+    """The book before a change: what it changes or deletes."""
+    message = json.loads(raw)
+    data = message["params"]["data"]
+    for side in ("bids", "asks"):
+        data[side] = [["new", price, 1.0] for what, price, _ in data[side] if what != "new"]
+    data |= {"change_id": data.pop("prev_change_id"), "type": "snapshot"}
+    return json.dumps(message).encode()
 
 
 def fields(record: Any) -> dict[str, Any]:
@@ -170,25 +183,6 @@ def test_book_messages_field_by_field(folder: Path) -> None:
 def test_numbers_with_an_exponent_stay_as_they_were_written(folder: Path) -> None:
     books = [one for one in outcomes(folder, "book/vike_btc_perpetual_100ms.ndjson") if isinstance(one, OrderBook)]
     assert books[0].bids[0] == ("85217.5", "2.0e3")
-    assert books[1].asks[-1] == ("85240.0", "1.3e4")
-    assert [book.prev_id for book in books[1:]] == [book.last_id for book in books[:-1]]
-
-
-def test_cut_book_follows_its_chain_where_levels_are_not_compared(folder: Path) -> None:
-    lines = (folder / "book/vike_btc_perpetual_100ms.ndjson").read_bytes().splitlines()
-    trusting = DeribitFeed(None, Instruments("deribit"), strict=False, actions=False)
-    for line in lines:
-        trusting.push(line, RECV)
-    (state,) = trusting.books.values()
-    assert (state.status, state.applied, state.gaps, state.last_id) == ("live", 4, 0, 177146680351)
-    assert state.book.bbo()[0] == ("85217.5", "2.0e3")
-    comparing = DeribitFeed(None, Instruments("deribit"), strict=False)
-    for line in lines:
-        comparing.push(line, RECV)
-    (state,) = comparing.books.values()
-    assert (state.status, state.gaps) == ("broken", 1)
-    assert state.open_gap
-    assert state.open_gap.cause == "actions"
 
 
 def test_ticker_of_an_option_and_of_a_perpetual(folder: Path) -> None:

@@ -120,12 +120,6 @@ def test_the_fast_book_is_another_one(feed: HyperliquidFeed) -> None:
     assert best == {KEY: ("4.2", "1"), "fastBook:ABC": ("4.22", "1")}
 
 
-def test_books_are_not_kept_where_nobody_wants_them() -> None:
-    feed = HyperliquidFeed(strict=False, books=False)
-    assert kinds(feed.push(book(5), RECV)) == [Control]
-    assert not feed.books
-
-
 class Naive:
     """A book as plain dicts, from the messages alone."""
 

@@ -243,13 +243,6 @@ def test_ended_subscription_leaves_no_live_book(feed: OkxFeed) -> None:
     assert feed.books["books:ABC-USDT"].gaps == 0
 
 
-def test_feed_without_books_takes_all_else() -> None:
-    feed = OkxFeed(strict=False, books=False)
-    assert feed.push(message("books", BOOK), RECV) == [Control("ignored", "books:ABC-USDT")]
-    assert isinstance(one(feed.push(message("trades", TRADE), RECV)), Trade)
-    assert feed.books == {}
-
-
 @pytest.mark.parametrize(
     ("told", "outcome"),
     [

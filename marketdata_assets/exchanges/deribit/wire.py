@@ -19,7 +19,6 @@ Direction = Literal["buy", "sell"]
 
 
 class Params(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    channel: str
     data: T
 
 
