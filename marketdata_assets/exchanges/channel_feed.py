@@ -1,6 +1,5 @@
 """What the feeds of venues share whose messages begin with their channel and name the instrument anywhere behind it."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ class ChannelFeed(RoutedFeed):
     book_channels: tuple[str, ...]  # the usual one first
     _book_word: bytes  # what messages of these have of their channel
     _decode_book: Callable[[bytes], object]  # raises for what is no message of books
-    _name: re.Pattern[bytes]  # finds the instruments of a message
+    _names: Callable[[bytes], list[bytes]]  # the instruments of a message
     _answers: Mapping[str, Callable[[bytes], list[Outcome]]]  # what becomes of answers to requests, by `_stream_of`
 
     def prepare(self) -> None:
@@ -65,7 +64,7 @@ class ChannelFeed(RoutedFeed):
 
     def _book(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         stream = self._book_stream(raw)
-        names = dict.fromkeys(name.decode() for name in self._name.findall(raw))
+        names = dict.fromkeys(name.decode() for name in self._names(raw))
         parsers = [self._of_books.get(f"{stream}:{name}") or self._begin(stream, name) for name in names]
         made = [outcome for parser in parsers for outcome in parser(raw, ts_recv, connection)]
         if not names:

@@ -1,6 +1,6 @@
 """A session of Deribit without a socket: bytes in, records and other outcomes out, the same live and in a replay."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from marketdata_assets.exchanges.deribit.rest import Find
 from marketdata_assets.exchanges.deribit.wire import VENUE, AnyMessage, Notification
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Outcome, Parser
+from marketdata_assets.exchanges.records import Control, DeadLetter, Outcome, Parser
 from marketdata_assets.exchanges.wire import NONE
 
 _CHANNEL = b'"channel":"'
@@ -88,7 +88,7 @@ class DeribitFeed(RoutedFeed):
         if kind not in CHANNELS or not parts:
             return ignored(channel)
         parse, find = CHANNELS[kind], self._find
-        return lambda raw, ts_recv, _: [*parse(raw, ts_recv, find)] or [Control("ignored", channel)]
+        return lambda raw, ts_recv, _: parse(raw, ts_recv, find) or [Control("ignored", channel)]
 
     def _candles(self, channel: str, name: str, resolution: str) -> Parser:
         instrument = self._find(name)
@@ -115,29 +115,27 @@ class DeribitFeed(RoutedFeed):
             raise
 
 
-def _of_trades(raw: bytes, ts_recv: int, find: Find) -> list[AnyRecord]:
-    events = _trades(raw).params.data
-    return [
-        record
-        for event in events
-        if (instrument := find(event.instrument_name))
-        for record in parse.trade(event, instrument, ts_recv)
-    ]
+def _of_trades(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
+    records: list[Outcome] = []
+    for event in _trades(raw).params.data:
+        if instrument := find(event.instrument_name):
+            records += parse.trade(event, instrument, ts_recv)
+    return records
 
 
-def _of_ticker(raw: bytes, ts_recv: int, find: Find) -> Sequence[AnyRecord]:
+def _of_ticker(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
     event = _ticker(raw).params.data
     instrument = find(event.instrument_name)
-    return parse.ticker(event, instrument, ts_recv) if instrument else []
+    return [*parse.ticker(event, instrument, ts_recv)] if instrument else []
 
 
-def _of_quote(raw: bytes, ts_recv: int, find: Find) -> Sequence[AnyRecord]:
+def _of_quote(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
     event = _quote(raw).params.data
     instrument = find(event.instrument_name)
-    return parse.quote(event, instrument, ts_recv) if instrument else []
+    return [*parse.quote(event, instrument, ts_recv)] if instrument else []
 
 
-CHANNELS: dict[str, Callable[[bytes, int, Find], Sequence[AnyRecord]]] = {
+CHANNELS: dict[str, Callable[[bytes, int, Find], list[Outcome]]] = {
     "trades": _of_trades,
     "ticker": _of_ticker,
     "quote": _of_quote,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from marketdata_assets.exchanges.hyperliquid import wire
-from marketdata_assets.exchanges.hyperliquid.feed import CHANNELS, IS_FAST
+from marketdata_assets.exchanges.hyperliquid.feed import CHANNELS, is_fast
 from marketdata_assets.exchanges.hyperliquid.history import PATH, WEIGHT
 from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM
@@ -92,7 +92,7 @@ class HyperliquidAdapter(ChannelAdapter):
     def channel_of(self, raw: bytes) -> bytes:
         """Of a candle with the interval, of a fast book with its name."""
         channel = super().channel_of(raw)
-        if channel.startswith(b"l2Book:") and IS_FAST.search(raw):
+        if channel.startswith(b"l2Book:") and is_fast(raw):
             return channel.replace(b"l2Book", b"fastBook", 1)
         interval = _INTERVAL.search(raw) if channel.startswith(b"candle:") else None
         return channel.replace(b":", interval[1] + b":", 1) if interval else channel

@@ -40,7 +40,19 @@ REQUESTS: dict[str, Parse] = {
     "l2Book": book.polled_book,
 }
 LISTS: dict[str, Callable[[bytes, dict[int, str]], list[Instrument]]] = {"meta": perpetuals, "spotMeta": pairs}
-IS_FAST = re.compile(rb'"fast"\s*:\s*true|"channel"\s*:\s*"fastBook"')
+_COIN = field("coin")
+_FAST = re.compile(rb'"fast"\s*:\s*true|"channel"\s*:\s*"fastBook"')
+
+
+def is_fast(raw: bytes) -> bool:
+    """Whether a message of a book is of the fast one."""
+    return b"fast" in raw and _FAST.search(raw) is not None
+
+
+def _coin(raw: bytes) -> list[bytes]:
+    """The one coin of a message, which is far from its end."""
+    found = _COIN.search(raw)
+    return [found[1]] if found else []
 
 
 class HyperliquidFeed(ChannelFeed):
@@ -52,7 +64,7 @@ class HyperliquidFeed(ChannelFeed):
     venue, book_type, book_channels = VENUE, BookStream, (STREAM, FAST)
     channels, controls = CHANNELS, CONTROLS
     books: dict[str, BookStream]  # type: ignore[assignment]  # of book_type
-    _named, _decode_book, _name = staticmethod(named), staticmethod(book.decode), field("coin")
+    _named, _decode_book, _names = staticmethod(named), staticmethod(book.decode), staticmethod(_coin)
     _end, _book_word = b',"data"', b'Book"'  # what follows the channel
     _answers = ANSWERS
 
@@ -73,4 +85,4 @@ class HyperliquidFeed(ChannelFeed):
         return "greeting" if raw == GREETING else wire.envelope(raw).channel
 
     def _book_stream(self, raw: bytes) -> str:
-        return FAST if IS_FAST.search(raw) else STREAM
+        return FAST if is_fast(raw) else STREAM
