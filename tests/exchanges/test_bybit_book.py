@@ -1,17 +1,13 @@
 """Books of Bybit: what its rules say of snapshots and of numbers that begin anew, and recorded books."""
 
 import json
-from collections.abc import Iterator
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from marketdata_assets.exchanges.books import Book, BookState
+from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.bybit.feed import BybitFeed
-from marketdata_assets.exchanges.captures.capture import open_capture
-from marketdata_assets.exchanges.records import DeadLetter, Gap, MarketType, OrderBook, Outcome, VenueError
+from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook, Outcome
 
 TOPIC, KEY = "orderbook.50.ABCUSDT", "orderbook.50:ABCUSDT"
 Sides = tuple[dict[int, str], dict[int, str]]
@@ -117,52 +113,3 @@ def test_message_that_cannot_be_read_takes_its_book_out_of_use(row: Any) -> None
     assert [type(one) for one in listener.push(bad)] == [DeadLetter, Gap]
     assert listener.believes() is None
     assert KEY in listener.feed.resync_requests
-
-
-# Recorded traffic.
-
-
-@pytest.mark.parametrize("market_type", ["spot", "linear"])
-def test_recorded_books_equal_plain_ones_at_every_message(fixtures: Path, market_type: MarketType) -> None:
-    """All messages are read with the recorded list of instruments, and every book has the levels of a plain one."""
-    path = fixtures / "bybit" / f"{market_type}.ndjson"
-    if not path.is_file():
-        pytest.skip(f"no recorded traffic of Bybit: {path}")
-    feed, plain, checked = BybitFeed(market_type), dict[str, PlainBook](), 0
-    for recv, raw, url in _recorded(path):
-        made = feed.answer(url, raw, recv) if url else feed.push(raw, recv)
-        assert not [one for one in made if isinstance(one, DeadLetter | Gap | VenueError)]
-        told = json.loads(raw)
-        if "orderbook" in told.get("topic", ""):
-            topic, _, name = told["topic"].rpartition(".")
-            book = plain.setdefault(name, PlainBook())
-            book.take(told)
-            assert book.equals(feed.books[f"{topic}:{name}"].book)
-            checked += 1
-    assert checked > 500
-
-
-class PlainBook:
-    """A book as two dicts of decimals, which knows no rule but: set, or take away."""
-
-    def __init__(self) -> None:
-        self.sides: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]] = ({}, {})
-
-    def take(self, told: dict[str, Any]) -> None:
-        if told["type"] == "snapshot":
-            self.sides = ({}, {})
-        for side, levels in zip(self.sides, (told["data"]["b"], told["data"]["a"]), strict=True):
-            for price, size in levels:
-                side[Decimal(price)] = Decimal(size)
-                if not Decimal(size):
-                    del side[Decimal(price)]
-
-    def equals(self, book: Book) -> bool:
-        ours = [[(Decimal(price), Decimal(size)) for price, size in side] for side in book.levels()]
-        return ours == [sorted(self.sides[0].items(), reverse=True), sorted(self.sides[1].items())]
-
-
-def _recorded(path: Path) -> Iterator[tuple[int, bytes, str]]:
-    for entry in open_capture(path).entries():
-        if entry.kind in ("in", "http"):
-            yield entry.ts_recv, entry.raw, entry.url if entry.kind == "http" else ""
