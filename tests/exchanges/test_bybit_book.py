@@ -3,11 +3,9 @@
 import json
 from typing import Any
 
-import pytest
-
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.bybit.feed import BybitFeed
-from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook, Outcome
+from marketdata_assets.exchanges.records import Gap, OrderBook, Outcome
 
 TOPIC, KEY = "orderbook.50.ABCUSDT", "orderbook.50:ABCUSDT"
 Sides = tuple[dict[int, str], dict[int, str]]
@@ -102,14 +100,3 @@ def test_delta_says_what_it_follows() -> None:
     assert isinstance(record, OrderBook)
     assert (record.kind, record.first_id, record.last_id) == ("delta", 11, 11)
     assert record.bids == (("100", "0"),)
-
-
-@pytest.mark.parametrize("row", [["x", "1"], ["100", ""], ["100"], ["100", 5], "100", ["100", "-1"], ["1e999", "1"]])
-def test_message_that_cannot_be_read_takes_its_book_out_of_use(row: Any) -> None:
-    listener = Listener()
-    listener.push(message("snapshot", 10, 1, {100: "1"}, {}))
-    bad = message("delta", 11, 2, {}, {})
-    bad["data"]["b"] = [row]
-    assert [type(one) for one in listener.push(bad)] == [DeadLetter, Gap]
-    assert listener.believes() is None
-    assert KEY in listener.feed.resync_requests

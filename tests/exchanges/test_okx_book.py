@@ -7,7 +7,6 @@ from itertools import zip_longest
 from typing import Any, Literal
 from zlib import crc32
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -175,16 +174,6 @@ def test_delta_says_what_it_follows() -> None:
     assert (record.kind, record.first_id, record.last_id, record.prev_id) == ("delta", 12, 12, 10)
     assert record.bids == (("100", "0"),)
     assert record.unit == "base"
-
-
-@pytest.mark.parametrize("row", [["x", "1", "0", "1"], ["100", "", "0", "1"], ["100"], ["100", 5, "0", "1"], "100"])
-def test_message_that_cannot_be_read_takes_its_book_out_of_use(row: Any) -> None:
-    listener = Listener()
-    listener.push(_message([["100", "1", "0", "1"]], "snapshot", seqId=10, prevSeqId=-1))
-    made = listener.push(_message([row], "update", seqId=12, prevSeqId=10))
-    assert [type(one) for one in made] == [DeadLetter, Gap]
-    assert listener.believes() is None
-    assert KEY in listener.feed.resync_requests
 
 
 def test_action_must_be_one_that_is_documented() -> None:
