@@ -1,9 +1,7 @@
 """Capture files of many hours that are loaded one by one: each has its books, or a recorded gap."""
 
 import asyncio
-import datetime as dt
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,16 +201,3 @@ def test_changes_of_old_files_without_any_snapshot_are_a_gap(client: Client, tmp
     [gap] = rows(client, "SELECT cause, ts_from, ts_to, healed_at FROM exchange_gaps")
     begin = START + 28 * HOUR
     assert gap == ("no snapshot", begin + 1, begin + 59 * 60 * SECOND + 1, None)
-
-
-def test_a_capture_that_changes_while_it_is_loaded_is_due_again(client: Client, tmp_path: Path) -> None:
-    [file] = collected(tmp_path, "okx", 1)
-    moments = iter([lambda: None, lambda: os.utime(file, (1, 1))])
-
-    def now() -> dt.datetime:
-        next(moments)()
-        return dt.datetime.now(dt.UTC)
-
-    [report] = load_captures(client, [file], now=now).units
-    assert (report.outcome, "overwritten while it was being read" in str(report.error)) == ("failed", True)
-    assert captures.due(client, file.parent) == [file]
