@@ -385,11 +385,14 @@ class Feed(ABC):
         instruments: Instruments | None = None,
         *,
         strict: bool = True,
+        exchange: Exchange | None = None,
     ) -> None:
         """The market is needed where its sockets are of one market each.
 
-        Without `strict`, an instrument that is in no list is derived from its name.
+        Without `strict`, an instrument that is in no list is derived from its name. Records are of `exchange`, which
+        is the venue's testnet or simulator; of the venue itself when it is None.
         """
+        self.venue = exchange or self.venue
         self.market_type, self._strict = market_type, strict
         self.books: dict[str, BookState] = {}
         self.resync_requests: dict[str, ResyncRequest] = {}
