@@ -155,7 +155,7 @@ class Deliveries(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps"), [pytest.param(5, 10, id="quick"), pytest.param(300, 25, id="long", marks=pytest.mark.slow)]
+    ("examples", "steps"), [pytest.param(3, 10, id="quick"), pytest.param(300, 25, id="long", marks=pytest.mark.slow)]
 )
 def test_any_order_ends_in_the_rows_of_a_sequential_pass(dsn: str, survived: Load, examples: int, steps: int) -> None:
     found_first = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]  # a step takes 20 ms

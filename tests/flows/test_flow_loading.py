@@ -187,6 +187,7 @@ def test_packed_files_are_read_like_plain_ones(dsn: str, tmp_path: Path) -> None
     report = run(prices, dsn, tmp_path)
     assert sorted(unit.unit for unit in report.units) == ["a.csv.gz", "more.zip!b.csv", "more.zip!c.csv"]
     assert [row[0] for row in rows(dsn)] == ["a", "b", "c"]
+    assert run(prices, dsn, tmp_path).unchanged == 3
 
 
 def test_an_empty_file_is_empty_and_a_missing_folder_or_file_is_named(dsn: str, tmp_path: Path) -> None:

@@ -417,11 +417,15 @@ def second(folder: Path) -> None:
     deliver(folder, "b.csv", lines("b", [7]))
 
 
-@pytest.mark.parametrize("stride", [23, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [31, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [("postgres", PRICES), ("postgres", REPLACE), ("parquet", REPLACE), ("clickhouse", REPLACE)],
-    ids=["upsert", "replace", "parquet", "clickhouse"],
+    [
+        pytest.param("postgres", PRICES, id="upsert"),
+        pytest.param("postgres", REPLACE, id="replace", marks=pytest.mark.slow),
+        pytest.param("parquet", REPLACE, id="parquet"),
+        pytest.param("clickhouse", REPLACE, id="clickhouse"),
+    ],
 )
 def test_kill_before_any_step_leaves_each_file_old_or_new(
     place: Callable[[str], Store], survived: Load, kind: str, text: str, stride: int
