@@ -19,6 +19,7 @@ from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded
 from marketdata_assets.loading.files import Unit, everything, matches
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.postgres import value
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
 
@@ -48,13 +49,12 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         if outcomes.get(unit.place) != "failed":
             states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
-    rejected = connection.execute("SELECT count(*) FROM marketdata_quarantine WHERE dataset = %s", [flow.dataset])
-    row, kept = rejected.fetchone(), contents.of(connection, flow)
-    assert row
+    kept = contents.of(connection, flow)
+    rejected = "SELECT count(*) FROM marketdata_quarantine WHERE dataset = %s"
     return Summary(
         states={state: counts.count(state) for state in STATES},
         rows=kept.count(),
-        quarantined=row[0],
+        quarantined=value(connection, rejected, [flow.dataset]),
         newest=kept.newest() if flow.time_column else None,
     )
 
