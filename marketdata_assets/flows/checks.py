@@ -40,13 +40,7 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     lost = status.unexplained(connection, flow) if of_table else []
     examples = (*unaccounted.examples, *uncounted.examples, *lost)[:EXAMPLES]
     count = unaccounted.count + uncounted.count + len(lost)
-    return Finding(count, examples, units, facts=_replaced(connection, flow))
-
-
-def _replaced(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:
-    """The rows that were replaced, by what is said of them; those of the most files."""
-    found = status.replaced(connection, flow)
-    return {text: int(text.partition(" ")[0]) for text in found[:EXAMPLES]}
+    return Finding(count, examples, units, facts=dict(status.replaced(connection, flow)[:EXAMPLES]))
 
 
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:

@@ -143,13 +143,13 @@ def _file(unit: str) -> str:
     return unit.partition("!")[0]
 
 
-def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
-    """How many rows of which file of mode upsert those of another replaced, a sentence for each two: the most first."""
+def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[tuple[str, int]]:
+    """Which rows of which file of mode upsert those of another replaced, with their number: the most first."""
     if flow.target.mode != "upsert":
         return []
     found = [one for one in contents.of(connection, flow).holders(()) if one[1] not in (None, one[0])]
     found.sort(key=lambda one: -one[2])
-    return [f"{rows} rows of {unit} were replaced by {by}" for unit, by, rows in found]
+    return [(f"{rows} rows of {unit} were replaced by {by}", rows) for unit, by, rows in found]
 
 
 def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[dict[str, Any]]:
