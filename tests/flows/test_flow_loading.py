@@ -14,7 +14,6 @@ from marketdata_assets.flows import run as running
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.targets import contents
-from marketdata_assets.loading.file_ledger import FileEntry
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
 APPEND = PRICES.replace("mode: upsert", "mode: append")
@@ -227,21 +226,6 @@ def test_another_definition_loads_again_and_another_table_is_rejected(dsn: str, 
         ]
 
 
-def test_a_table_made_anew_is_filled_from_files_that_were_loaded(dsn: str, tmp_path: Path) -> None:
-    prices = loaded(dsn, tmp_path, a=[1])
-    with psycopg.connect(dsn) as connection:
-        connection.execute("DROP TABLE prices")
-    assert run(prices, dsn, tmp_path).rows == 1
-    assert closes(dsn) == [1]
-
-
-def test_months_of_the_rows_are_reported(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path, PRICES + "partitions: {month: day}\n")
-    deliver(tmp_path, "a.csv", lines("a", range(1, 41)))
-    report = run(prices, dsn, tmp_path)
-    assert report.loaded_months == ("2024-01", "2024-02")
-
-
 ALL_TYPES = """loader:
   columns: [k, n2, n0, wide, big, small, label, day, at, "yes", real]
   missing: ["", NA]
@@ -320,36 +304,6 @@ def test_forgetting_an_archive_forgets_its_members(dsn: str, tmp_path: Path) -> 
             ("all.zip!b.csv", 1),
         ]
     assert rows(dsn) == []
-
-
-def test_every_file_of_the_folder_has_a_state(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    good = deliver(tmp_path, "a.csv", lines("a", ["1.5", "2.25"]))
-    deliver(tmp_path, "cut.csv", b"\xff\xfe\x00")
-    deliver(tmp_path, "notes.pdf", b"x")
-    deliver(tmp_path, "B.CSV", lines("b", ["3"]))
-    (good.parent / "link.csv").symlink_to(tmp_path / "nowhere")
-    run(prices, dsn, tmp_path)
-    deliver(tmp_path, "late.csv", lines("c", ["1"]))
-
-    def states() -> dict[str, FileEntry]:
-        with psycopg.connect(dsn) as connection:
-            return {one.file: one for one in status.entries(connection, prices, tmp_path)}
-
-    found = states()
-    assert {name: str(one.state) for name, one in found.items()} == {
-        "a.csv": "loaded",
-        "cut.csv": "failed",
-        "notes.pdf": "not taken",
-        "prices.yaml": "not taken",
-        "B.CSV": "loaded",
-        "link.csv": "failed",
-        "late.csv": "due",
-    }
-    assert all(one.balanced for one in found.values())
-    assert (found["a.csv"].read, found["a.csv"].loaded, found["a.csv"].rejected) == (2, 2, 0)
-    good.write_text(lines("a", ["7"]))
-    assert states()["a.csv"].state == "due"
 
 
 @pytest.mark.parametrize(
