@@ -66,15 +66,6 @@ def test_upsert_changes_the_rows_that_changed_and_keeps_those_that_vanished(dsn:
     assert rows(dsn, "SELECT updated_at > created_at FROM prices ORDER BY day") == [(False,), (True,), (False,)]
 
 
-@pytest.mark.parametrize("key", ["key: [code, day]", "key: []"])
-def test_replace_makes_the_rows_of_a_file_those_it_has(dsn: str, tmp_path: Path, key: str) -> None:
-    prices = loaded(dsn, tmp_path, REPLACE.replace("key: [code, day]", key), a=[1, 2, 3], b=[7])
-    deliver(tmp_path, "a.csv", lines("a", [1, 20]))
-    run(prices, dsn, tmp_path)
-    assert closes(dsn) == [1, 20]
-    assert closes(dsn, "b") == [7]
-
-
 def test_new_files_find_by_the_key_that_no_row_can_conflict(dsn: str, tmp_path: Path) -> None:
     codes = {f"code{number}": range(1, 21) for number in range(60)}
     loaded(dsn, tmp_path, **codes)
@@ -93,15 +84,6 @@ def test_replace_never_takes_a_row_of_another_file(dsn: str, tmp_path: Path) -> 
     deliver(tmp_path, "b.csv", lines("a", [8]))
     assert len(run(prices, dsn, tmp_path).failed) == 1
     assert (closes(dsn), closes(dsn, "b")) == ([1, 2, 3], [9])
-
-
-def test_append_takes_each_file_once_and_refuses_one_that_changed(dsn: str, tmp_path: Path) -> None:
-    prices = loaded(dsn, tmp_path, APPEND.replace("key: [code, day]", "key: []"), a=[1, 2])
-    assert run(prices, dsn, tmp_path, force=True).unchanged == 1
-    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
-    assert "changed after its rows were appended" in only_error(prices, dsn, tmp_path)
-    assert closes(dsn) == [1, 2]
-    assert metadata(dsn)["a.csv"]["status"] == "failed"
 
 
 def test_append_with_a_key_names_the_row_that_stands(dsn: str, tmp_path: Path) -> None:

@@ -399,18 +399,6 @@ def joinquant() -> Shape:
     return delivered({f"{code}.csv": lines(code) for code in ("000001.XSHE", "600519.XSHG")}, header)
 
 
-def day_files() -> Shape:
-    """The day is in the name alone."""
-
-    def lines(day: dt.date, number: int) -> Lines:
-        for n, code in enumerate(CODES):
-            close, volume = f"{n + 9 + number}.{n}5", 100 * n + number
-            yield f"{code},{close},{volume}", (day, code, D(close), D(volume))
-
-    files = {f"eod_{day:%Y%m%d}.csv": lines(day, number) for number, day in enumerate(WEEK[:3])}
-    return delivered(files, "symbol,close,volume")
-
-
 def tushare() -> Shape:
     def lines(code: str) -> Lines:
         for n, day, o, h, low, c in week():
@@ -520,18 +508,12 @@ def excel_report() -> Shape:
     return Shape(files, rows)
 
 
-def quarters() -> Shape:
-    names = [(f"{2020 + n // 4}-Q{n % 4 + 1}", f"{n + 1}.5") for n in range(16)]  # kept as they are written
-    lines = [(f"{quarter},CN,{value}", (quarter, "CN", D(value))) for quarter, value in names]
-    return delivered({"gdp.csv": lines}, "TIME_PERIOD,REF_AREA,OBS_VALUE")
-
-
 SHAPES: dict[str, Callable[[], Shape]] = {
     made.__name__: made
     for made in (
         akshare, baostock, yfinance_old, yfinance_new, stooq, fred, ecb, world_bank, sec_lines, cftc, nasdaq_list, czce,
         dce, shfe, cffex, binance_klines, okx_trades, bybit_trades, tdx, ths, szse, columnar, broker, twse, investing, nasdaq_days,
-        joinquant, day_files, tushare, okx_candles, alpha_vantage, excel_report, quarters,
+        joinquant, tushare, okx_candles, alpha_vantage, excel_report,
     )
 }  # fmt: skip
 

@@ -137,6 +137,11 @@ def store(place: Callable[[str], Store], request: pytest.FixtureRequest) -> Stor
     return place(request.param)
 
 
+@pytest.fixture(params=["parquet", "clickhouse", "postgres"])
+def any_store(place: Callable[[str], Store], request: pytest.FixtureRequest) -> Store:
+    return place(request.param)
+
+
 def test_each_unit_is_a_file_with_the_declared_types(place: Callable[[str], Store]) -> None:
     lake = place("parquet")
     prices = lake.flow()
@@ -191,27 +196,30 @@ def _naive(value: object) -> object:
     return value.astimezone(dt.UTC).replace(tzinfo=None) if isinstance(value, dt.datetime) and value.tzinfo else value
 
 
-def test_replace_takes_the_rows_that_a_file_has_now(store: Store) -> None:
-    prices = store.flow()
-    deliver(store.folder, "a.csv", lines("a", [1, 2, 3]))
-    deliver(store.folder, "b.csv", lines("b", [4]))
-    store.run(prices)
-    deliver(store.folder, "a.csv", lines("a", [7]))
-    assert store.run(prices).rows == 1
-    assert (store.closes(), store.closes("b")) == ([7], [4])
-    assert store.accounted(prices).passed
+@pytest.mark.parametrize("key", ["key: [code, day]", "key: []"])
+def test_replace_takes_the_rows_that_a_file_has_now(any_store: Store, key: str) -> None:
+    prices = any_store.flow(REPLACE.replace("key: [code, day]", key))
+    deliver(any_store.folder, "a.csv", lines("a", [1, 2, 3]))
+    deliver(any_store.folder, "b.csv", lines("b", [4]))
+    any_store.run(prices)
+    deliver(any_store.folder, "a.csv", lines("a", [1, 20]))
+    assert any_store.run(prices).rows == 2
+    assert (any_store.closes(), any_store.closes("b")) == ([1, 20], [4])
+    assert any_store.accounted(prices).passed
 
 
-def test_append_never_replaces_and_adds_the_same_bytes_once(store: Store) -> None:
-    prices = store.flow(APPEND.replace("  key: [code, day]\n", ""))
-    deliver(store.folder, "a.csv", lines("a", [1]))
-    deliver(store.folder, "copy.csv", lines("a", [1]))
-    store.run(prices)
-    assert store.closes() == [1]
-    deliver(store.folder, "a.csv", lines("a", [2]))
-    assert "changed after its rows were appended" in only_error(prices, store.dsn, store.folder)
-    assert store.closes() == [1]
-    assert store.accounted(prices).passed
+def test_append_never_replaces_and_adds_the_same_bytes_once(any_store: Store) -> None:
+    prices = any_store.flow(APPEND.replace("  key: [code, day]\n", ""))
+    deliver(any_store.folder, "a.csv", lines("a", [1]))
+    deliver(any_store.folder, "copy.csv", lines("a", [1]))
+    for force in (False, True):
+        assert any_store.run(prices, force=force).failed == ()
+        assert any_store.closes() == [1]
+    deliver(any_store.folder, "a.csv", lines("a", [2]))
+    assert "changed after its rows were appended" in only_error(prices, any_store.dsn, any_store.folder)
+    assert any_store.closes() == [1]
+    assert metadata(any_store.dsn)["a.csv"]["status"] == "failed"
+    assert any_store.accounted(prices).passed
 
 
 @pytest.mark.parametrize("text", [REPLACE, APPEND], ids=["replace", "append"])
