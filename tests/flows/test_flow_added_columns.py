@@ -211,6 +211,7 @@ def survived() -> Iterator[Load]:
         yield load
 
 
+@pytest.mark.slow
 def test_a_kill_before_any_step_leaves_no_column_without_its_record(dsn: str, tmp_path: Path, survived: Load) -> None:
     prices = flow(tmp_path, ADDING)
     deliver(tmp_path, "a.csv", text("a"))

@@ -194,6 +194,7 @@ def test_what_a_worker_loaded_before_it_died_is_reported_by_its_run(dsn: str, tm
     assert (again.rows, again.unchanged) == (0, 3)
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_every_worker_is_on_record_as_failed(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, CALLS)
     handler(tmp_path, "if 'b' in frame['code']:\n    os.kill(os.getpid(), signal.SIGKILL)\nreturn frame")

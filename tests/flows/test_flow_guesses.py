@@ -234,8 +234,6 @@ ENGLISH = (
     "Contract Code",
     "client_id",
 )
-
-
 CHINESE = ("证券代码", "资金账号", "委托编号", "股东代码", "成交编号", "合约代码")
 
 
