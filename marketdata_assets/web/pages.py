@@ -17,8 +17,9 @@ import polars as pl
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
-from marketdata_assets import overview
-from marketdata_assets.overview import Row, Store
+from marketdata_assets import domains, overview
+from marketdata_assets.domains import Store
+from marketdata_assets.overview import Row
 from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.reference import stored
@@ -241,7 +242,7 @@ def _status(servers: Servers, domain: str) -> list[Row]:
 
     Files that nobody has registered yet stay so: nothing is written here.
     """
-    one = overview.DOMAINS[domain]
+    one = domains.find(domain)
     with database.connected(servers, one.store, LONG, autocommit=True) as connection:
         rows = one.rows(connection, Settings(), dt.datetime.now(dt.UTC))
     return [{name: value for name, value in row.items() if name not in ("newest_at", "two_bases")} for row in rows]

@@ -9,12 +9,12 @@ import pytest
 from brain_clients import EMAIL, LATER, PASSWORD, client
 from pymongo import MongoClient
 
-from marketdata_assets import overview
 from marketdata_assets.alphas import checks
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.catalogues import NAMES, Name, asset_name
 from marketdata_assets.alphas.errors import NoCredentials
 from marketdata_assets.alphas.fetch_catalogues import UnitReport, fetch, markets, statuses
+from marketdata_assets.declarations import alphas
 from marketdata_assets.loading.states import State
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import mongo_ledger
@@ -76,7 +76,7 @@ def test_each_catalogue_is_stored_as_it_is_listed(
     assert list(mongo_client["brain_data_fields"][account].find({"unit": EUR}, hidden)) == wanted
     found = {(one.asset, one.account): (dict(one.states), one.documents) for one in statuses(mongo_client)}
     assert found["brain_data_fields", account] == ({EUR: State.OK, USA: State.OK}, 126)
-    rows = [one for one in overview.alphas(mongo_client, Settings(), LATER) if one.get("account") == account]
+    rows = [one for one in alphas.rows(mongo_client, Settings(), LATER) if one.get("account") == account]
     assert {(one["asset"], one["ok"], one["documents"]) for one in rows if one["asset"][:5] == "brain"} == {
         ("brain_operators", 1, 4),
         ("brain_data_sets", 2, 4),

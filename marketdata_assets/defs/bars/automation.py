@@ -6,6 +6,7 @@ What counts as touched or stale is decided in `bars.plan`, `bars.changes` and `b
 
 import time
 from collections.abc import Collection
+from typing import Any
 
 import dagster as dg
 
@@ -111,11 +112,10 @@ def due(instance: dg.DagsterInstance, has: Resources, unfinished: Collection[str
     return loads + range_requests(rest, before="kline:", job_name=kline_job.name)
 
 
-REPAIR = Repair(
-    "bars",
-    (BARS, KLINE),
-    JOBS,
-    due,
-    lambda has: (plan.states(has.bar_files.path), has.bar_files.quiet_seconds),
-    selections=True,
-)
+def repairs() -> list[Repair]:
+    """What the nightly repair checks."""
+    return [Repair("bars", (BARS, KLINE), JOBS, due, file_states, selections=True)]
+
+
+def file_states(has: Resources) -> tuple[dict[str, Any], float]:
+    return plan.states(has.bar_files.path), has.bar_files.quiet_seconds
