@@ -103,6 +103,10 @@ class Pages:
         ms = round((time.perf_counter() - began) * 1000)
         return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
 
+    def domains(self, _: Request) -> Response:
+        """`{"domains": ["bars", ...]}`, those that are chosen."""
+        return JSONResponse({"domains": [*self._status]})
+
     def status(self, request: Request) -> Response:
         """`{"domain": "bars", "assets": [...], "problems": [...]}`, as in `marketdata status`, and what is wrong with
         the assets, see `overview.Problem`; a `note` where tables are missing."""

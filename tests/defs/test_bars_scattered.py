@@ -6,7 +6,7 @@ from bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repositor
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
-from marketdata_assets.defs.bars import automation
+from marketdata_assets.defs import runs
 from marketdata_assets.defs.bars.assets import JOB, OP
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.partition_results import find_mismatches
@@ -38,7 +38,7 @@ def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_bars_
 
 
 def test_repair_of_very_scattered_months_is_one_run(bars_env: BarsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(automation, "MOST_RANGES", 2)
+    monkeypatch.setattr(runs, "MOST_RANGES", 2)
     deliver(bars_env.folder, 2014)
     assert select(bars_env, SOME).success
     [request] = night(bars_env.instance).run_requests

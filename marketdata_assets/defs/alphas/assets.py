@@ -36,7 +36,7 @@ from marketdata_assets.defs.partition_results import (
     run_partitions,
     selected,
 )
-from marketdata_assets.defs.selection import config_of, step_config
+from marketdata_assets.defs.selection import check_selected, config_of, step_config
 from marketdata_assets.errors import MarketDataError, TerminalError, TransientError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import (
@@ -353,16 +353,12 @@ def load_selected_alphas(
 
 def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]:
     """The selected pairs; their accounts become partitions, as the files of any account do."""
-    keys = ALPHA_MONTHS.get_partition_keys()
-    if wrong := [month for months in config.months.values() for month in months if month not in keys]:
-        raise TerminalError(f"months: {wrong[0]!r} is no month from {keys[0]} to {keys[-1]}; write 2024-01")
+    named = [month for months in config.months.values() for month in months]
+    check_selected(named, ALPHA_MONTHS.get_partition_keys(), "write some of an account")
     known = dynamic_keys(context.instance, BRAIN_ACCOUNTS)
     if unknown := [account for account in config.months if account not in known]:
         raise TerminalError(f"months: {unknown[0]!r} is no account; there are {', '.join(known) or 'none'}")
-    pairs = sorted({(account, month) for account, months in config.months.items() for month in months})
-    if not pairs:
-        raise TerminalError("months: there are none; write some of an account, such as 2024-01")
-    return pairs
+    return sorted({(account, month) for account, months in config.months.items() for month in months})
 
 
 @dg.job(name=JOB, config=EXAMPLE, description="Package and import months of accounts that are no rectangle.")
