@@ -12,7 +12,7 @@ from marketdata_assets.defs.repair.health import CHECK
 
 def problems(bars_env: BarsEnv) -> tuple[bool, str, dict[str, str]]:
     """Whether the check passed, the problems as a table, and the tables of the domains."""
-    ended = execute(bars_env.instance, "health", {})
+    ended = execute(bars_env.instance, "health", {}, checks=True)
     assert ended.success
     (event,) = ended.get_asset_materialization_events()
     (check,) = ended.get_asset_check_evaluations()

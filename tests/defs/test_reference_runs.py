@@ -59,7 +59,7 @@ def load(
     ticks_env: TicksEnv, first: str = MONTH, last: str = MONTH, tags: Mapping[str, str] | None = None, **config: Any
 ) -> dg.ExecuteInProcessResult:
     ops = {"ops": {STEP: {"config": config}}}
-    return execute(ticks_env.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})})
+    return execute(ticks_env.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})}, checks=True)
 
 
 def materialized(ticks_env: TicksEnv) -> dict[str, set[str]]:
