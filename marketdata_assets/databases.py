@@ -5,6 +5,7 @@ Raises NoServer where nothing names a server. Imports nothing of Dagster, so tha
 
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets import domains
@@ -69,5 +70,5 @@ def clickhouse(*names: str) -> Iterator[Client]:
 def make_tables(store: Store, connection: Any, names: Collection[str] | None = None) -> None:
     """Create the missing tables that domains have in a store, of all without names."""
     for one in domains.every():
-        if one.store == store and (names is None or one.name in names):
-            one.make_tables(connection, Settings())
+        if one.make_tables and one.store == store and (names is None or one.name in names):
+            resolve_name(one.make_tables)(connection)

@@ -25,13 +25,6 @@ Settings = Any
 """`marketdata_assets.settings.Settings`, whose module imports this one."""
 
 
-def _nothing(*_: Any) -> tuple[()]:
-    return ()
-
-
-def _none(*_: Any) -> None: ...
-
-
 @dataclass(frozen=True)
 class Domain:
     """One kind of data; its functions get a connection to its `store`, and the settings.
@@ -53,15 +46,15 @@ class Domain:
     """Rejected rows, so many of a dataset at most: `dataset`, `place`, `reason`, `raw`, and what else is known."""
     load_files: str = ""
     """The command that loads new files, where it is another."""
-    register_files: Callable[[Connection, Settings, Any], None] = _none
+    register_files: Callable[[Connection, Settings, Any], None] | None = None
     """Records new and changed files, now; commands do so before they show rows, and pages write nothing."""
     servers: Sequence[str] = ()
     """What it needs besides its store; Dagster's own storage is in PostgreSQL, so that one always runs."""
     needs: Sequence[str] = ()
     """Domains that are loaded with it, because its completeness or its rows come from their tables."""
-    make_tables: Callable[[Connection, Settings], None] = _none
-    """Creates the missing tables, ahead of a load."""
-    backed_up: Callable[[Settings], Sequence[str]] = _nothing
+    make_tables: str = ""
+    """`module:function` that creates its missing tables with a connection, ahead of a load."""
+    backed_up: Callable[[Settings], Sequence[str]] = lambda _: ()
     """The tables of its store that a backup has, beside the shared ledger and quarantine; of MongoDB the databases."""
     definitions: str = ""
     """`module:function` that gives its `dagster.Definitions`; ours have theirs below `defs`."""

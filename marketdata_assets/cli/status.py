@@ -84,7 +84,8 @@ def rows_of(domain: str) -> list[overview.Row]:
     """The rows of a domain. New and changed files are registered first, where its database has files on record."""
     about, settings, now = domains.find(domain), Settings(), dt.datetime.now(dt.UTC)
     with databases.connected(about.store) as connection:
-        about.register_files(connection, settings, now)
+        if about.register_files:
+            about.register_files(connection, settings, now)
         return about.rows(connection, settings, now)
 
 

@@ -48,12 +48,6 @@ def rejected(connection: "psycopg.Connection", _: "Settings", limit: int) -> lis
     return rejected_rows(DATASET, quarantined(connection, DATASET, limit))
 
 
-def make_tables(connection: "psycopg.Connection", _: "Settings") -> None:
-    from marketdata_assets.bars import schema
-
-    schema.ensure(connection)
-
-
 DOMAIN = Domain(
     "bars",
     "postgres",
@@ -62,7 +56,7 @@ DOMAIN = Domain(
     rows,
     files,
     rejected,
-    make_tables=make_tables,
+    make_tables="marketdata_assets.bars.schema:ensure",
     backed_up=lambda _: ("stock_1min_coverage", "stock_1min_qfq", "stock_1min_bases"),
     repairs="marketdata_assets.defs.bars.automation:repairs",
 )

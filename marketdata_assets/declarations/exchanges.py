@@ -44,12 +44,13 @@ def rejected(client: "Client", _: "Settings", limit: int) -> list[Row]:
     return [*LEDGER.failures(client, limit), *rejected(client, limit)]
 
 
-def make_tables(client: "Client", settings: "Settings") -> None:
+def make_tables(client: "Client") -> None:
     """They get the retention of the settings."""
     from marketdata_assets.exchanges.tables import schema
+    from marketdata_assets.settings import Settings
     from marketdata_assets.stores import clickhouse_ledger
 
-    schema.ensure(client, settings.exchange_keep_days)
+    schema.ensure(client, Settings().exchange_keep_days)
     clickhouse_ledger.ensure(client)
 
 
@@ -69,7 +70,7 @@ DOMAIN = Domain(
     rejected,
     load_files="ingest captures",
     servers=("nats",),
-    make_tables=make_tables,
+    make_tables="marketdata_assets.declarations.exchanges:make_tables",
     backed_up=backed_up,
     repairs="marketdata_assets.defs.exchanges.automation:repairs",
 )

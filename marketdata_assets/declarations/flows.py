@@ -53,13 +53,6 @@ def rejected(connection: "psycopg.Connection", settings: "Settings", limit: int)
     return [row for flow in flows for row in rejected_rows(flow.name, quarantined(connection, flow.dataset, limit))]
 
 
-def make_tables(connection: "psycopg.Connection", _: "Settings") -> None:
-    """Those of the books; that of a flow is created by its first load."""
-    from marketdata_assets.flows import storage
-
-    storage.ensure_books(connection)
-
-
 def backed_up(settings: "Settings") -> list[str]:
     from marketdata_assets.local.flow_addresses import readable
 
@@ -75,7 +68,7 @@ DOMAIN = Domain(
     rows,
     files,
     rejected,
-    make_tables=make_tables,
+    make_tables="marketdata_assets.flows.storage:ensure_books",
     backed_up=backed_up,
     repairs="marketdata_assets.defs.flows.automation:repairs",
 )

@@ -25,12 +25,6 @@ def rows(connection: "psycopg.Connection", _: "Settings", __: dt.datetime) -> li
     return [asset_row(TABLE, TABLE, states, found.newest, last_compared=compared, **others)]
 
 
-def make_tables(connection: "psycopg.Connection", _: "Settings") -> None:
-    from marketdata_assets.reconciliation import reconcile
-
-    reconcile.ensure(connection)
-
-
 DOMAIN = Domain(
     "reconciliation",
     "postgres",
@@ -39,7 +33,7 @@ DOMAIN = Domain(
     rows,
     servers=("clickhouse",),
     needs=("bars", "ticks", "flows"),
-    make_tables=make_tables,
+    make_tables="marketdata_assets.reconciliation.reconcile:ensure",
     backed_up=lambda _: ("reconciliation",),
     repairs="marketdata_assets.defs.reconciliation:repairs",
 )

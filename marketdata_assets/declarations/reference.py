@@ -39,12 +39,6 @@ def rejected(client: "Client", _: "Settings", limit: int) -> list[Row]:
     return [{"dataset": DATASET} | vars(one) | {"place": f"{one.source}:{one.line}"} for one in found]
 
 
-def make_tables(client: "Client", _: "Settings") -> None:
-    from marketdata_assets.reference import tables
-
-    tables.ensure(client)
-
-
 def backed_up(_: "Settings") -> tuple[str, ...]:
     from marketdata_assets.reference import tables
 
@@ -59,7 +53,7 @@ DOMAIN = Domain(
     rows,
     files,
     rejected,
-    make_tables=make_tables,
+    make_tables="marketdata_assets.reference.tables:ensure",
     backed_up=backed_up,
     repairs="marketdata_assets.defs.reference.automation:repairs",
 )

@@ -63,12 +63,6 @@ def register_files(client: "Client", settings: "Settings", now: dt.datetime) -> 
         file_ledger.changed_by_table(client, dropped, now)
 
 
-def make_tables(client: "Client", _: "Settings") -> None:
-    from marketdata_assets.ticks import tables
-
-    tables.ensure(client)
-
-
 def backed_up(_: "Settings") -> list[str]:
     from marketdata_assets.ticks import tables
 
@@ -85,7 +79,7 @@ DOMAIN = Domain(
     rejected,
     register_files=register_files,
     needs=("reference",),
-    make_tables=make_tables,
+    make_tables="marketdata_assets.ticks.tables:ensure",
     backed_up=backed_up,
     repairs="marketdata_assets.defs.ticks.automation:repairs",
 )

@@ -15,12 +15,12 @@ import dagster as dg
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.metadata import OWNERS, Column, column_schema
 from marketdata_assets.defs.partition_results import (
+    Ended,
     Partitions,
     as_dagster_failure,
-    failure,
     find_mismatches,
     finish_partitions,
-    log_partitions,
+    finish_selected,
     run_partitions,
 )
 from marketdata_assets.defs.runs import (
@@ -41,15 +41,6 @@ from marketdata_assets.partitions import joined
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a load ended: its totals with `seconds`, what is known of each loaded month, and why others failed."""
-
-    metadata: dict[str, Any]
-    by_month: Mapping[str, Mapping[str, Any]]
-    failed: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Dataset:
     """A table, how its months are loaded, and when they are due."""
 
@@ -62,7 +53,7 @@ class Dataset:
     load: Callable[[Sequence[str], str, Callable[[Sequence[str]], None], bool], Ended]
     """Loads months, in a run of this id, calls the third for months that are committed; True loads unchanged ones too.
 
-    A month without a file is neither in the result nor failed. Raises what fails the whole load.
+    A month without a file is neither in the result nor failed; its totals have `seconds`. Raises what fails all.
     """
     states: Callable[[], Mapping[str, State]]
     """The months by which files and ledger are compared, with what that says; others have neither."""
@@ -149,7 +140,7 @@ def _asset(dataset: Dataset) -> dg.AssetsDefinition:
     def load(context: dg.AssetExecutionContext, config: LoadConfig) -> dg.MaterializeResult:
         with as_dagster_failure():
             ended = _load(dataset, context, run_partitions(context), config.force)
-        return finish_partitions(context, ended.metadata, ended.by_month, ended.failed)
+        return finish_partitions(context, ended.metadata, ended.by_key, ended.failed)
 
     return load
 
@@ -160,10 +151,7 @@ def _selected_job(dataset: Dataset) -> dg.JobDefinition:
         with as_dagster_failure():
             months = check_selected(config.months, dataset.months.get_partition_keys())
             ended = _load(dataset, context, months, config.force)
-        log_partitions(context, dataset.table, ended.by_month, ended.failed)
-        if ended.failed:
-            raise failure(ended.failed, len({*ended.by_month, *ended.failed}), ended.metadata)
-        context.add_output_metadata(ended.metadata)
+        finish_selected(context, {dataset.table: ended}, ended.metadata)
 
     @dg.job(name=dataset.selected_job, description=f"Load {dataset.table} of months that are no range.")
     def selected() -> None:

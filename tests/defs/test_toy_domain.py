@@ -82,7 +82,7 @@ def variables(dsn: str, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def toy(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyEnv]:
+def toy(dsn: str, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyEnv]:
     info = tmp_path / "site" / "toy_domain-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-domain\nVersion: 1\n")
@@ -92,11 +92,10 @@ def toy(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[T
     for name, value in {**variables(dsn, tmp_path / "files"), "PYTHONPATH": os.pathsep.join(paths)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
-    for folder in ("files", "home", "instance"):
+    for folder in ("files", "home"):
         (tmp_path / folder).mkdir()
     forget_domains()
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
-        yield ToyEnv(dsn, tmp_path / "home", tmp_path / "files", instance)
+    yield ToyEnv(dsn, tmp_path / "home", tmp_path / "files", instance)
     forget_domains()
 
 

@@ -26,13 +26,15 @@ from marketdata_assets.alphas.record_sets import BY_TIME, RECORD_SETS, RecordSet
 from marketdata_assets.alphas.record_sets import CODE_VERSION as RECORDS_VERSION
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
-from marketdata_assets.defs.alphas.report import Ended
 from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.metadata import HOURLY, asset, table_schema
 from marketdata_assets.defs.partition_results import (
+    Ended,
     Partitions,
     as_dagster_failure,
     finish_partitions,
+    finish_selected,
+    log_ended,
     run_partitions,
     selected,
 )
@@ -281,15 +283,16 @@ def _finish(context: dg.AssetExecutionContext, ended: Ended, has: Resources) -> 
     if ended.failed and (rest := following(context)):
         configs = {name: ImportConfig(**step_config(context.run.run_config, name)) for name in rest}
         try:
-            with_files = {*report.covered(has.alphas_dir.path, ended.by_pair)}
-            pairs = [pair for pair in ended.by_pair if pair not in ended.failed or pair in with_files]
+            every = {key: alpha_pair(key) for key in ended.by_key}
+            with_files = {*report.covered(has.alphas_dir.path, every.values())}
+            pairs = [pair for key, pair in every.items() if key not in ended.failed or pair in with_files]
             done = load(context, rest, pairs, configs, has)
             for name, step in done.items():  # the totals, which a step of its own would have as its output
                 context.log_event(dg.AssetObservation(name, metadata=step.metadata))
-            others = report.materialize(context, done)
+            others = log_ended(context, done)
         except (MarketDataError, OSError) as error:  # what failed before is the run's failure
             context.log.error(f"not imported: {error}")
-    return finish_partitions(context, ended.metadata, ended.by_key, ended.failed_keys | others)
+    return finish_partitions(context, ended.metadata, ended.by_key, {**ended.failed, **others})
 
 
 def following(context: dg.AssetExecutionContext) -> set[str]:
@@ -348,7 +351,9 @@ def load_selected_alphas(
         names = CHAIN[1:]
         has = Resources(mongo=mongo, brain=brain, alphas_dir=alphas_dir, workers=workers)
         ended = load(context, names, pairs, dict.fromkeys(names, config), has)
-    report.finish_selected(context, ended)
+    totals: dict[str, Any] = {f"{asset}_documents": load.metadata["documents"] for asset, load in ended.items()}
+    totals["seconds"] = round(sum(load.metadata["seconds"] for load in ended.values()), 2)
+    finish_selected(context, ended, totals)
 
 
 def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]:

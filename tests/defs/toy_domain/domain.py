@@ -15,7 +15,8 @@ from toy_domain import library
 if TYPE_CHECKING:
     import dagster as dg
 
-    from marketdata_assets.defs.dataset import Dataset, Ended
+    from marketdata_assets.defs.dataset import Dataset
+    from marketdata_assets.defs.partition_results import Ended
     from marketdata_assets.defs.runs import Repair
 
 NAME, FOLDER = "toy", "TOY_FOLDER"
@@ -42,7 +43,7 @@ def rejected(connection: Any, _: object, limit: int) -> list[dict[str, Any]]:
 
 
 def load(months: Sequence[str], run_id: str, committed: Callable[[Sequence[str]], None], force: bool) -> "Ended":
-    from marketdata_assets.defs.dataset import Ended
+    from marketdata_assets.defs.partition_results import Ended
 
     with databases.postgres(NAME) as connection:
         loaded = library.load(connection, folder(), months, run_id, committed, force)
@@ -96,7 +97,7 @@ DOMAIN = Domain(
     rows,
     files,
     rejected,
-    make_tables=library.make_tables,
+    make_tables="toy_domain.library:make_tables",
     backed_up=lambda _: (library.TABLE,),
     definitions="toy_domain.domain:definitions",
     repairs="toy_domain.domain:repairs",

@@ -19,7 +19,7 @@ COLUMNS = (("station", "text", "its name"), ("day", "date", "the local day"), ("
 VERSION = "toy-1"
 
 
-def make_tables(connection: psycopg.Connection, _: object) -> None:
+def make_tables(connection: psycopg.Connection) -> None:
     ledger.ensure(connection)
     connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} (station text, day date, celsius numeric)")
 
