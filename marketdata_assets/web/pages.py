@@ -29,7 +29,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
-from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols
+from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols, units
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated
 from marketdata_assets.web.finding import Kept, found
@@ -45,6 +45,11 @@ STORES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "mongo": ("MongoDB", lambda databases: str(databases["admin"].command("buildInfo")["version"])),
 }
 """The name of each server, and how to ask for its version."""
+UNITS: dict[Store, Callable[[Any, str, str], list[units.Unit]]] = {
+    "postgres": units.in_postgres,
+    "clickhouse": units.in_clickhouse,
+    "mongo": units.in_mongo,
+}
 MOST_FOUND = 20
 MOST_TEXT = 100
 FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2099, 12, 31)
@@ -122,6 +127,13 @@ class Pages:
         """`{"periods": [...]}`, see `quality.Period`; counts that are 0 are left out."""
         store = _among(request, "name", self._quality)
         return JSONResponse({"periods": quality.as_json(self._quality[store]())})
+
+    def units(self, request: Request) -> Response:
+        """`{"units": [...]}` of a dataset that need something in a period, see `units.Unit`."""
+        store = _among(request, "name", UNITS)
+        dataset, period = (_checked(name, request.path_params[name]) for name in ("dataset", "period"))
+        with database.connected(self._servers, store, 1) as opened:
+            return JSONResponse({"units": [vars(one) for one in UNITS[store](opened, dataset, period)]})
 
     def search(self, kind: str, request: Request) -> Response:
         """`{"found": [...], "more": bool, "of": 5000}`: at most MOST_FOUND of a kind that begin with `q`."""

@@ -279,7 +279,7 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
         chromium.shot(shots / "quality.png")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_can_be_read_and_has_named_controls(
     dsn: str, clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, theme: str
 ) -> None:
