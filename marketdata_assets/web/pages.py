@@ -5,7 +5,7 @@ What they answer is read by the modules beside this one; here are only parameter
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
@@ -38,8 +38,9 @@ from marketdata_assets.web.instruments import Market
 STATIC = Path(__file__).parent / "static"
 CHARTS = "lwcharts", "vendor/lightweight-charts.standalone.production.js"
 T = TypeVar("T")
+K = TypeVar("K", bound=str)
 NAMES: dict[Store, str] = {"postgres": "Postgres", "clickhouse": "ClickHouse", "mongo": "MongoDB"}
-STORES: dict[str, tuple[str, Callable[[Any], str]]] = {
+STORES: dict[Store, tuple[str, Callable[[Any], str]]] = {
     "postgres": ("PostgreSQL", lambda connection: connection.info.parameter_status("server_version") or ""),
     "clickhouse": ("ClickHouse", lambda client: str(client.command("SELECT version()"))),
     "mongo": ("MongoDB", lambda databases: str(databases["admin"].command("buildInfo")["version"])),
@@ -92,7 +93,7 @@ class Pages:
             domain: Kept("the server of this domain", partial(_status, servers, domain))
             for domain in Settings().domain_names
         }
-        self._quality = {
+        self._quality: dict[Store, Kept[list[quality.Period]]] = {
             "postgres": _kept(servers, "postgres", quality.in_postgres, LONG),
             "clickhouse": _kept(
                 servers, "clickhouse", lambda client: quality.in_clickhouse(client, dt.datetime.now(dt.UTC)), LONG
@@ -103,7 +104,7 @@ class Pages:
     def server(self, request: Request) -> Response:
         """`{"store": "ClickHouse", "version": "25.8", "ms": 12}`."""
         name, began = _among(request, "name", STORES), time.perf_counter()
-        with database.connected(self._servers, name, 1) as opened:  # type: ignore[arg-type]
+        with database.connected(self._servers, name, 1) as opened:
             version = STORES[name][1](opened).split(" ")[0]
         ms = round((time.perf_counter() - began) * 1000)
         return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
@@ -276,11 +277,11 @@ def _market(request: Request) -> Market:
     return instruments.checked(*(_text(request, name) for name in ("exchange", "market_type", "instrument")))
 
 
-def _among(request: Request, name: str, known: Iterable[str]) -> str:
-    value: str = request.path_params[name]
-    if value not in known:
-        raise BadParameter(name, value, f"is none of {', '.join(known)}.")
-    return value
+def _among(request: Request, name: str, known: Mapping[K, Any]) -> K:
+    for value in known:
+        if value == request.path_params[name]:
+            return value
+    raise BadParameter(name, request.path_params[name], f"is none of {', '.join(known)}.")
 
 
 def _text(request: Request, name: str) -> str:
