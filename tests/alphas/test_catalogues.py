@@ -10,12 +10,12 @@ import pytest
 from brain_clients import EMAIL, LATER, PASSWORD, client
 from pymongo import MongoClient
 
-from marketdata_assets import overview
 from marketdata_assets.alphas import checks
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.catalogues import Name
 from marketdata_assets.alphas.errors import NoCredentials
 from marketdata_assets.alphas.fetch_catalogues import UnitReport, fetch, markets, statuses
+from marketdata_assets.declarations import alphas
 from marketdata_assets.loading.states import State
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_records
@@ -82,7 +82,7 @@ def test_each_catalogue_is_stored_as_it_is_listed(env: CatalogueEnv) -> None:
     assert list(env.stored("data_fields").find({"unit": EUR}, hidden)) == wanted
     found = {(one.asset, one.account): (dict(one.states), one.documents) for one in statuses(env.mongo)}
     assert found["brain_data_fields", env.account] == ({EUR: State.OK, USA: State.OK}, 126)
-    rows = [one for one in overview.alphas(env.mongo, Settings(), LATER) if one.get("account") == env.account]
+    rows = [one for one in alphas.rows(env.mongo, Settings(), LATER) if one.get("account") == env.account]
     assert {(one["asset"], one["ok"], one["documents"]) for one in rows if one["asset"][:5] == "brain"} == {
         ("brain_operators", 1, 4),
         ("brain_data_sets", 2, 4),

@@ -15,7 +15,8 @@ import pytest
 from flow_files import PRICES, closes, deliver, flow, only_error, rows, run
 from test_flow_formats import workbook
 
-from marketdata_assets.cli.backup import BOOKS
+from marketdata_assets import domains
+from marketdata_assets.cli.backup import LEDGERS
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, new_columns, reading
@@ -28,6 +29,7 @@ from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import statement
 
 TABLE = """
@@ -162,7 +164,8 @@ def test_every_table_of_what_is_recorded_of_files_is_in_a_backup() -> None:
     made = [statement("marketdata_assets.flows", "schema.sql"), statement("marketdata_assets.stores", "ledger.sql")]
     names = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", "\n".join(made))
     assert "marketdata_flow_new_columns" in names
-    assert {*names} <= {*BOOKS}
+    backed_up = domains.find("flows").backed_up(Settings())
+    assert {*names} <= {*LEDGERS["postgres"], *backed_up}
 
 
 @pytest.mark.parametrize("kind", LOADERS)
