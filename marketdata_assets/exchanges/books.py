@@ -319,11 +319,28 @@ class BookState:
         return [self.open_gap]
 
     def skipped(self, next_id: int | None, ts_recv: int, connection: int) -> list[OrderBook | Gap]:
-        """A live book gets a snapshot from its own connection: the gap of the changes between, where there were any."""
-        known = self.last_id is not None and next_id is not None
-        if self.status != "live" or connection != self.connection or not known or next_id == self.last_id:
+        """A live book gets a snapshot: the gap of the changes between, where there were any.
+
+        That of another connection, which takes over, may be older, and is followed by what is known already.
+        """
+        if self.status != "live" or self.last_id is None or next_id is None or next_id == self.last_id:
+            return []
+        if connection != self.connection and next_id < self.last_id:
             return []
         return self.broken("sequence", next_id, ts_recv)
+
+    def number_of_snapshot(
+        self, bids: tuple[Level, ...], asks: tuple[Level, ...], ts_event: int | None, connection: int
+    ) -> int | None:
+        """The number of a snapshot without one: its time, or that of the live book, which has not changed since."""
+        if self.status != "live" or connection == self.connection:
+            return ts_event
+        book = Book()
+        try:
+            book.replace(bids, asks)
+        except BadLevel:
+            return ts_event
+        return self.last_id if book.sha256_all_levels() == self.book.sha256_all_levels() else ts_event
 
     def repeated(self, next_id: int | None, ts_recv: int) -> Gap:
         """A live book received an update that it has already: a gap that is closed at once, since it is not applied."""

@@ -91,9 +91,8 @@ class BookStream(BookState):
 
     def _snapshot(self, book: WireBook, ts_event: int, ts_recv: int, connection: int) -> list[Outcome]:
         outcomes = list[Outcome]()
-        follows = self.last_id is not None and self.last_id <= book.number <= self.last_id + 1
-        if self.status == "live" and connection == self.connection and not follows:
-            outcomes += self.broken("sequence", book.number, ts_recv)  # what came between the two is missing
+        if self.last_id is None or book.number != self.last_id + 1:  # the next message may be a whole book
+            outcomes += self.skipped(book.number, ts_recv, connection)
         outcomes += self.snapshot(book.bids, book.asks, book.number, ts_event, ts_recv)
         self.connection, self._seq = connection, book.seq
         return outcomes

@@ -41,8 +41,9 @@ class BookStream(BookState):
             bids, asks = _side(book, "bid"), _side(book, "offer")
             if book.type == "snapshot":
                 ts_event = rfc3339(message.timestamp)
-                outcomes += self.skipped(ts_event, ts_recv, connection)
-                outcomes += self.snapshot(bids, asks, ts_event, ts_event, ts_recv)
+                last_id = self.number_of_snapshot(bids, asks, ts_event, connection)
+                outcomes += self.skipped(last_id, ts_recv, connection)
+                outcomes += self.snapshot(bids, asks, last_id, ts_event, ts_recv)
                 self.connection = connection
                 continue
             ts_event = rfc3339(book.updates[-1].event_time)

@@ -69,11 +69,12 @@ class BookStream(BookState):
     def _snapshot(self, book: wire.Book, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         ts_event = None if book.timestamp is None else rfc3339(book.timestamp)
         bids, asks = _levels(book.bids), _levels(book.asks)
-        outcomes = self.skipped(ts_event, ts_recv, connection)
+        last_id = self.number_of_snapshot(bids, asks, ts_event, connection)
+        outcomes = self.skipped(last_id, ts_recv, connection)
         most = max(len(bids), len(asks))
         self.depth = self.depth or next((depth for depth in DEPTHS if depth >= most), most)
         outcomes += self.snapshot(
-            bids, asks, ts_event, ts_event, ts_recv, verify=lambda made: self.checksum(made) == book.checksum
+            bids, asks, last_id, ts_event, ts_recv, verify=lambda made: self.checksum(made) == book.checksum
         )
         self.connection, self._before = connection, (raw, 0)
         return [*outcomes]
