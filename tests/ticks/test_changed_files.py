@@ -24,9 +24,8 @@ from marketdata_assets.ticks import file_ledger, records, status
 from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.file_ledger import FileLedger
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
-from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
+from marketdata_assets.ticks.tables import TICK_DATA, Table
 
 HEADER = "symbol,ts,open,high,low,close,volume"
 CLOSED = dt.date(2025, 6, 30)
@@ -43,7 +42,7 @@ class Drops:
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        self.loader.others = [self.files]
+        self.loader.others, self.loader.now = [self.files], NOW
 
     def files(self) -> Files:
         return Files(self.folder, files_config())
@@ -220,22 +219,6 @@ def test_a_load_opens_only_the_files_that_have_its_symbol_months(drops: Drops, m
     assert (read, drops.due()) == (["a.csv"], {Unit(other, MONTH)})
     assert told(drops.load([other])) == {other: "ok"}
     assert (read, drops.due()) == (["a.csv", "b.csv"], set())
-
-
-def test_order_books_are_due_as_bars_are(drops: Drops) -> None:
-    header, row = "symbol,ts,bid_price_1,bid_size_1", f"{SYMBOL},2025-06-02 09:30:03,9.4,100"
-    drops.put("order_book/a.csv", [row], header)
-
-    def due() -> set[Unit]:
-        drops.see(ORDER_BOOK)
-        return file_ledger.due(drops.loader.client, ORDER_BOOK, CLOSED)
-
-    assert due() == {Unit(SYMBOL, MONTH)}
-    client, options = drops.loader.client, drops.loader.options
-    load(client, [drops.files()], units([SYMBOL]), table=ORDER_BOOK, options=options, run_id="run", now=NOW)
-    assert due() == set()
-    drops.put("order_book/a.csv", [row, row.replace("03", "06")], header)
-    assert due() == {Unit(SYMBOL, MONTH)}
 
 
 # Rejected rows.
