@@ -243,7 +243,7 @@ def _decision(
         error=error,
         changed=changed,
     )
-    return Decision(report, UnitWrite(*unit, days, rows if changed else None, entry))
+    return Decision(report, UnitWrite(days, rows if changed else None, entry))
 
 
 def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> Answered:

@@ -450,10 +450,8 @@ class _Unit:
         return ledger_entry(reconciler.table, self.result.unit, reconciler.run_id, started, finished, **facts)
 
     def _decision(self, outcome: Outcome, frame: pl.DataFrame | None, entry: Load, **facts: Any) -> Decision:
-        unit = self.result.unit
-        return Decision(
-            UnitReport(*unit, outcome, **facts), UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry)
-        )
+        report = UnitReport(*self.result.unit, outcome, **facts)
+        return Decision(report, UnitWrite(self.result.replaces, frame, entry))
 
 
 def _rejects(rejected: tuple[Reject, ...], first: dt.date) -> dict[str, Any]:

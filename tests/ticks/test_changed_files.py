@@ -58,7 +58,7 @@ class Drops:
 
     def load(self, symbols: Iterable[str], **options: Any) -> LoadReport:
         """As the command loads symbols from files: nothing is fetched again that is complete."""
-        return self.loader(units(symbols, *options.pop("months", ())), **{"providers": ("files",), **options})
+        return self.loader(units(symbols), **{"providers": ("files",), **options})
 
     def due(self, closed: dt.date = CLOSED) -> set[Unit]:
         self.see()
@@ -225,23 +225,21 @@ def test_a_load_opens_only_the_files_that_have_its_symbol_months(drops: Drops, m
 
 
 def test_three_rows_without_a_time_block_no_day_and_are_listed_once(drops: Drops) -> None:
-    """53 days of bars, and 3 rows whose time is missing: more than a hundredth of the 241 rows of a day."""
-    spring = [day for number in (4, 5, 6) for day in weekdays(Days.month(f"2025-{number:02d}"))][:53]
-    rows = [bar(SYMBOL, day, minute) for day in spring for minute in range(A_DAY)]
+    """Days of bars, and 3 rows whose time is missing: more than a hundredth of the 241 rows of a day."""
+    days = weekdays(JUNE)[:3]
+    rows = [bar(SYMBOL, day, minute) for day in days for minute in range(A_DAY)]
     holes = [f"{SYMBOL},,1,1,1,1,1"] * 3
     drops.put("a.csv", rows + holes)
-    months = sorted({f"{day:%Y-%m}" for day in spring})
-    day = Days(spring[40], spring[40])
-    [narrow, *_] = drops.load([SYMBOL], months=[f"{spring[40]:%Y-%m}"], days=day).units
+    [narrow] = drops.load([SYMBOL], days=Days(days[1], days[1])).units
     assert (narrow.outcome, narrow.rows) == ("ok", A_DAY)
-    report = drops.load([SYMBOL], months=months)
-    assert (report.failed, report.rows, report.rejected) == ((), 53 * A_DAY, 3)
-    assert landed(drops.loader.client).height == 53 * A_DAY
+    report = drops.load([SYMBOL])
+    assert (report.failed, report.rows, report.rejected) == ((), 3 * A_DAY, 3)
+    assert landed(drops.loader.client).height == 3 * A_DAY
     lines = range(len(rows) + 2, len(rows) + 5)
     reason = "time '' cannot be read, unlike 2026-03-02 09:31:00"
     assert drops.quarantine() == [(file_ledger.DATASET, line, reason) for line in lines]
     drops.put("a.csv", rows)
-    assert drops.load([SYMBOL], months=months).rejected == 0
+    assert drops.load([SYMBOL]).rejected == 0
     assert drops.quarantine() == []
 
 

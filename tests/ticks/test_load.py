@@ -49,8 +49,8 @@ def only(loader: Loader, *wanted: Unit, **options: Any) -> UnitReport:
 
 
 def test_all_but_two_symbols_land_and_those_are_named(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(24)
-    bad = symbols[7], symbols[19]
+    symbols = loader.server.symbols = codes(8)
+    bad = symbols[2], symbols[6]
     loader.server.fail(503, 4, where=bad[0])
     loader.server.say(b'{"code": 0, "msg": "", "data": {"fields": ["ts_code"], "items": []}}', where=bad[1])
     report = loader(units(symbols))
@@ -328,9 +328,9 @@ def test_nobody_to_ask_is_an_error(loader: Loader) -> None:
 
 
 def test_symbols_that_come_first_are_asked_for_first(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(12)
-    loader(units(symbols), first=(symbols[7], symbols[3]), workers=1)
-    assert [line.split("'")[3] for line in loader.server.lines[:3]] == [symbols[7], symbols[3], symbols[0]]
+    symbols = loader.server.symbols = codes(5)
+    loader(units(symbols), first=(symbols[4], symbols[2]), workers=1)
+    assert [line.split("'")[3] for line in loader.server.lines[:3]] == [symbols[4], symbols[2], symbols[0]]
 
 
 def test_months_and_symbols_of_one_load_land_together(loader: Loader) -> None:

@@ -108,10 +108,10 @@ def test_a_load_that_is_killed_in_its_first_seconds_keeps_the_answers_that_it_ha
 def test_a_load_that_is_broken_off_leaves_nothing_half_done(
     loader: Loader, clickhouse_url: str, tmp_path: Path
 ) -> None:
-    symbols = loader.server.symbols = codes(36)
+    symbols = loader.server.symbols = codes(16)
     process = LoadProcess(clickhouse_url, loader.server, tmp_path, symbols)
     process.begin()
-    wait_for_requests(loader.server, 12)
+    wait_for_requests(loader.server, 5)
     process.end(signal.SIGINT)
     assert process.child.returncode != 0
     assert set(landed(loader.client).group_by("symbol").len()["len"]) <= {WHOLE}

@@ -91,7 +91,7 @@ def test_null_stays_null_and_times_stay_utc(client: Client) -> None:
     frame = bars(A, FIRST_WEEK).with_columns(
         pl.lit(None, dtype=TICK_DATA.columns[name]).alias(name) for name in ("open", "close", "volume", "currency")
     )
-    land(client, [UnitWrite(A, MONTH, FIRST_WEEK, frame, load(A, FIRST_WEEK, frame))])
+    land(client, [UnitWrite(FIRST_WEEK, frame, load(A, FIRST_WEEK, frame))])
     found = stored(client)
     assert found.equals(frame)
     assert found["volume"].null_count() == found.height
@@ -111,7 +111,7 @@ def test_a_row_against_the_constraints_keeps_all_out(client: Client) -> None:
         odd = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(value, dtype=TICK_DATA.columns[column]))
         bad = bars(B, JANUARY).with_columns(odd.otherwise(pl.col(column)).alias(column))
         with pytest.raises(DatabaseError) as caught:
-            land(client, [one(A, seed=1), UnitWrite(B, MONTH, JANUARY, bad, load(B, JANUARY, bad))])
+            land(client, [one(A, seed=1), UnitWrite(JANUARY, bad, load(B, JANUARY, bad))])
         assert caught.value.code == code, (column, value)
     assert stored(client).equals(before)
     assert_ledger_agrees(client)
@@ -123,7 +123,7 @@ def test_a_landing_without_rows_empties_the_partition_and_leaves_the_others(clie
     land(client, [one(A, FEBRUARY)])
     land(client, [one(B, FEBRUARY)])
     nothing = TICK_DATA.columns.to_frame()
-    gone = [UnitWrite(name, MONTH, JANUARY, nothing, load(name, JANUARY, nothing)) for name in (A, B)]
+    gone = [UnitWrite(JANUARY, nothing, load(name, JANUARY, nothing)) for name in (A, B)]
     for _ in range(2):
         land(client, gone)
         assert stored(client).equals(pl.concat([bars(A, FEBRUARY), bars(B, FEBRUARY)]))
@@ -194,7 +194,7 @@ def test_order_books_with_one_side_land_and_uneven_ones_do_not(client: Client) -
     sides = {"bid_price": [10.0, 9.99], "bid_size": [100.0, 5.0], "ask_price": [], "ask_size": [], "file": "a.csv"}
     for changes, good in (({}, True), ({"bid_size": [1.0]}, False), ({"bid_price": [], "bid_size": []}, False)):
         frame = pl.DataFrame([book | sides | changes], schema=ORDER_BOOK.columns)
-        landed = UnitWrite(A, MONTH, JANUARY, frame, load(A, JANUARY, frame=None, dataset="order_book"))
+        landed = UnitWrite(JANUARY, frame, load(A, JANUARY, frame=None, dataset="order_book"))
         if good:
             table_writer.write(client, ORDER_BOOK, MONTH, [landed])
         else:
@@ -210,7 +210,7 @@ def test_landings_that_contradict_themselves_are_refused(client: Client) -> None
     bad = {
         "duplicate symbol": [good, good],
         "not in the month": [replace(good, days=FEBRUARY)],
-        "its load is of": [replace(good, load=load(B, JANUARY, good.frame))],
+        "its load is of": [replace(good, load=replace(good.load, dataset="factors"))],
         "columns": [replace(good, frame=good.frame.drop("flags"))],
         "another symbol": [replace(good, frame=bars(B, JANUARY))],
         "outside": [replace(good, days=FIRST_WEEK)],
