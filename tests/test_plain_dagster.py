@@ -76,7 +76,7 @@ def test_instance_in_the_clone_keeps_its_records_in_the_data_folder(clone: Path)
     assert (clone / ".marketdata" / "dagster" / "storage" / "history" / "runs.db").is_file()
 
 
-@pytest.mark.parametrize("program", ["dagster dev", "dg dev"])
+@pytest.mark.parametrize("program", ["dagster dev", pytest.param("dg dev", marks=pytest.mark.slow)])
 def test_dev_serves_the_assets(program: str, clone: Path) -> None:
     port = free_port()
     name, *words = program.split()
@@ -100,6 +100,7 @@ def assets(port: int) -> list[object]:
     return list(found.json()["data"]["assetNodes"])
 
 
+@pytest.mark.slow
 def test_dg_loads_the_definitions_and_the_type_of_flows(clone: Path) -> None:
     assert "All definitions loaded successfully" in run(clone, "dg", "check", "defs")
     assert "valid" in run(clone, "dg", "check", "toml")

@@ -275,11 +275,15 @@ def stale_stocks(connection: psycopg.Connection, months: Collection[str]) -> dic
     """
     found: dict[str, list[str]] = {}
     for failed in ledger.entries(connection, DATASET, outcome="failed"):
-        year = year_of(failed.source) or year_of(failed.unit)
         for month in months:
-            if month in failed.slices or month.startswith(f"{year}-"):
+            if is_of_month(failed.source, failed.unit, failed.slices, month):
                 found.setdefault(month, []).append(mentioned(failed.unit) or failed.source)
     return found
+
+
+def is_of_month(source: str, unit: str, slices: Collection[str], month: str) -> bool:
+    """Whether a member has rows of a month, or may have them by the year in its name or its file's."""
+    return month in slices or month.startswith(f"{year_of(source) or year_of(unit)}-")
 
 
 def _kline_exists(connection: psycopg.Connection) -> bool:

@@ -6,11 +6,18 @@ trading days. Suspensions of single stocks are not in it.
 """
 
 import datetime as dt
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
+import msgspec
+
+from marketdata_assets import state_files
 from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, Sessions, exchange_of
 from marketdata_assets.reference.records import Days, Label
 
@@ -96,9 +103,40 @@ def ashares() -> Calendar:
     return of_exchange(MAINLAND)
 
 
+class _Cached(msgspec.Struct):
+    """The calendar of an exchange as one JSON file."""
+
+    known: tuple[dt.date, dt.date]
+    sessions: tuple[dt.date, ...]
+    special: dict[dt.date, Sessions]
+
+
 @lru_cache
 def of_exchange(exchange: Exchange) -> Calendar:
-    """The calendar of an exchange; takes half a second, once."""
+    """The calendar of an exchange. The library takes half a second, once a day: later processes read a cache file."""
+    file = _cache_file(exchange.calendar.replace("/", "-"))
+    cached = file and state_files.read(file, msgspec.json.Decoder(_Cached).decode)
+    if cached:
+        return Calendar(Days(*cached.known), cached.sessions, exchange, cached.special)
+    found = _from_library(exchange)
+    if file:
+        known = (found.known.first, found.known.last)
+        with suppress(OSError):  # a folder that nobody may write
+            for older in file.parent.glob(f"{file.name.partition('_')[0]}_*"):
+                older.unlink(missing_ok=True)
+            state_files.write(file, msgspec.json.encode(_Cached(known, found.sessions, dict(found.special))))
+    return found
+
+
+def _cache_file(name: str) -> Path | None:
+    """Of the calendar of a library's version as it is today, since it ends a year from now; None without a home."""
+    with suppress(RuntimeError):
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "marketdata"
+        return folder / f"{name}_{version('exchange-calendars')}_{dt.datetime.now(dt.UTC):%Y-%m-%d}.json"
+    return None
+
+
+def _from_library(exchange: Exchange) -> Calendar:
     import exchange_calendars  # brings pandas with it
 
     first = FIRST_DAY if exchange is MAINLAND else FIRST_ABROAD

@@ -116,19 +116,23 @@ def opened(url: str, options: Mapping[str, Any], *, own_pool: bool = False) -> C
     return client
 
 
-def create(client: Client, script: str) -> None:
-    """Run a script's statements that create what is missing, on all replicas when the client is of a cluster.
+def create(client: Client, *scripts: str) -> None:
+    """Run the statements of scripts that create what is missing, on all replicas when the client is of a cluster.
 
-    A user who only reads may call it for what exists.
+    One query lists what this node has: tables, and views as they are now. A user who only reads may call it for
+    what exists.
     """
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     from marketdata_assets.stores import clickhouse_cluster
 
     cluster = clickhouse_cluster.cluster_of(client)
-    for statement in filter(str.strip, script.split(";\n")):
+    created = dict(
+        read(client, "SELECT name, comment FROM system.tables WHERE database = currentDatabase()").iter_rows()
+    )
+    for statement in (one for script in scripts for one in script.split(";\n") if one.strip()):
         name = clickhouse_ddl.name_of(statement)
-        if cluster and name and _is_created(client, name, statement):
+        if name in created and clickhouse_ddl.comment_of(statement) in ("", created[name]):
             continue
         try:
             with naming_failures():
@@ -152,13 +156,6 @@ def check_types(client: Client, tables: Sequence[clickhouse_ddl.Table]) -> None:
                     f"ClickHouse {client.database}: column {name} of {table.name} is {other}, and {kind} in this"
                     f" version. Nothing was written. Run: ALTER TABLE {table.name} MODIFY COLUMN {name} {kind}"
                 )
-
-
-def _is_created(client: Client, name: str, statement: str) -> bool:
-    """Whether this node has the table, or the view as it is now; a statement for a cluster takes long."""
-    sql = "SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
-    found = read(client, sql, {"name": name})["comment"].to_list()
-    return bool(found) and clickhouse_ddl.comment_of(statement) in ("", *found)
 
 
 def quoted(name: str) -> str:

@@ -92,7 +92,7 @@ def name_of(statement: str) -> str | None:
 
 
 def comment_of(statement: str) -> str:
-    """What a view has as its comment on a cluster, by which it is known to be the newest; empty of other statements."""
+    """What a view has as its comment, by which it is known to be the newest; empty of other statements."""
     return sha256(statement.encode()).hexdigest()[:16] if "CREATE OR REPLACE VIEW" in statement else ""
 
 
@@ -102,12 +102,14 @@ def rendered(statement: str, cluster: str) -> str:
     There a table of the MergeTree family is replicated, and deduplicates inserts as the plain one does: not at all
     unless it says so.
     """
+    digest = comment_of(statement)
+    comment = f" COMMENT '{digest}'" if digest else ""
     if not cluster:
-        return statement
+        return f"{statement.rstrip().rstrip(';')}{comment}" if comment else statement
     on_cluster = _CREATE.sub(rf"\g<1>\g<2> ON CLUSTER `{cluster}`", statement.rstrip().rstrip(";"), count=1)
     text, replaced = _ENGINE.subn(_replicated, on_cluster, count=1)
     if not replaced:
-        return f"{text} COMMENT '{comment}'" if (comment := comment_of(statement)) else text
+        return f"{text}{comment}"
     if _WINDOW.search(text):
         return _WINDOW.sub("replicated_deduplication_window", text)
     if "SETTINGS " in text[text.index("ENGINE = Replicated") :]:

@@ -23,6 +23,5 @@ def ensure(client: Client) -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time. Raises TerminalError."""
     clickhouse_ledger.ensure(client)
     clickhouse_files.ensure(client)
-    for table in TABLES:
-        create(client, table.ddl)
+    create(client, *(table.ddl for table in TABLES))
     check_types(client, TABLES)

@@ -46,6 +46,7 @@ def application(servers: Servers) -> Starlette:
         "/api/stocks/{code}/coverage": pages.stock_coverage,
         "/api/stocks/{code}/suspensions": pages.suspensions,
         "/api/symbols/{code}": pages.symbol,
+        "/api/quality/{name}/{dataset}/{period}": pages.units,
         "/api/instrument": pages.instrument,
         "/api/instrument/candles": pages.instrument_candles,
         "/api/instrument/gaps": pages.instrument_gaps,

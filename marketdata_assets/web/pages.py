@@ -5,7 +5,7 @@ What they answer is read by the modules beside this one; here are only parameter
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
@@ -28,7 +28,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
-from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols
+from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols, units
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated
 from marketdata_assets.web.finding import Kept, found
@@ -37,13 +37,19 @@ from marketdata_assets.web.instruments import Market
 STATIC = Path(__file__).parent / "static"
 CHARTS = "lwcharts", "vendor/lightweight-charts.standalone.production.js"
 T = TypeVar("T")
+K = TypeVar("K", bound=str)
 NAMES: dict[Store, str] = {"postgres": "Postgres", "clickhouse": "ClickHouse", "mongo": "MongoDB"}
-STORES: dict[str, tuple[str, Callable[[Any], str]]] = {
+STORES: dict[Store, tuple[str, Callable[[Any], str]]] = {
     "postgres": ("PostgreSQL", lambda connection: connection.info.parameter_status("server_version") or ""),
     "clickhouse": ("ClickHouse", lambda client: str(client.command("SELECT version()"))),
     "mongo": ("MongoDB", lambda databases: str(databases["admin"].command("buildInfo")["version"])),
 }
 """The name of each server, and how to ask for its version."""
+UNITS: dict[Store, Callable[[Any, str, str], list[units.Unit]]] = {
+    "postgres": units.in_postgres,
+    "clickhouse": units.in_clickhouse,
+    "mongo": units.in_mongo,
+}
 MOST_FOUND = 20
 MOST_TEXT = 100
 FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2099, 12, 31)
@@ -86,7 +92,7 @@ class Pages:
             domain: Kept("the server of this domain", partial(_status, servers, domain))
             for domain in Settings().domain_names
         }
-        self._quality = {
+        self._quality: dict[Store, Kept[list[quality.Period]]] = {
             "postgres": _kept(servers, "postgres", quality.in_postgres, LONG),
             "clickhouse": _kept(
                 servers, "clickhouse", lambda client: quality.in_clickhouse(client, dt.datetime.now(dt.UTC)), LONG
@@ -97,7 +103,7 @@ class Pages:
     def server(self, request: Request) -> Response:
         """`{"store": "ClickHouse", "version": "25.8", "ms": 12}`."""
         name, began = _among(request, "name", STORES), time.perf_counter()
-        with database.connected(self._servers, name, 1) as opened:  # type: ignore[arg-type]
+        with database.connected(self._servers, name, 1) as opened:
             version = STORES[name][1](opened).split(" ")[0]
         ms = round((time.perf_counter() - began) * 1000)
         return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
@@ -117,6 +123,13 @@ class Pages:
         """`{"periods": [...]}`, see `quality.Period`; counts that are 0 are left out."""
         store = _among(request, "name", self._quality)
         return JSONResponse({"periods": quality.as_json(self._quality[store]())})
+
+    def units(self, request: Request) -> Response:
+        """`{"units": [...]}` of a dataset that need something in a period, see `units.Unit`."""
+        store = _among(request, "name", UNITS)
+        dataset, period = (_checked(name, request.path_params[name]) for name in ("dataset", "period"))
+        with database.connected(self._servers, store, 1) as opened:
+            return JSONResponse({"units": [vars(one) for one in UNITS[store](opened, dataset, period)]})
 
     def search(self, kind: str, request: Request) -> Response:
         """`{"found": [...], "more": bool, "of": 5000}`: at most MOST_FOUND of a kind that begin with `q`."""
@@ -259,11 +272,11 @@ def _market(request: Request) -> Market:
     return instruments.checked(*(_text(request, name) for name in ("exchange", "market_type", "instrument")))
 
 
-def _among(request: Request, name: str, known: Iterable[str]) -> str:
-    value: str = request.path_params[name]
-    if value not in known:
-        raise BadParameter(name, value, f"is none of {', '.join(known)}.")
-    return value
+def _among(request: Request, name: str, known: Mapping[K, Any]) -> K:
+    for value in known:
+        if value == request.path_params[name]:
+            return value
+    raise BadParameter(name, request.path_params[name], f"is none of {', '.join(known)}.")
 
 
 def _text(request: Request, name: str) -> str:

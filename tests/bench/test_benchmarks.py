@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-CHEAP = ["read", "web"]
-DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "history", "hosts", "ticks"]
+CHEAP = ["read"]
+DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "history", "hosts", "ticks", "web"]
 
 
 @pytest.mark.servers

@@ -24,6 +24,8 @@ from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_tic
 from marketdata_demo.venues.captures import write as write_captures
 from marketdata_demo.venues.market import Plan
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Path]:

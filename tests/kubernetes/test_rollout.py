@@ -173,6 +173,7 @@ def test_deploy_while_runs_are_in_progress_and_queued_loses_none(world: World) -
     assert [file.name for file in (world.folder / "home").iterdir()] == ["dagster.yaml"], "the folder is only read"
 
 
+@pytest.mark.slow
 def test_first_materialization_of_bars_in_a_pod_with_the_settings_of_the_manifests(world: World) -> None:
     """Of the real code location, whose pod finds database, files and storage by kubernetes/base/settings.yaml alone."""
     cluster, installation = world.cluster, world.installation

@@ -358,7 +358,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(local_home: Path) -> None
         LocalStack(settings_of(local_home / "file" / "home")).__enter__()
 
 
-@pytest.mark.parametrize("zone", ["CST-8", "XYZ-25:99", "Asia/Shangai", "../../etc/passwd", ":/etc/localtime", ""])
+@pytest.mark.parametrize("zone", ["XYZ-25:99", "../../etc/passwd", ""])
 def test_servers_start_whatever_the_time_zone_of_who_starts_them(
     tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,11 @@
 """Exchanges: spellings of symbols, and two years of days and minutes against what the exchanges announced."""
 
 import datetime as dt
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 from markets import FIRST, LAST, MARKETS, Exchange
@@ -94,3 +99,20 @@ def test_days_after_the_known_ones_are_weekdays_and_every_day_of_what_never_clos
     days = Days(dt.date(2099, 1, 3), dt.date(2099, 1, 4))  # a weekend
     assert calendar_of("AAPL.US").trading_days(days) == []
     assert calendar_of("BTC-USD").trading_days(days) == list(days)
+
+
+def test_the_library_is_asked_once_a_day(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom marketdata_assets.reference import calendar\nfrom marketdata_assets.reference.exchanges"
+        " import EXCHANGES\nfound = [calendar.of_exchange(one) for one in EXCHANGES]\nread = 'pandas' not in"
+        " sys.modules\nprint(read, found == [calendar._from_library(one) for one in EXCHANGES])"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = partial(subprocess.check_output, [sys.executable, "-c", program], env=environment, text=True)
+    assert run().split() == ["False", "True"]
+    assert run().split() == ["True", "True"]
+    files = list((tmp_path / "marketdata").iterdir())
+    assert len(files) == len(exchanges.EXCHANGES)
+    for file in files:
+        file.write_text("{")
+    assert run().split() == ["False", "True"]

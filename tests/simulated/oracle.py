@@ -24,8 +24,6 @@ from marketdata_demo.venues.live_market import Change
 Sides = tuple[Mapping[Decimal, Decimal], Mapping[Decimal, Decimal]]
 Levels = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
 MS = 1_000_000
-DEPTHS = {"bybit": 200}
-"""Where books are of the best levels alone."""
 
 
 def true_books(first: Levels, changes: Sequence[Change], instants: Sequence[int]) -> Iterator[Sides]:
@@ -80,7 +78,7 @@ def judged(world: World, client: Client, at: At, name: str, random: Random, many
     ):
         where = f"{at.exchange} {at.market_type} {name} {(instant - START) / SECOND:.9f} s"
         if row["known"]:
-            if _sides(row) == _best(true, DEPTHS.get(at.exchange)):
+            if _sides(row) == _best(true, at.best):
                 verdict.known += 1
             else:
                 verdict.wrong.append(f"{where}: not the venue's book; last_id {row['last_id']}, {row['time']}")
@@ -98,7 +96,7 @@ def _span(gap: Gap, changes: Sequence[Change]) -> tuple[int, int]:
     return (changes[before].ts * MS if before >= 0 else begin), end
 
 
-def _best(book: Sides, depth: int | None) -> Sides:
+def _best(book: Sides, depth: int) -> Sides:
     bids, asks = (sorted(side.items(), reverse=number == 0)[:depth] for number, side in enumerate(book))
     return dict(bids), dict(asks)
 

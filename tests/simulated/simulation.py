@@ -32,7 +32,10 @@ from marketdata_assets.local.process import Server
 from marketdata_demo.venues import venue as venues
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import BybitVenue
+from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
+from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
 
@@ -41,6 +44,9 @@ MINUTE = 60 * SECOND
 HOUR = 3600 * SECOND
 BETWEEN_BOOKS, BETWEEN_TRADES = 8.0, 25.0
 """Seconds between two changes of a book and two trades of an instrument, on average."""
+
+SAMPLED = {"hyperliquid"}
+"""Venues that send a book of now and then, and not its changes: only their trades are collected here."""
 
 SELDOM = {"CHECKPOINT_SECONDS": 10.0, "BACKLOG_SECONDS": 600.0, "LOOP_SECONDS": 60.0}
 """What the collector does each second, or more often, takes most of the real time."""
@@ -55,15 +61,15 @@ class Sizes:
     socket_hours: float  # after which a venue closes a socket, and shortly before which it is replaced
     without_drain: float  # hours, until the stream deletes what nobody loaded
     stream_gigabytes: float
-    spool_gigabytes: float = 0.0001
+    spool_gigabytes: float = 0.00015
 
 
-SHORT = Sizes(hours=1.5, between_faults=0.125, socket_hours=0.6, without_drain=0.9, stream_gigabytes=0.0012)
-LONG = Sizes(hours=72.0, between_faults=1.0, socket_hours=24.0, without_drain=8.0, stream_gigabytes=0.008)
+SHORT = Sizes(hours=1.5, between_faults=0.125, socket_hours=0.6, without_drain=0.9, stream_gigabytes=0.002)
+LONG = Sizes(hours=72.0, between_faults=1.0, socket_hours=24.0, without_drain=8.0, stream_gigabytes=0.013)
 
 
 def ats(seed: int) -> list[At]:
-    """A market of each venue whose books have changes; some clocks are not ours."""
+    """A market of each venue; some clocks are not ours."""
     now = START // 1_000_000
     return [
         At(BinanceVenue("spot", ["ABCUSDT"], seed=seed, start_ms=now + 700), "binance", "spot"),
@@ -80,7 +86,10 @@ def ats(seed: int) -> list[At]:
             "linear",
             of_trade=lambda number: f"ABC-{number}",
         ),
-        At(BybitVenue("spot", ["ABCUSDT"], seed=seed + 4), "bybit", "spot"),
+        At(BybitVenue("spot", ["ABCUSDT"], seed=seed + 4), "bybit", "spot", best=200),
+        At(KrakenVenue(["ABC/USD"], seed=seed + 5, start_ms=now - 250), "kraken", "spot", best=10),
+        At(CoinbaseVenue(["ABC-USD"], seed=seed + 6), "coinbase", "spot"),
+        At(HyperliquidVenue(["ABC"], seed=seed + 7), "hyperliquid", "linear", only=("ABC",)),
     ]
 
 
@@ -153,7 +162,8 @@ class World:
         exchanges: dict[str, Any] = {}
         for at in self.ats:
             markets = exchanges.setdefault(at.exchange, {"markets": {}})["markets"]
-            markets[at.market_type] = at.place.section() | {"data_types": ["trade", "orderbook"]}
+            types = ["trade"] if at.exchange in SAMPLED else ["trade", "orderbook"]
+            markets[at.market_type] = at.place.section() | {"data_types": types}
         sizes = self.sizes
         stream = {"enabled": True, "max_gigabytes": sizes.stream_gigabytes, "queue_items": 100}
         stream |= {"spool_gigabytes": sizes.spool_gigabytes}

@@ -79,9 +79,9 @@ SWITCHED = {
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
 """Assets with a picture; the others have tables, or figures alone."""
-SHOWN = {"exchange_gaps", KLINE, "tick_data", "alpha_files", "brain_api", "stock_daily_files"}
+SHOWN = {"exchange_gaps", KLINE, "tick_data", "brain_api"}
 """Those whose pages `make test` opens; `make test-slow` opens all."""
-SHOWN_GROUPS = {"bars", "flows"}
+SHOWN_GROUPS = {"bars"}
 """Those whose lineage `make test` opens."""
 FULL = ("exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
@@ -348,7 +348,15 @@ def test_what_was_launched_by_clicks_ended_green(quiet: Browser, launched: Launc
     quiet.until(lambda: "100% completed" in quiet.text(), "success", LAUNCHED_SECONDS)
 
 
-@pytest.mark.parametrize("where", ["127.0.0.1", "localhost", REBOUND, "tunnel", "proxy"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "127.0.0.1",
+        REBOUND,
+        "proxy",
+        *(pytest.param(where, marks=pytest.mark.slow) for where in ("localhost", "tunnel")),
+    ],
+)
 def test_a_page_of_another_site_starts_nothing(demo: Marketdata, chromium: Browser, where: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
         target = ours = f"http://127.0.0.1:{demo.port}"

@@ -273,13 +273,16 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
         chromium.open("/quality?domain=ticks", height=1100)
         chromium.until(lambda: "ticks: tick_data" in chromium.text(), "the quality of ticks")
         chromium.until(lambda: "PostgreSQL: no Postgres to connect to" in chromium.text(), "which server is missing")
-        assert [one.text for one in _cells(chromium, ".calendar td[title]")] == ["·", "!"]
+        assert [one.text for one in _cells(chromium, ".calendar [title]")] == ["·", "!"]
         assert len(_cells(chromium, ".calendar td")) == 12
+        chromium.find(".calendar .level0 button").click()
+        chromium.until(lambda: "000001.SZ" in chromium.text(), "the symbols of the month")
+        assert len(_cells(chromium, "#datasets a")) == len(_cells(chromium, "#datasets tbody tr:has(a)")) > 0
         chromium.find("main summary").click()
         chromium.shot(shots / "quality.png")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_can_be_read_and_has_named_controls(
     dsn: str, clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, theme: str
 ) -> None:

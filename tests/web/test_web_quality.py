@@ -10,8 +10,9 @@ from landed_market import land, records
 from served_market import answer, on, served
 
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.stores import mongo, mongo_ledger
+from marketdata_assets.stores import clickhouse_ledger, mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.clickhouse_ledger import SliceState
 from marketdata_assets.web import quality
 from marketdata_demo.venues.market import Plan
 
@@ -29,6 +30,42 @@ def test_rejected_rows_of_bars_count_in_their_month(dsn: str, tmp_path: Path) ->
     bars = {one.period: one for one in found if one.dataset == "stock_1min_qfq"}
     assert {month: one.rows for month, one in bars.items()} == stored
     assert {month: one.rejected for month, one in bars.items()} == {"2024-01": 0, "2024-02": 1}
+
+
+def test_units_of_a_month_that_failed_or_rejected_rows_are_named(dsn: str, tmp_path: Path) -> None:
+    good = [line(time) for month in (1, 2) for time in minutes(f"2024-{month:02d}-05 09:31:00", 110)]
+    bad = line("2024-02-05 14:30:00", volume=-1)
+    broken = "时间,代码\n2024-01-05,1\n"
+    deliver(tmp_path / "2024_1min.zip", {"sh600000_2024.csv": csv_text([*good, bad]), "sz000001_2024.csv": broken})
+    run(dsn, tmp_path, months(2024)[:2])
+    with served(on(postgres=dsn)) as url:
+        first, second, other = (
+            answer(url, f"/api/quality/postgres/stock_1min_qfq/{month}")["units"]
+            for month in ("2024-01", "2024-02", "2023-12")
+        )
+    assert [(one["unit"], one["outcome"], one["rejected"]) for one in first] == [("sz000001_2024.csv", "failed", 0)]
+    assert "sz000001_2024.csv" in first[0]["error"]
+    assert [(one["unit"], one["rejected"]) for one in second] == [("sz000001_2024.csv", 0), ("sh600000_2024.csv", 1)]
+    assert other == []
+
+
+def test_symbols_of_a_month_that_are_not_final_are_named(tables_url: str, tables_client: Client) -> None:
+    facts = {"dataset": "tick_data", "code_version": "1", "run_id": "run", "started": dt.datetime.now(dt.UTC)}
+    states = (SliceState("2026-10-30", "provisional"), SliceState("2026-10-29", "unsupported"))
+    clickhouse_ledger.record(
+        tables_client,
+        [
+            clickhouse_ledger.Load(source="600000.SH", unit="2026-10", outcome="failed", error="no answer", **facts),
+            clickhouse_ledger.Load(source="000001.SZ", unit="2026-10", outcome="ok", states=states, **facts),
+            clickhouse_ledger.Load(source="000002.SZ", unit="2026-10", outcome="ok", **facts),
+            clickhouse_ledger.Load(source="600000.SH", unit="2026-09", outcome="ok", **facts),
+        ],
+        1,
+    )
+    with served(on(clickhouse=tables_url)) as url:
+        failed, provisional = answer(url, "/api/quality/clickhouse/tick_data/2026-10")["units"]
+    assert (failed["source"], failed["outcome"], failed["error"]) == ("600000.SH", "failed", "no answer")
+    assert (provisional["source"], provisional["days"]) == ("000001.SZ", "2026-10-30 provisional")
 
 
 def test_exchange_days_have_rows_rejects_and_gaps(clickhouse_url: str, clickhouse_client: Client) -> None:

@@ -95,20 +95,22 @@ def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
         table_of(name)
     schema_version.ensure_clickhouse(client, [LEDGER, *(table.name for table in TABLES.values())])
     with naming_failures():
-        for table in TABLES.values():
-            create(client, sql(table.name))
+        create(client, *(sql(table.name) for table in TABLES.values()))
         _add_columns(client)
-        for table in TABLES.values():
-            if keep_days is None:
-                continue
-            days, name = keep_days.get(table.type, 0), quoted(table.name)
-            wanted = _ttl(table, days)
-            ttl = _TTL.search(str(client.command(f"SHOW CREATE TABLE {name}")))
-            if (ttl[1] if ttl else "") != wanted:
-                change = f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL"
-                client.command(f"ALTER TABLE {name} {change} SETTINGS mutations_sync = 0")
-        for name in (OHLCV_1M, REJECTS, POSITIONS):
-            create(client, sql(name))
+        if keep_days is not None:
+            _set_retention(client, keep_days)
+        create(client, *map(sql, (OHLCV_1M, REJECTS, POSITIONS)))
+
+
+def _set_retention(client: Client, keep_days: Mapping[str, int]) -> None:
+    """Change the TTL of the tables of which it is another one."""
+    query = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+    statements = dict(read(client, query).iter_rows())
+    for table in TABLES.values():
+        wanted, ttl = _ttl(table, keep_days.get(table.type, 0)), _TTL.search(statements[table.name])
+        if (ttl[1] if ttl else "") != wanted:
+            change = f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL"
+            client.command(f"ALTER TABLE {quoted(table.name)} {change} SETTINGS mutations_sync = 0")
 
 
 def _add_columns(client: Client) -> None:

@@ -19,18 +19,19 @@ function show() {
 }
 
 function dataset(name, list) {
+  const units = element("div", { "aria-live": "polite" });
   const sums = COUNTS.map((one) => [one, list.reduce((sum, period) => sum + (period[one] ?? 0), 0)]).filter(([one, sum]) => sum || one === "rows");
   const facts = sums.map(([one, sum]) => `${count(sum)} ${named(one)}`).join(", ");
   const trend = element("div", { class: "trend" }, spark(list.slice(-60).map((one) => one.rows ?? one.gaps ?? 0), t("rows")));
   const head = element("div", { class: "row" }, element("h2", {}, name), trend);
-  return element("section", { class: "card" }, head, element("p", { class: "note" }, `${facts}; ${list[0].period} – ${list.at(-1).period}`), calendar(list), listed(list, sums.map(([one]) => one)));
+  return element("section", { class: "card" }, head, element("p", { class: "note" }, `${facts}; ${list[0].period} – ${list.at(-1).period}`), calendar(list, (one) => showUnits(units, one)), units, listed(list, sums.map(([one]) => one)));
 }
 
 // A line for each year with its months, or for each weekday with its weeks; each cell has a colour, a sign and a label.
-function calendar(list) {
+function calendar(list, choose) {
   const found = new Map(list.map((one) => [one.period, one])), [first, last] = [list[0].period, list.at(-1).period];
   const lines = first.length > 7 ? weekdays(first, last) : years(first, last);
-  const body = lines.map(([name, keys]) => element("tr", {}, element("th", { scope: "row" }, name), ...keys.map((key) => square(key, found.get(key)))));
+  const body = lines.map(([name, keys]) => element("tr", {}, element("th", { scope: "row" }, name), ...keys.map((key) => square(key, found.get(key), choose))));
   return element("div", { class: "scroll" }, element("table", { class: "calendar" }, element("tbody", {}, ...body)));
 }
 
@@ -46,11 +47,33 @@ function weekdays(...ends) {
   return range(0, 6).map((weekday) => [name(at(0, weekday)), weeks.map((week) => day(at(week, weekday)))]);
 }
 
-function square(key, one) {
+function square(key, one, choose) {
   if (!one) return element("td", {});
   const level = one.failed || one.open_gaps ? 0 : one.rejected || one.provisional || one.incomplete || one.gaps ? 2 : 4;
   const facts = COUNTS.filter((name) => one[name]).map((name) => `${count(one[name])} ${named(name)}`).join(", ");
-  return element("td", { class: `level${level}`, title: `${key}: ${facts || t("nothing")}` }, SIGNS[level]);
+  const title = `${key}: ${facts || t("nothing")}`, has = one.failed || one.rejected || one.provisional || one.incomplete;
+  if (!has) return element("td", { class: `level${level}`, title }, SIGNS[level]);
+  const button = element("button", { type: "button", title, "aria-label": title }, SIGNS[level]);
+  button.addEventListener("click", () => choose(one));
+  return element("td", { class: `level${level}` }, button);
+}
+
+// Which units of a period failed, have rejected rows or days that are not final, and why.
+async function showUnits(place, { store, dataset: name, period }) {
+  const says = (...inside) => place.replaceChildren(element("h3", {}, period), ...inside);
+  try {
+    const { units } = await ask(`/api/quality/${store}/${encodeURIComponent(name)}/${period}`);
+    const head = element("thead", {}, row([t("unit"), t("state"), [t("rejected rows"), "number"], t("reason"), t("loaded, UTC")], "th"));
+    const body = units.map((one) => row([placeOf(name, one), [t(one.outcome), one.outcome === "failed" ? "bad" : ""], [count(one.rejected), "number"], one.error ?? one.days, one.finished]));
+    says(units.length ? element("div", { class: "scroll" }, element("table", {}, head, element("tbody", {}, ...body))) : element("p", { class: "note" }, t("nothing")));
+  } catch (error) {
+    says(element("p", { class: "note error" }, error.message));
+  }
+}
+
+// A symbol of ticks links to its page.
+function placeOf(name, { source, unit }) {
+  return name === "tick_data" ? element("a", { href: `/symbol/${encodeURIComponent(source)}` }, source) : source === unit ? unit : `${source}, ${unit}`;
 }
 
 function listed(list, names) {
@@ -67,7 +90,7 @@ const order = (one) => `${one.domain} ${one.dataset} ${one.period}`;
 async function read(store) {
   const answer = await ask(`/api/quality/${store}`, { long: true });
   note(store, `${STORES[store]}: ${t(answer.periods.length ? "read" : "Nothing is loaded yet.")}`);
-  periods = [...periods, ...answer.periods.toSorted((one, other) => order(one).localeCompare(order(other)))];
+  periods = [...periods, ...answer.periods.map((one) => ({ ...one, store })).toSorted((one, other) => order(one).localeCompare(order(other)))];
   show();
 }
 
