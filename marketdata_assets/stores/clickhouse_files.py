@@ -61,16 +61,23 @@ def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, no
     """
     known = table(client, dataset)
     seen = present.with_columns(dataset=pl.lit(dataset), reader=pl.lit(reader), observed=pl.lit(now_ns))
-    same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi")
+    same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi", maintain_order="left")
     new = _new(seen.join(same, on="file", how="anti"), known)
     back = _back(same, now_ns)
-    gone = known.filter(~pl.col("state").is_in([*_AWAY, "forgotten"])).join(seen, on="file", how="anti")
+    gone = known.join(seen, on="file", how="anti").filter(~pl.col("state").is_in([*_AWAY, "forgotten"]))
     gone = _gone(gone, new)
     lost = gone.filter(pl.col("state") == "lost")["file"]
     if len(lost):
         log.warning("files_lost", dataset=dataset, files=len(lost), first=lost.min())
     record(client, pl.concat([new, back, gone]))
-    return pl.concat([new, back, same.join(back, on="file", how="anti")]).sort("file")
+    return merged(same, pl.concat([new, back]))
+
+
+def merged(rows: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
+    """`rows` of files by name, with the `newer` ones in their places; without copies of rows where none is newer."""
+    if newer.is_empty():
+        return rows
+    return pl.concat([newer, rows.join(newer, on="file", how="anti")]).sort("file")
 
 
 def _new(files: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:

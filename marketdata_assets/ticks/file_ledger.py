@@ -133,7 +133,7 @@ class FileLedger:
         read = self._register(ready, until)
         clickhouse_files.record(self.client, read)
         left = rows.filter((pl.col("state") == "unfinished") & quiet).height - read.height
-        return Seen(present, rows.update(read, on="file"), max(left, 0))
+        return Seen(present, clickhouse_files.merged(rows, read), max(left, 0))
 
     def known(self) -> Seen:
         """The files of the ledger that are still there as they were registered; nothing is compared or registered."""

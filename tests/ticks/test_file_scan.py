@@ -26,7 +26,8 @@ BOOKS = "symbol,ts,bid_price_1,bid_size_1\n"
 def scanned(client: Client, folder: Path, cursor: str | None, seconds: int) -> FileScan:
     """One tick of the sensor, `seconds` after the first."""
     now_ns = (NOW + seconds) * 10**9
-    found = scan(client, Files(folder, files_config()), cursor, now_ns=now_ns, quiet_seconds=QUIET_SECONDS)
+    files = Files(folder, files_config())
+    found = scan(client, files, cursor, now_ns=now_ns, quiet_seconds=QUIET_SECONDS, seconds=60)
     mark(client, found)
     return found
 
