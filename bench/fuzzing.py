@@ -230,13 +230,13 @@ class Replies:
 
 
 def _feeds(venue: Venue) -> dict[str, Callable[[bool], Any]]:
-    """A feed of each market; where a socket carries all, one of all, and one without books."""
+    """A feed of each market; where a socket carries all, one of all."""
 
-    def make(market_type: MarketType | None, books: bool = True) -> Callable[[bool], Any]:
-        return lambda strict: venue.feed(market_type, Instruments(venue.name), strict=strict, books=books)
+    def make(market_type: MarketType | None) -> Callable[[bool], Any]:
+        return lambda strict: venue.feed(market_type, Instruments(venue.name), strict=strict)
 
     if venue.shared_socket:
-        return {"all": make(None), "without books": make(None, books=False)}
+        return {"all": make(None)}
     return {market_type: make(market_type) for market_type in venue.markets}
 
 

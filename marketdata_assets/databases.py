@@ -5,8 +5,11 @@ Raises NoServer where nothing names a server. Imports nothing of Dagster, so tha
 
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from marketdata_assets import domains
+from marketdata_assets.domains import Store
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.clients import Client
@@ -33,70 +36,39 @@ def mongo_server() -> "Server":
     return Server(endpoints.address(settings, "mongo_uri"), settings.mongo_databases)
 
 
-def connected(store: str) -> AbstractContextManager[Any]:
+def connected(store: Store) -> AbstractContextManager[Any]:
     """A connection to a database that has the tables of all domains: of psycopg, a ClickHouse client, or MongoDB's
     databases."""
     if store == "mongo":
         from marketdata_assets.stores import mongo
 
         return mongo.databases(mongo_server())
-    return postgres(*POSTGRES) if store == "postgres" else clickhouse(*CLICKHOUSE)
+    every = domains.names()
+    return postgres(*every) if store == "postgres" else clickhouse(*every)
 
 
 @contextmanager
-def postgres(*domains: str) -> "Iterator[psycopg.Connection]":
-    """A connection; leaving without an error commits."""
+def postgres(*names: str) -> "Iterator[psycopg.Connection]":
+    """A connection to a database with the tables of these domains; leaving without an error commits."""
     from marketdata_assets.stores.postgres import connect
 
     with connect(postgres_dsn()) as connection:
-        make_postgres_tables(connection, domains)
+        make_tables("postgres", connection, names)
         yield connection
 
 
 @contextmanager
-def clickhouse(*domains: str) -> Iterator[Client]:
-    """A client that is closed on leaving."""
+def clickhouse(*names: str) -> Iterator[Client]:
+    """A client of a database with the tables of these domains, which is closed on leaving."""
     from marketdata_assets.stores.clickhouse import connect
 
     with connect(clickhouse_url()) as client:
-        make_clickhouse_tables(client, domains)
+        make_tables("clickhouse", client, names)
         yield client
 
 
-POSTGRES = ("bars", "flows", "reconciliation")
-CLICKHOUSE = ("reference", "ticks", "exchanges")
-"""The domains whose tables are created ahead of a load; MongoDB has none, that of a flow is created by its first."""
-
-
-def make_postgres_tables(connection: "psycopg.Connection", domains: Collection[str] = POSTGRES) -> None:
-    """Create the missing tables of domains."""
-    if "bars" in domains:
-        from marketdata_assets.bars import schema
-
-        schema.ensure(connection)
-    if "flows" in domains:
-        from marketdata_assets.flows import storage
-
-        storage.ensure_books(connection)
-    if "reconciliation" in domains:
-        from marketdata_assets.reconciliation import reconcile
-
-        reconcile.ensure(connection)
-
-
-def make_clickhouse_tables(client: Client, domains: Collection[str] = CLICKHOUSE) -> None:
-    """Create the missing tables of domains; those of exchanges get the retention of the settings."""
-    if "reference" in domains:
-        from marketdata_assets.reference import tables as reference
-
-        reference.ensure(client)
-    if "ticks" in domains:
-        from marketdata_assets.ticks import tables as ticks
-
-        ticks.ensure(client)
-    if "exchanges" in domains:
-        from marketdata_assets.exchanges.tables import schema
-        from marketdata_assets.stores import clickhouse_ledger
-
-        schema.ensure(client, Settings().exchange_keep_days)
-        clickhouse_ledger.ensure(client)
+def make_tables(store: Store, connection: Any, names: Collection[str] | None = None) -> None:
+    """Create the missing tables that domains have in a store, of all without names."""
+    for one in domains.every():
+        if one.make_tables and one.store == store and (names is None or one.name in names):
+            resolve_name(one.make_tables)(connection)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 import dagster as dg
 
@@ -14,8 +15,6 @@ from marketdata_assets.defs import catalog, metadata
 from marketdata_assets.defs.executor import locked_executor
 from marketdata_assets.defs.flows import build
 from marketdata_assets.defs.repair import nightly
-from marketdata_assets.flows import discovery
-from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.settings import Settings
 
 
@@ -33,7 +32,14 @@ def project_definitions() -> dg.Definitions:
 @lru_cache(1)
 def _built(names: Sequence[str], ticks_months: int, exchange_days: int, hour: str) -> dg.Definitions:
     tree = dg.ComponentTree.from_module(defs_module=project, project_root=Path(__file__).parents[1])
-    if {*names} == domains.SERVERS.keys():
+    ours = [name for name in names if name in domains.OWN]
+    theirs = [resolve_name(domains.find(name).definitions)() for name in names if name not in ours]
+    return dg.Definitions.merge(_of_domains(tree, ours), *theirs)
+
+
+def _of_domains(tree: dg.ComponentTree, names: Sequence[str]) -> dg.Definitions:
+    """What is below `defs` of some of our domains, and of the repair."""
+    if {*names} == {*domains.OWN}:
         return tree.build_defs()
     parts = [name if (Path(project.__path__[0]) / name).is_dir() else f"{name}.py" for name in names]
     if "ticks" not in names and "reference" in names:
@@ -48,15 +54,13 @@ def defs() -> dg.Definitions:
     ours = project_definitions()
     settings = Settings()
     logs.configure(settings.log_format, logging.INFO)
-    flows: list[FlowDefinition] = []
     if "flows" in settings.domain_names:
         folder, taken = settings.flows_folder, catalog.names(ours)
         ours = dg.Definitions.merge(ours, build.own_definitions(folder, taken))
-        flows = [one.flow for one in (*discovery.shipped(), *build.find_own(folder, taken)) if one.flow]
     return dg.Definitions.merge(
         catalog.described(ours, settings.code_url),
         dg.Definitions(
-            sensors=nightly.repair_sensors(flows, [*(ours.jobs or ())], settings.domain_names),
+            sensors=nightly.repair_sensors([*(ours.jobs or ())], settings.domain_names),
             resources=resources.by_name(),
             executor=locked_executor,
         ),

@@ -131,7 +131,7 @@ class Settings(_FromEnvironment):
 
     domains: Annotated[str, AfterValidator(_known_domains)] | None = Field(
         default=None,
-        description=f"domains that are loaded, with commas between; default all: {', '.join(domains.SERVERS)}",
+        description=f"domains that are loaded, with commas between; default all: {', '.join(domains.OWN)}",
     )
 
     postgres_dsn: str | None = Field(

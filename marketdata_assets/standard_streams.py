@@ -181,9 +181,10 @@ class _Raw(io.RawIOBase):
 
 def write_all(number: int, data: bytes) -> None:
     """Write to a descriptor, also to one that is non-blocking for another process. Raises OSError."""
-    while data:
+    rest = memoryview(data)
+    while rest:
         try:
-            data = data[os.write(number, data) :]
+            rest = rest[os.write(number, rest) :]
         except BlockingIOError:
             select.select([], [number], [])
 

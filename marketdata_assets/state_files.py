@@ -26,8 +26,12 @@ log = get_logger(__name__)
 
 
 @contextmanager
-def replacing(path: Path, partial: Path, mode: int = SHARED) -> Iterator[IO[bytes]]:
-    """A stream into `partial` that replaces `path` atomically: after a crash it is the old file, or the new one."""
+def replacing(path: Path, partial: Path | None = None, mode: int = SHARED) -> Iterator[IO[bytes]]:
+    """A stream that replaces `path` atomically: after a crash it is the old file, or the new one.
+
+    It goes into `partial`, by default a hidden file beside it.
+    """
+    partial = partial or path.with_name(f".{path.name}.partial")
     if mode == PRIVATE:
         made_folder(path.parent)
     else:

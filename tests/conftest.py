@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pymongo import MongoClient
 
 from marketdata_assets import logs
-from marketdata_assets.databases import make_clickhouse_tables
+from marketdata_assets.databases import make_tables
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -304,7 +305,7 @@ def clickhouse_client(clickhouse_url: str) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def empty_tables(clickhouse_server: str) -> Iterator[Callable[[], str]]:
     """Gives the URL of a database with the tables of all domains and without rows, the same one each time."""
-    with emptied_clickhouse(clickhouse_server, make_clickhouse_tables) as emptied:
+    with emptied_clickhouse(clickhouse_server, partial(make_tables, "clickhouse")) as emptied:
         yield emptied
 
 

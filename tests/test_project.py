@@ -358,7 +358,7 @@ def test_every_module_has_its_place_in_the_layers() -> None:
 
 
 def test_sensors_and_schedules_are_named_and_tagged_by_their_domain(repository: dg.RepositoryDefinition) -> None:
-    known = {*domains.SERVERS, "repair", "system"}
+    known = {*domains.OWN, "repair", "system"}
     for one in (*repository.sensor_defs, *repository.schedule_defs):
         domain = one.name.partition("_")[0]
         assert domain in known, one.name

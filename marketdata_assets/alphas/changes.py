@@ -12,6 +12,7 @@ import datetime as dt
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +42,7 @@ OVERLAP = dt.timedelta(hours=1)
 MAX_INTERRUPTION = dt.timedelta(hours=3)
 """After which a fetch that was killed is not continued: what it had listed may have changed."""
 
+OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 FIRST_REACH = dt.timedelta(days=3)
 """How far back the first fetch of an account looks for changes; what changed before is found by the rotation."""
@@ -183,11 +185,10 @@ def _descends(page: Page) -> bool:
 
 
 def _modified(raw: bytes) -> dt.datetime:
-    try:
-        alpha = alpha_of(raw, dt.datetime.min.replace(tzinfo=dt.UTC))
-    except NoAlpha:
-        return dt.datetime.min.replace(tzinfo=dt.UTC)
-    return alpha.modified or alpha.created or dt.datetime.min.replace(tzinfo=dt.UTC)
+    with suppress(NoAlpha):
+        alpha = alpha_of(raw, OLDEST)
+        return alpha.modified or alpha.created or OLDEST
+    return OLDEST
 
 
 def _write(root: Path, seen: Seen, report: ChangesReport, alphas: Sequence[bytes]) -> None:

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +66,6 @@ class MonthReport:
     finished: int = 0
     superseded: int = 0
     requests: int = 0
-    seconds: float = 0.0
     files: int = 0  # raw files of the month on disk
 
     @property
@@ -131,7 +129,7 @@ class _MonthFetch:
         self._ids: dict[Kind, set[str]] = {kind: set() for kind in KINDS}
         self._total = self._failures = 0
         self._requests_before = self.client.requests
-        self._began, self._began_ns = time.monotonic(), time.time_ns()
+        self._began_ns = time.time_ns()
 
     async def all(self, todo: Sequence[tuple[Kind, Window]]) -> None:
         if not todo:
@@ -164,7 +162,6 @@ class _MonthFetch:
             finished,
             superseded,
             self.client.requests - self._requests_before,
-            time.monotonic() - self._began,
         )
 
     async def _fetch(self, kind: Kind, window: Window) -> None:
@@ -247,55 +244,46 @@ def fetch_accounts(
     is called with pairs as they are fetched without a failure.
     """
     started = time.monotonic()
-    job = _AccountsJob(root, client_of, now, refetch, progress, complete)
-    months = months_by_account(pairs)
+
+    def keep(account: str, months: Sequence[str], why: str = "") -> list[MonthReport]:
+        """Use the files on disk; an account without any file fails."""
+        if account in file_index.accounts_on_disk(root):
+            return [MonthReport(account, month, "kept", why) for month in months]
+        nothing = f"{why or f'account {account} is not fetched.'} It has no files in {root / account} either."
+        return [MonthReport(account, month, "failed", nothing) for month in months]
+
+    async def fetch(account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
+        try:
+            client = client_of(account)
+        except (NotEnabled, NoCredentials) as error:
+            not_set_up = isinstance(error, NotEnabled) or error.unset
+            if not_set_up and not refetch:
+                return keep(account, months, str(error))
+            return [MonthReport(account, month, "failed", str(error)) for month in months]
+        reports: list[MonthReport] = []
+        async with client:
+            reader = ListReader(client)
+            for month in months:
+                try:
+                    report = await fetch_month(
+                        client, root, account, month, now=now, refetch=refetch, reader=reader, progress=progress
+                    )
+                except Exception as error:  # of whatever class: it is this account's failure, the others continue
+                    note = f"{account} {month}: {type(error).__name__}: {error}"
+                    report = MonthReport(account, month, "failed", note)
+                if report.outcome == "fetched":
+                    complete([(account, month)])
+                reports.append(report)
+        return reports
+
+    wanted = months_by_account(pairs)
     if client_of:
-        results = asyncio.run(all_results([job.fetch(account, wanted) for account, wanted in months.items()]))
+        results = asyncio.run(all_results([fetch(account, months, client_of) for account, months in wanted.items()]))
     else:
-        results = [job.keep(account, wanted, "") for account, wanted in months.items()]
+        results = [keep(account, months) for account, months in wanted.items()]
     reports: list[MonthReport] = []
-    for account, of_account in zip(months, results, strict=True):
+    for account, of_account in zip(wanted, results, strict=True):
         raw = (one for one in file_index.listed(root, root / account) if not one.package and not one.not_taken)
         files = Counter(month for one in raw for month in one.months)
         reports += (replace(result, files=files[result.month]) for result in of_account)
     return AccountsReport(tuple(reports), time.monotonic() - started)
-
-
-@dataclass(frozen=True)
-class _AccountsJob:
-    root: Path
-    client_of: ClientFactory | None
-    now: dt.datetime
-    refetch: bool
-    progress: Progress | None
-    complete: Callable[[Sequence[Pair]], None]
-
-    def keep(self, account: str, months: Sequence[str], why: str) -> list[MonthReport]:
-        """Use the files on disk; an account without any file fails."""
-        if account in file_index.accounts_on_disk(self.root):
-            return [MonthReport(account, month, "kept", why) for month in months]
-        nothing = f"{why or f'account {account} is not fetched.'} It has no files in {self.root / account} either."
-        return [MonthReport(account, month, "failed", nothing) for month in months]
-
-    async def fetch(self, account: str, months: Sequence[str]) -> list[MonthReport]:
-        assert self.client_of
-        try:
-            client = self.client_of(account)
-        except (NotEnabled, NoCredentials) as error:
-            not_set_up = isinstance(error, NotEnabled) or error.unset
-            if not_set_up and not self.refetch:
-                return self.keep(account, months, str(error))
-            return [MonthReport(account, month, "failed", str(error)) for month in months]
-        async with client:
-            reader = ListReader(client)
-            return [await self._month(client, reader, account, month) for month in months]
-
-    async def _month(self, client: BrainClient, reader: ListReader, account: str, month: str) -> MonthReport:
-        fetch = partial(fetch_month, now=self.now, refetch=self.refetch, reader=reader, progress=self.progress)
-        try:
-            report = await fetch(client, self.root, account, month)
-        except Exception as error:  # of whatever class: it is this account's failure, the others continue
-            return MonthReport(account, month, "failed", f"{account} {month}: {type(error).__name__}: {error}")
-        if report.outcome == "fetched":
-            self.complete([(account, month)])
-        return report

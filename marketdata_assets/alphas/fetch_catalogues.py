@@ -90,7 +90,7 @@ def fetch(
                     run_id=run_id,
                     started=now,
                 )
-                mongo_ledger.write(database, None, entry, (), ())
+                mongo_ledger.write(database, entry)
                 found.append(report)
     return found
 

@@ -294,7 +294,7 @@ class _Job:
             run_id=self.run_id,
             started=self.now,
         )
-        mongo_ledger.write(self.database, None, entry, (), ())
+        mongo_ledger.write(self.database, entry)
 
 
 @dataclass

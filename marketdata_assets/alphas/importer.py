@@ -85,7 +85,6 @@ class PackageImport(UnitReport):
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
-    races: int = 0
 
 
 @dataclass
@@ -176,7 +175,7 @@ def import_package(
             outcome="ok" if prepared.read else "empty",
             finished=mongo_ledger.now(),
         )
-        mongo_ledger.write(database, record, entry, prepared.loaded, prepared.rejects)
+        mongo_ledger.write(database, entry, record, prepared.loaded, prepared.rejects)
     return PackageImport(
         _place(package),
         "ok" if entry.read else "empty",
@@ -188,7 +187,6 @@ def import_package(
         inserted=written.inserted,
         updated=written.updated,
         unchanged=entry.rows - written.inserted - written.updated,
-        races=written.races,
     )
 
 
@@ -201,7 +199,7 @@ def _record_failure(
     failed = replace(attempt, outcome="failed", error=cause, finished=mongo_ledger.now())
     entry = after_failure(record.entry if record else None, failed)
     digests, rejects = (record.digests, record.rejects) if record else ((), ())
-    mongo_ledger.write(database, record, entry, digests, rejects)
+    mongo_ledger.write(database, entry, record, digests, rejects)
     return PackageImport(place, "failed", months=(package.month,), error=cause)
 
 

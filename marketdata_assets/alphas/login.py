@@ -70,7 +70,14 @@ _EVENTS: dict[type[LoginFailure], str] = {
 log = get_logger(__name__)
 
 
-class Cookie(msgspec.Struct, frozen=True):
+class Secret(msgspec.Struct, frozen=True):
+    """A part of a session file, of which `repr` shows no more than the name."""
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class Cookie(Secret, frozen=True):
     """The parts of a cookie that are sent back."""
 
     name: str
@@ -79,11 +86,8 @@ class Cookie(msgspec.Struct, frozen=True):
     path: str
     secure: bool
 
-    def __repr__(self) -> str:
-        return f"Cookie({self.name})"
 
-
-class Session(msgspec.Struct, frozen=True):
+class Session(Secret, frozen=True):
     """A login that the API accepted. Times are unix seconds."""
 
     id: str
@@ -91,11 +95,8 @@ class Session(msgspec.Struct, frozen=True):
     expires: float
     life_seconds: float
 
-    def __repr__(self) -> str:
-        return f"Session({self.id})"
 
-
-class Pending(msgspec.Struct, frozen=True):
+class Pending(Secret, frozen=True):
     """A login that waits for the identity check at `url`, which is empty when BRAIN no longer knows the link."""
 
     url: str
@@ -107,11 +108,8 @@ class Pending(msgspec.Struct, frozen=True):
         """Whether a person can still answer it."""
         return bool(self.url) and time.time() - self.began < PENDING_SECONDS
 
-    def __repr__(self) -> str:
-        return f"Pending(began={self.began})"
 
-
-class Rejection(msgspec.Struct, frozen=True):
+class Rejection(Secret, frozen=True):
     """A password that the API rejected at `at` with `answer`; only a salted hash of it is kept."""
 
     salt: str
@@ -122,9 +120,6 @@ class Rejection(msgspec.Struct, frozen=True):
     def of(self, password: str) -> bool:
         """Whether this is the password that was rejected."""
         return secrets.compare_digest(self.digest, _password_digest(password, self.salt))
-
-    def __repr__(self) -> str:
-        return f"Rejection(at={self.at})"
 
 
 class Throttle(msgspec.Struct, frozen=True):

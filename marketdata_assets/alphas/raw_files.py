@@ -192,9 +192,9 @@ def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
             if file.listed.single or text[position : position + 1] != ",":
                 break
             position = _blank(text, position + 1)
+        if text[position:].rstrip() != ("" if file.listed.single else "]"):
+            raise ValueError("something else follows")
     except (ValueError, RecursionError):
-        raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
-    if text[position:].rstrip() != ("" if file.listed.single else "]"):
         raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
     return pieces
 

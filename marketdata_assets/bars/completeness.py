@@ -31,7 +31,6 @@ SELECTION = 0.05
 
 def bars_complete(connection: psycopg.Connection, months: Sequence[str], reference: Reference) -> Finding:
     """Object to missing minutes and days of `months`, as far as these are loaded, and to days without a session."""
-    days.fill(connection)
     outside = _outside_session(connection, months)
     stocks, unknown = expected_stocks(connection, reference)
     frames = list(judged(connection, months, reference, stocks))

@@ -9,7 +9,6 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.bars import coverage
 from marketdata_assets.bars.coverage import Spans, first_day
 from marketdata_assets.stores import pgread
 from marketdata_assets.stores.postgres import statement
@@ -30,19 +29,11 @@ def record(
     if before := sorted({*had, *others}):
         connection.execute(statement(__package__, "days/forget.sql"), _places(before))
     if others:
-        _recount(connection, sorted(others))
+        connection.execute(statement(__package__, "days/recount.sql"), _places(sorted(others)))
     alone = [place for place in loading if place not in others]
     if alone:
         bars = ["{" + ",".join(map(str, loading[place].days.tolist())) + "}" for place in alone]
         connection.execute(statement(__package__, "days/record.sql"), {**_places(alone), "bars": bars})
-
-
-def fill(connection: psycopg.Connection) -> None:
-    """Count what was loaded before the counts existed, while no load is writing these codes."""
-    with connection.transaction():
-        if uncounted := _uncounted(connection):
-            coverage.lock(connection, {code for code, _ in uncounted})
-            _recount(connection, _uncounted(connection))
 
 
 def read(connection: psycopg.Connection, months: Sequence[str]) -> pl.DataFrame:
@@ -64,17 +55,6 @@ def read(connection: psycopg.Connection, months: Sequence[str]) -> pl.DataFrame:
     frame = pl.concat(blocks).with_columns(have=counts, day=pl.int_ranges(0, 31)).explode("have", "day")
     frame = frame.filter(pl.col("have") > 0)
     return frame.select("symbol", (pl.col("month") + pl.duration(days="day")).alias("date"), "have", "source")
-
-
-def _uncounted(connection: psycopg.Connection) -> list[tuple[str, str]]:
-    return connection.execute(
-        """SELECT DISTINCT code, to_char(month, 'YYYY-MM') FROM stock_1min_coverage c
-           WHERE NOT EXISTS (SELECT FROM stock_1min_days d WHERE d.code = c.code AND d.month = c.month)"""
-    ).fetchall()
-
-
-def _recount(connection: psycopg.Connection, places: Sequence[tuple[str, str]]) -> None:
-    connection.execute(statement(__package__, "days/recount.sql"), _places(places))
 
 
 def _places(places: Sequence[tuple[str, str]]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from marketdata_assets.bars.layout import scan, units, year_of_unit
+from marketdata_assets.bars.layout import scan, units, year_of, year_of_unit
 from marketdata_assets.bars.profiles import SHIPPED, Shapes
 from marketdata_assets.bars.rules import FIRST_YEAR, LAST_YEAR
 from marketdata_assets.bars.sources import opened
@@ -92,9 +92,9 @@ def make(
                 if name not in names and gone.outcome not in ("removed", "forgotten"):
                     tasks.append(Task(file.name, name, None, None, gone.slices, "vanished"))
         for unit in found:
-            entry = entries.get(unit.name)
-            as_loaded = not force and year is not None and _as_loaded(unit, entry, requested)
-            task = None if as_loaded else _task(unit, entry, requested, force, shapes)
+            own_year = year or year_of(unit.member)
+            own = requested if year or not own_year else frozenset(m for m in requested if m.startswith(f"{own_year}-"))
+            task = _task(unit, own_year, entries.get(unit.name), own, force, shapes)
             if task is None and (file.name, unit.name) in moved:  # its rank has changed: all its months are due
                 loaded = entries[unit.name].slices
                 task = Task(file.name, unit.name, unit, loaded, loaded, "moved") if loaded & requested else None
@@ -105,19 +105,13 @@ def make(
     return Plan(tuple(tasks), unchanged)
 
 
-def _as_loaded(unit: Unit, entry: Loaded | None, requested: frozenset[str]) -> bool:
-    """Whether all `requested` months are loaded from just these bytes, as those of most units are."""
-    if entry is None or unit.problem or entry.outcome == "failed":
-        return False
-    return entry.content_hash == unit.checksum and requested <= entry.slices
-
-
-def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bool, shapes: Shapes) -> Task | None:
-    """What to do about one unit; None when nothing."""
+def _task(
+    unit: Unit, year: int | None, entry: Loaded | None, requested: frozenset[str], force: bool, shapes: Shapes
+) -> Task | None:
+    """What to do about one unit, whose name announces `year` and which has no other month; None when nothing."""
     if unit.problem:
         touches = requested if year_of_unit(Unit(unit.file)) else frozenset[str]()
         return Task(unit.file.name, unit.name, unit, None, touches, "unusable")
-    year = year_of_unit(unit)
     loaded = entry.slices if entry else frozenset[str]()
     reason: Reason | None = None
     if force:
@@ -135,7 +129,6 @@ def _task(unit: Unit, entry: Loaded | None, requested: frozenset[str], force: bo
         if reason is None or (inside and not (inside | loaded) & requested):
             return None
         return Task(unit.file.name, unit.name, unit, None, inside | loaded, reason)
-    requested = frozenset(month for month in requested if month.startswith(f"{year}-"))
     if reason is None and not requested <= loaded:
         reason, requested = "missing", requested - loaded
     if reason is None or not requested:

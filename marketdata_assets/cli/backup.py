@@ -14,31 +14,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from marketdata_assets import databases
+from marketdata_assets import databases, domains
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import CannotRun, dagster_instance, dagster_storage
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clickhouse_ledger import LEDGER
 
 if TYPE_CHECKING:
     import psycopg
 
     from marketdata_assets.backup.files import Manifest, Relation
 
-BARS = ("stock_1min_coverage", "stock_1min_qfq", "stock_1min_bases", "reconciliation")
-BOOKS = (
-    "marketdata_ledger",
-    "marketdata_ledger_log",
-    "marketdata_quarantine",
-    "marketdata_flow_units",
-    "marketdata_flow_moves",
-    "marketdata_flow_new_columns",
-    "marketdata_flow_added_columns",
-    "marketdata_flow_stored",
-    "marketdata_flow_tables",
-)
+LEDGERS = {
+    "postgres": ("marketdata_ledger", "marketdata_ledger_log", "marketdata_quarantine"),
+    "clickhouse": (LEDGER, "marketdata_ledger_log"),
+}
+"""By store the tables that its domains share, before the rows that they describe."""
 COLUMNS = ("store", "table", "rows", "bytes")
 
 
@@ -184,7 +178,7 @@ def _restore(folder: Path, manifest: "Manifest", undeclared: Collection[str]) ->
     if server := addresses.get(Store.mongo):
         mongo.restore(server, relations[Store.mongo], folder)
     if url := addresses.get(Store.clickhouse):
-        clickhouse.restore(url, relations[Store.clickhouse], folder, databases.make_clickhouse_tables)
+        clickhouse.restore(url, relations[Store.clickhouse], folder, partial(databases.make_tables, "clickhouse"))
         with databases.clickhouse() as client:
             ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in manifest.fresh_bars])
     if dagster := addresses.get(Store.dagster):
@@ -222,23 +216,10 @@ def _addresses(wanted: Sequence[Store]) -> dict[Store, Any]:
 
 def _tables() -> dict[Store, list[str]]:
     """What a backup has of each database: tables, or of MongoDB databases. Of Dagster's it has all."""
-    from marketdata_assets.alphas import catalogues
-    from marketdata_assets.alphas.importer import database_name
-    from marketdata_assets.alphas.layout import KINDS
-    from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
-    from marketdata_assets.exchanges.tables import schema
-    from marketdata_assets.local.flow_addresses import readable
-    from marketdata_assets.reference import tables as reference
-    from marketdata_assets.stores.clickhouse_ledger import LEDGER
-    from marketdata_assets.ticks import tables as ticks
-
-    flows = readable(Settings().flows_folder)
-    flow_tables = dict.fromkeys(flow.target.table for flow in flows if flow.target.kind == "postgres")
-    datasets = [*map(database_name, KINDS), *map(asset_name, RECORD_SETS)]
-    datasets += map(catalogues.asset_name, catalogues.NAMES)
-    names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
-    names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
-    return {Store.postgres: [*BOOKS, *BARS, *flow_tables], Store.mongo: datasets, Store.clickhouse: names}
+    found = {Store(store): [*LEDGERS.get(store, ())] for store in ("postgres", "mongo", "clickhouse")}
+    for one in domains.every():
+        found[Store(one.store)] += one.backed_up(Settings())
+    return found
 
 
 def _saved(folder: Path, addresses: Mapping[Store, Any]) -> "list[Relation]":
@@ -270,7 +251,7 @@ def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation
     from marketdata_assets.flows import new_columns, storage
     from marketdata_assets.local.flow_addresses import readable
 
-    databases.make_postgres_tables(connection)
+    databases.make_tables("postgres", connection)
     wanted = {one.name: one.columns for one in relations}
     for flow in readable(Settings().flows_folder):
         if flow.target.kind == "postgres" and flow.target.table in wanted:

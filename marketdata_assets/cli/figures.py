@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marketdata_assets import domains
 from marketdata_assets.backup.files import MANIFEST
 from marketdata_assets.cli import output, status
 from marketdata_assets.cli.instance import dagster_instance
 from marketdata_assets.local.errors import NoServer, PortTaken
 from marketdata_assets.logs import get_logger
-from marketdata_assets.overview import DOMAINS, FILE_STATES
+from marketdata_assets.overview import FILE_STATES
 from marketdata_assets.server_addresses import answers_to
 from marketdata_assets.settings import Settings
 
@@ -116,7 +117,9 @@ class Figures:
 def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Figures:
     """Metrics of the servers, each domain's tables, and the runs of `instance`."""
     parts: dict[str, Scrape] = {"servers": of_servers, "disks": lambda: of_disks(Settings())}
-    parts |= {name: lambda name=name: of_tables(status.rows_of(name)) for name, one in DOMAINS.items() if one.files}  # type: ignore[misc]
+    for one in domains.every():
+        if one.files:
+            parts[one.name] = lambda name=one.name: of_tables(status.rows_of(name))  # type: ignore[misc]
     return Figures(parts | {"runs": lambda: of_runs(instance), "assets": lambda: of_assets(instance, repository)})
 
 

@@ -23,6 +23,7 @@ import typer
 from marketdata_assets import databases, logs
 from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import PACKAGE, PASSWORD, CannotRun, adopt, dagster_instance, environment
+from marketdata_assets.domains import Store
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.local.errors import NoServer, PortTaken
 from marketdata_assets.local.group import kept
@@ -204,7 +205,8 @@ def create_tables(as_json: output.Json = False) -> None:
     version is an error.
     """
     done = []
-    for name, store in (("Postgres", "postgres"), ("ClickHouse", "clickhouse")):
+    stores: list[tuple[str, Store]] = [("Postgres", "postgres"), ("ClickHouse", "clickhouse")]
+    for name, store in stores:
         with suppress(NoServer), databases.connected(store):
             done.append(name)
     text = f"the tables are there: {', '.join(done)}" if done else "no database is configured"

@@ -3,11 +3,11 @@
 import datetime as dt
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets import databases, overview
+from marketdata_assets import databases, domains, overview
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import dagster_instance
@@ -21,7 +21,6 @@ FILES = ("asset", *FILE_STATES)
 ROWS = ("read", "loaded", "rejected", "duplicates", "replaced")
 DUE = ("domain", "job", "first", "last")
 NAMED_CODES = 10
-Domain = Literal["reference", "bars", "alphas", "ticks", "exchanges", "flows"]
 REJECTED = ("dataset", "place", "reason", "row")
 SHOWN_CHARACTERS = 200  # --json prints whole rows
 
@@ -41,9 +40,9 @@ def status(
     else:
         if files:
             output.table("files", FILES, [[row[name] for name in FILES] for row in files])
-        for domain, about in overview.DOMAINS.items():
-            if lines := overview.lines_of(domain, rows):
-                output.table(domain, about.columns, lines)
+        for about in domains.every():
+            if lines := overview.lines_of(about.name, rows):
+                output.table(about.name, about.columns, lines)
         for row in files:
             if row["failed"] or row["not_taken"]:
                 output.console().print(f"{row['asset']}: {row['summary']}")
@@ -65,14 +64,12 @@ def due_runs() -> list[dict[str, Any]]:
     """The runs that the nightly repair would request, with their first and last partition."""
     from marketdata_assets.defs.repair import nightly
     from marketdata_assets.defs.selection import months_of
-    from marketdata_assets.local.flow_addresses import readable
     from marketdata_assets.partitions import RANGE_END, RANGE_START
     from marketdata_assets.resources import Resources
 
     settings = Settings()
     with dagster_instance(settings) as instance:
-        flows = readable(settings.flows_folder)
-        found = list(nightly.due_now(instance, flows, Resources(), settings.domain_names))
+        found = list(nightly.due_now(instance, Resources(), settings.domain_names))
     rows = []
     for domain, request in found:
         months: list[str | None] = [*sorted(months_of(request.run_config))] or [None]
@@ -84,13 +81,11 @@ def due_runs() -> list[dict[str, Any]]:
 
 
 def rows_of(domain: str) -> list[overview.Row]:
-    """The rows of a domain. New and changed files of ticks are registered first."""
-    from marketdata_assets.ticks import file_ledger
-
-    about, settings, now = overview.DOMAINS[domain], Settings(), dt.datetime.now(dt.UTC)
+    """The rows of a domain. New and changed files are registered first, where its database has files on record."""
+    about, settings, now = domains.find(domain), Settings(), dt.datetime.now(dt.UTC)
     with databases.connected(about.store) as connection:
-        if domain == "ticks" and (dropped := overview.dropped_files(settings)):
-            file_ledger.changed_by_table(connection, dropped, now)
+        if about.register_files:
+            about.register_files(connection, settings, now)
         return about.rows(connection, settings, now)
 
 
@@ -105,7 +100,7 @@ def files(
 
     Rows read are loaded, rejected, duplicates, or replaced by a newer file.
     """
-    known = tuple(name for name in Settings().domain_names if overview.DOMAINS[name].files)
+    known = tuple(name for name in Settings().domain_names if domains.find(name).files)
     chosen = among(known, [domain] if domain else (), "DOMAIN") or known
     states = among(FILE_STATES, state, "--state") or FILE_STATES
     rows = of_each_domain(_files_of, chosen)
@@ -132,20 +127,19 @@ def delivered(domain: str) -> list[FileEntry]:
 
 
 def _folders(domain: str) -> overview.Folders:
-    about = overview.DOMAINS[domain]
+    about = domains.find(domain)
     with databases.connected(about.store) as connection:
         return about.files(connection, Settings(), dt.datetime.now(dt.UTC)) if about.files else {}
 
 
 def quarantine(
-    dataset: Annotated[
-        Domain | None, typer.Argument(help="reference, bars, alphas, ticks, exchanges or flows; all when left out")
-    ] = None,
+    domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]", help="bars, reference ...; all if none")] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
     as_json: output.Json = False,
 ) -> None:
     """Show rejected rows: source, reason and content."""
-    chosen = [dataset] if dataset else [name for name in Settings().domain_names if overview.DOMAINS[name].rejected]
+    among([one.name for one in domains.every() if one.rejected], [domain] if domain else (), "DOMAIN")
+    chosen = [domain] if domain else [name for name in Settings().domain_names if domains.find(name).rejected]
     rows = of_each_domain(partial(rejected_of, limit=limit), chosen)
     if as_json:
         output.as_json({"rows": rows})
@@ -161,23 +155,23 @@ def quarantine(
         output.table("quarantine", REJECTED, shown)
 
 
-def rejected_of(domain: str, limit: int) -> overview.Rejected:
+def rejected_of(domain: str, limit: int) -> list[overview.Row]:
     """The rejected rows of a domain, so many of a dataset at most."""
-    about = overview.DOMAINS[domain]
+    about = domains.find(domain)
     with databases.connected(about.store) as connection:
         return about.rejected(connection, Settings(), limit) if about.rejected else []
 
 
-def of_each_domain(read: Callable[[str], list[dict[str, Any]]], domains: Sequence[str]) -> list[dict[str, Any]]:
+def of_each_domain(read: Callable[[str], list[dict[str, Any]]], names: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of all domains; those without a server are named in a note. Raises NoServer when none has one."""
     rows: list[dict[str, Any]] = []
     absent: list[NoServer] = []
-    for domain in domains:
+    for domain in names:
         try:
             rows += read(domain)
         except NoServer as error:
             absent.append(error)
-    if len(absent) == len(domains):
+    if len(absent) == len(names):
         raise absent[0]
     for cause in absent:
         output.notes().print(f"left out: {cause}")

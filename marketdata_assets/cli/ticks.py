@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets import databases, overview
+from marketdata_assets import databases
 from marketdata_assets.cli import output, reference
 from marketdata_assets.cli.arguments import among, existing_folder, wrong
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, dagster_instance, finish, run_job
 from marketdata_assets.cli.status import delivered
+from marketdata_assets.declarations.ticks import dropped_files
 from marketdata_assets.loading.file_ledger import name_in
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.progress import report
@@ -102,7 +103,7 @@ def _load_due_files(settings: Settings, tables: Sequence[Table] | None, config: 
     from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
     from marketdata_assets.ticks import file_ledger
 
-    files = overview.dropped_files(settings)
+    files = dropped_files(settings)
     if files is None:
         raise CannotRun("the providers file does not use dropped files: enable its section files")
     with databases.clickhouse("ticks") as client:
@@ -214,7 +215,7 @@ def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
         cause = f"{name} was removed from the registry; first: marketdata symbols restore {name}"
         raise typer.BadParameter(cause, param_hint="--symbols")
     unknown = set(named) - registered if registered else set[str]()
-    files = overview.dropped_files(settings) if unknown else None
+    files = dropped_files(settings) if unknown else None
     if files is not None:
         with suppress(MarketDataError), databases.clickhouse("ticks") as client:  # the run names an unreadable file
             file_ledger.FileLedger(client, files, TICK_DATA).see(now_ns=time.time_ns())
@@ -410,7 +411,7 @@ def forget(
 
     settings, done = Settings(), []
     files = [name_in(settings.ticks_folder, file) for file in files]
-    folder = overview.dropped_files(settings)
+    folder = dropped_files(settings)
     if folder is None:
         cause = "the providers file does not use dropped files: enable its section files"
         raise typer.BadParameter(cause, param_hint="MARKETDATA_PROVIDERS")

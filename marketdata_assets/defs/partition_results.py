@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import dagster as dg
@@ -56,6 +57,31 @@ def log_partitions(
     log_materializations(context, [dg.AssetMaterialization(asset, partition=key, metadata=by_key[key]) for key in good])
     for key in sorted(failed):
         plan_materialization(context, dg.AssetKey(asset), key)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a load of an asset ended: its totals, the metadata of each partition, and the causes of those that failed."""
+
+    metadata: dict[str, Any]
+    by_key: Mapping[str, Mapping[str, Any]]
+    failed: Mapping[str, str]
+
+
+def log_ended(context: StepContext, ended: Mapping[str, Ended]) -> dict[str, str]:
+    """Materialize the partitions of each asset that did not fail; the causes of the others, by asset and partition."""
+    failed: dict[str, str] = {}
+    for asset, load in ended.items():
+        log_partitions(context, asset, load.by_key, load.failed)
+        failed |= {f"{asset} {key}": cause for key, cause in load.failed.items()}
+    return failed
+
+
+def finish_selected(context: dg.OpExecutionContext, ended: Mapping[str, Ended], metadata: dict[str, Any]) -> None:
+    """Do as `log_ended` at the end of an op that loads a selection; raise Failure naming the partitions that failed."""
+    if failed := log_ended(context, ended):
+        raise failure(failed, sum(len({*one.by_key, *one.failed}) for one in ended.values()), metadata)
+    context.add_output_metadata(metadata)
 
 
 def selected(context: dg.AssetExecutionContext) -> Collection[dg.AssetKey]:
@@ -171,21 +197,21 @@ AT_ONCE = 200
 EVERY_SECONDS = 10.0
 
 Key = TypeVar("Key", bound=Hashable)
-Ended = TypeVar("Ended")
+End = TypeVar("End")
 
 
-class Batches(Generic[Key, Ended]):
+class Batches(Generic[Key, End]):
     """Logs what has ended in batches; `events` makes the materializations of a batch."""
 
     def __init__(
-        self, context: StepContext, events: Callable[[Mapping[Key, Ended]], Sequence[dg.AssetMaterialization]]
+        self, context: StepContext, events: Callable[[Mapping[Key, End]], Sequence[dg.AssetMaterialization]]
     ) -> None:
         self._context, self._events = context, events
-        self._waiting: dict[Key, Ended] = {}
-        self.logged: dict[Key, Ended] = {}
+        self._waiting: dict[Key, End] = {}
+        self.logged: dict[Key, End] = {}
         self._since = time.monotonic()
 
-    def take(self, ended: Mapping[Key, Ended]) -> None:
+    def take(self, ended: Mapping[Key, End]) -> None:
         """Take what is loaded and committed, and log it when there is enough or the last batch was long ago."""
         self._waiting.update(ended)
         late = time.monotonic() - self._since >= EVERY_SECONDS

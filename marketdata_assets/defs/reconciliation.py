@@ -118,4 +118,8 @@ def due(instance: dg.DagsterInstance, *_: object) -> list[dg.RunRequest]:
 reconcile_job = dg.define_asset_job(
     JOB, [TABLE], description="Compare minute bars, ticks and daily files of some months."
 )
-REPAIR = Repair("reconciliation", (TABLE,), (JOB,), due)
+
+
+def repairs() -> list[Repair]:
+    """What the nightly repair checks."""
+    return [Repair("reconciliation", (TABLE,), (JOB,), due)]

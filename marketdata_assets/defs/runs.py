@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs.selection import months_of
+from marketdata_assets.defs.selection import config_of, months_of
 from marketdata_assets.loading.watch import State
-from marketdata_assets.months import EXCHANGE_CLOCK
+from marketdata_assets.months import EXCHANGE_CLOCK, month_ranges
 from marketdata_assets.partitions import Span, range_tags, span_of
 from marketdata_assets.resources import Resources
 
@@ -25,6 +25,8 @@ IN_PROGRESS = [
 ]
 
 DOMAIN = "marketdata/domain"
+MOST_RANGES = 20
+"""More are no backfill, which starts a run for each."""
 
 
 Due = Callable[[dg.DagsterInstance, Resources, Collection[str]], list[dg.RunRequest]]
@@ -103,6 +105,15 @@ def range_requests(
         dg.RunRequest(run_key=f"{before}{first}:{last}{after}", tags=range_tags(first, last), **options)
         for first, last in ranges
     ]
+
+
+def ranges_or_selection(months: Collection[str], job: str, selected_job: str, selected_op: str) -> list[dg.RunRequest]:
+    """A run of `job` for each range of months; where these are more than MOST_RANGES, one of `selected_job` instead."""
+    ranges = month_ranges(months)
+    if len(ranges) <= MOST_RANGES:
+        return range_requests(ranges, job_name=job)
+    config = config_of(selected_op, sorted(months))
+    return [dg.RunRequest(run_key="selected", job_name=selected_job, run_config=config)]
 
 
 def run_key(state: str) -> str:

@@ -5,7 +5,7 @@ line starts quickly.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from marketdata_assets.errors import TerminalError
@@ -27,6 +27,15 @@ def check_months(months: Iterable[str]) -> None:
     """Raises TerminalError."""
     if wrong := [month for month in months if not _MONTH.fullmatch(month)]:
         raise TerminalError(f"months: {wrong[0]!r} is no month; write 2026-01")
+
+
+def check_selected(months: Collection[str], keys: Sequence[str], such_as: str = "write some") -> list[str]:
+    """The months, ascending, each once. Raises TerminalError where one is no partition, and where there is none."""
+    if wrong := [month for month in months if month not in keys]:
+        raise TerminalError(f"months: {wrong[0]!r} is no month from {keys[0]} to {keys[-1]}; write 2024-01")
+    if not months:
+        raise TerminalError(f"months: there are none; {such_as}, such as 2024-01")
+    return sorted({*months})
 
 
 def months_of(config: Mapping[str, Any]) -> set[str]:

@@ -63,7 +63,7 @@ class ResyncRequest:
     """A book that is out of sync and needs a new snapshot. It is removed once the book is live."""
 
     instrument: str  # the venue's own name
-    stream: str  # the subscribed channel or stream of the book
+    stream: str  # of the book
     how: Literal["snapshot", "subscription"]  # a snapshot over REST, or a new subscription of the channel
     since: int  # ns, when that was seen
 
@@ -385,13 +385,15 @@ class Feed(ABC):
         instruments: Instruments | None = None,
         *,
         strict: bool = True,
-        books: bool = True,
+        exchange: Exchange | None = None,
     ) -> None:
         """The market is needed where its sockets are of one market each.
 
-        Without `strict`, an instrument that is in no list is derived from its name; without `books` none are kept.
+        Without `strict`, an instrument that is in no list is derived from its name. Records are of `exchange`, which
+        is the venue's testnet or simulator; of the venue itself when it is None.
         """
-        self.market_type, self._strict, self._keep_books = market_type, strict, books
+        self.venue = exchange or self.venue
+        self.market_type, self._strict = market_type, strict
         self.books: dict[str, BookState] = {}
         self.resync_requests: dict[str, ResyncRequest] = {}
         known = {} if instruments is None else instruments.known
@@ -496,10 +498,6 @@ class Feed(ABC):
                 outcomes += self._settled(key, state.reopened(ts_recv), ts_recv)
         return outcomes
 
-    def _channel(self, state: BookState) -> str:
-        """The subscription of a book."""
-        return state.stream
-
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its books wait for a snapshot, and none is requested."""
         for key, state in self.books.items():
@@ -513,8 +511,7 @@ class Feed(ABC):
         if state.status == "live":
             self.resync_requests.pop(key, None)
         elif key not in self.resync_requests:
-            name, channel = state.instrument.name, self._channel(state)
-            self.resync_requests[key] = ResyncRequest(name, channel, self.resync, ts_recv)
+            self.resync_requests[key] = ResyncRequest(state.instrument.name, state.stream, self.resync, ts_recv)
         return [*outcomes]
 
 

@@ -54,9 +54,23 @@ class Limits:
     longest_wait: float = 900.0
 
 
-def limits_of(host: str, requests: float, seconds: float = 1.0) -> Callable[[BudgetPlace, object], Limits]:
-    """The limits of a host that counts all requests of an address alike, for the descriptor of its venue."""
-    return lambda budgets, _: Limits(Budget(budgets, host, seconds, requests))
+def limits_of(
+    host: str,
+    requests: float,
+    seconds: float = 1.0,
+    lanes: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> Callable[[BudgetPlace, object], Limits]:
+    """The limits of a host by address, for the descriptor of its venue: so many requests, or their cost, in so many
+    seconds; the same of each lane."""
+
+    def limits(budgets: BudgetPlace, _: object) -> Limits:
+        own = {
+            lane: Budget(budgets, f"{host}.{lane.replace('/', '.')}", span, most)
+            for lane, (most, span) in lanes.items()
+        }
+        return Limits(Budget(budgets, host, seconds, requests), own)
+
+    return limits
 
 
 class Rest:

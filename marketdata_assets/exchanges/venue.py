@@ -6,9 +6,9 @@ Nothing outside a venue's folder may ask which venue it is; it asks the descript
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 from urllib.parse import urlsplit
 
 from marketdata_assets.budget import BudgetPlace
@@ -83,7 +83,7 @@ class Venue:
     title: str  # as people write it
     markets: Mapping[MarketType, VenueMarket]
 
-    feed: type[Feed]
+    feed: Callable[..., Feed]
     adapter: Callable[..., VenueAdapter]  # this descriptor, market type and AdapterOptions
     error_of: ErrorOf
     limits: Callable[[BudgetPlace, MarketType], Limits]  # of REST, shared by all processes
@@ -187,7 +187,7 @@ class Venue:
             title=f"{self.title} {kind}",
             markets=markets,
             default_markets=tuple(one for one in self.default_markets if one in markets),
-            feed=cast(type[Feed], type(self.feed.__name__, (self.feed,), {"venue": name})),
+            feed=partial(self.feed, exchange=name),
             limits=limits,
             sockets=at.sockets,
             headers=at.headers,

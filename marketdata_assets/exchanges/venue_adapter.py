@@ -83,6 +83,11 @@ def interval_ns(interval: str) -> int:
     return int(interval[:-1]) * seconds[interval[-1]] * 1_000_000_000
 
 
+def parts(keys: Sequence[str], most: int) -> list[Sequence[str]]:
+    """The keys in their order, so many at most in each part."""
+    return [keys[at : at + most] for at in range(0, len(keys), most)]
+
+
 class SocketSession(ABC):
     """The messages of one socket: ours are built, the venue's control messages are read."""
 
@@ -164,11 +169,8 @@ class ChannelSession(SocketSession):
         return known
 
     def _requests(self, method: str, keys: Sequence[str]) -> list[bytes]:
-        return [
-            self.request(method, channel, names[at : at + self.most])
-            for channel, names in _grouped(keys)
-            for at in range(0, len(names), self.most)
-        ]
+        grouped = _grouped(keys)
+        return [self.request(method, channel, part) for channel, names in grouped for part in parts(names, self.most)]
 
 
 def _grouped(keys: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -223,6 +225,11 @@ class VenueAdapter(ABC):
     age: float | None = None  # seconds that the venue keeps a socket open
     message_rates: tuple[MessageRate, ...]
     socket_session: Callable[[], SocketSession]
+    host: str  # of sockets, wss://host, and the path behind it
+    path = ""
+    streams: Mapping[str, tuple[tuple[str, ...], float | None]]  # the record types and `silence` of each stream
+    candles: Mapping[str, str] = MappingProxyType({})  # the stream of each interval
+    candle_silence: float | None = None  # None where none comes without trades
 
     def __init__(
         self,
@@ -243,9 +250,9 @@ class VenueAdapter(ABC):
         self._depth = depth  # levels of a book on each side; the adapter's usual one where None
         self.prepare()
 
-    @abstractmethod
     def prepare(self) -> None:
-        """Set what else a venue's adapter has."""
+        """Set what depends on market and options."""
+        self._url = (self._socket_url or self.host) + self.path
 
     def feed(self) -> Feed:
         return self._venue.feed(self.market_type)
@@ -253,9 +260,22 @@ class VenueAdapter(ABC):
     def rest(self, budgets: BudgetPlace, patience: RetryPolicy) -> Rest:
         return self._venue.client(self.market_type, budgets, patience, host=self._rest_url)
 
-    @abstractmethod
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         """The subscriptions that deliver these types of records of an instrument."""
+        name = instrument.name
+        subscriptions = [
+            Subscription(self.key(stream, name), self._url, name, stream, wanted, silence)
+            for stream, (tags, silence) in self.streams.items()
+            if (wanted := tuple(tag for tag in tags if tag in types))
+        ]
+        for interval in self._intervals if "kline" in types else ():
+            stream, about = self.candles[interval], (("kline",), self.candle_silence, interval_ns(interval))
+            subscriptions.append(Subscription(self.key(stream, name), self._url, name, stream, *about))
+        return subscriptions
+
+    def key(self, stream: str, instrument: str) -> str:
+        """The key of the subscription to a stream of an instrument."""
+        return f"{stream}:{instrument}"
 
     @abstractmethod
     def channel_of(self, raw: bytes) -> bytes:
@@ -265,9 +285,9 @@ class VenueAdapter(ABC):
         """The key of the subscription that `channel_of` identified; "" when there is none."""
         return channel.decode("utf-8", "replace")
 
-    @abstractmethod
     def book_key(self, resync: ResyncRequest) -> str:
         """The key of the subscription that delivers a book."""
+        return self.key(resync.stream, resync.instrument)
 
     @abstractmethod
     def listings(self) -> list[Request]:
@@ -294,27 +314,8 @@ class VenueAdapter(ABC):
 class ChannelAdapter(VenueAdapter):
     """An adapter of messages that begin with their channel and name the instrument anywhere behind it."""
 
-    streams: Mapping[str, tuple[str, float]]  # the record type and `silence` of each channel
-    candles: Mapping[str, str] = MappingProxyType({})  # the channel of each interval; they are silent without trades
     renamed: Mapping[str, str] = MappingProxyType({})  # channels by their name in messages, where that is another one
-    path = ""  # of sockets
-    host: str
     instrument: re.Pattern[bytes]  # finds the instrument of a message
-
-    def prepare(self) -> None:
-        self._url = (self._socket_url or self.host) + self.path
-
-    def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
-        name = instrument.name
-        subscriptions = [
-            Subscription(f"{stream}:{name}", self._url, name, stream, (tag,), silence)
-            for stream, (tag, silence) in self.streams.items()
-            if tag in types
-        ]
-        for interval in self._intervals if "kline" in types else ():
-            stream, every = self.candles[interval], interval_ns(interval)
-            subscriptions.append(Subscription(f"{stream}:{name}", self._url, name, stream, ("kline",), None, every))
-        return subscriptions
 
     def channel_of(self, raw: bytes) -> bytes:
         name = self.instrument.search(raw)
@@ -323,9 +324,6 @@ class ChannelAdapter(VenueAdapter):
     def key_of(self, channel: bytes) -> str:
         stream, _, name = channel.decode("utf-8", "replace").partition(":")
         return f"{self.renamed.get(stream, stream)}:{name}"
-
-    def book_key(self, resync: ResyncRequest) -> str:
-        return f"{resync.stream}:{resync.instrument}"
 
 
 async def request_list(

@@ -41,7 +41,7 @@ def export(
     frame = read.alphas(kind, accounts, where=condition, columns=["id"] if record_set else columns)
     if record_set:
         frame = read.alpha_records(record_set, frame["id"].to_list(), kind=kind)
-    with replacing(file, file.with_name(f".{file.name}.partial")) as partial:
+    with replacing(file) as partial:
         if file.suffix == CSV:
             frame.with_columns(map(_as_text, frame.iter_columns())).write_csv(partial)
         else:

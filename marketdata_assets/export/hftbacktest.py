@@ -47,7 +47,7 @@ def write(path: Path, day: Day, parts: Iterable[Events]) -> int:
             rows += len(part)
         raw.seek(0)
         with (
-            replacing(path, path.with_name(f".{path.name}.partial")) as file,
+            replacing(path) as file,
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
             archive.open("data.npy", "w", force_zip64=True) as member,
         ):

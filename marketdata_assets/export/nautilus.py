@@ -53,7 +53,7 @@ def write(path: Path, day: Day, precisions: tuple[int, int], frames: Iterable[pl
     names = ("instrument_id", "price_precision", "size_precision")
     metadata = dict(zip(names, (instrument_id(day), *map(str, precisions)), strict=True))
     rows, writer = 0, None
-    with replacing(path, path.with_name(f".{path.name}.partial")) as file:
+    with replacing(path) as file:
         try:
             for frame in frames:
                 table = _table(frame, metadata)

@@ -123,7 +123,7 @@ def _export_code(job: Job, code: str, wanted: Mapping[int, str], existing: Mappi
 
 def _write(path: Path, frame: pl.DataFrame, version: str) -> Report:
     days = frame[frame.columns[1]].cast(pl.Date).unique().sort().dt.strftime("%m%d")
-    with replacing(path, path.with_name(f".{NAME}.partial")) as file:
+    with replacing(path) as file:
         frame.drop("code").write_parquet(file, metadata={VERSION: version, DAYS: "".join(days)})
     return Report(written=1, rows=frame.height, bytes=path.stat().st_size)
 

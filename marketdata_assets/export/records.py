@@ -223,7 +223,7 @@ def write(record_type: str, day: Day, client: Client, path: Path) -> int:
         f"SELECT {', '.join(map(quoted, columns))} FROM {table.name} FINAL WHERE {where}"
         f" ORDER BY {', '.join(map(quoted, order))} SETTINGS {FINAL}, {PARQUET}"
     )
-    with replacing(path, path.with_name(f".{path.name}.partial")) as file, naming_failures():
+    with replacing(path) as file, naming_failures():
         stream = client.raw_stream(sql, parameters=where.values, fmt="Parquet")
         shutil.copyfileobj(stream, file, CHUNK)  # type: ignore[arg-type]
     return int(pl.scan_parquet(path).select(pl.len()).collect().item())

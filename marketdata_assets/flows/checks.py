@@ -8,7 +8,7 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.expectations import Change, Expectation
 from marketdata_assets.flows.targets import contents
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
-from marketdata_assets.stores.postgres import objections, statement
+from marketdata_assets.stores.postgres import objections, statement, value
 
 NOTHING = Finding(0, (), 0)
 
@@ -30,8 +30,7 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     if not kept.exist():
         return NOTHING
     storage.ensure_books(connection)
-    row = connection.execute("SELECT count(*) FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchone()
-    units = int(row[0]) if row else 0
+    units = value(connection, "SELECT count(*) FROM marketdata_ledger WHERE dataset = %s", [flow.dataset])
     query = sql.SQL(statement(__package__, "checks/units_not_accounted.sql"))
     unaccounted = objections(connection, query, {"dataset": flow.dataset}, units)
     uncounted = kept.not_counted(units)
@@ -41,13 +40,7 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     lost = status.unexplained(connection, flow) if of_table else []
     examples = (*unaccounted.examples, *uncounted.examples, *lost)[:EXAMPLES]
     count = unaccounted.count + uncounted.count + len(lost)
-    return Finding(count, examples, units, facts=_replaced(connection, flow))
-
-
-def _replaced(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:
-    """The rows that were replaced, by what is said of them; those of the most files."""
-    found = status.replaced(connection, flow)
-    return {text: int(text.partition(" ")[0]) for text in found[:EXAMPLES]}
+    return Finding(count, examples, units, facts=dict(status.replaced(connection, flow)[:EXAMPLES]))
 
 
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:

@@ -11,6 +11,7 @@ import psycopg
 
 from marketdata_assets import lock_waits
 from marketdata_assets.loading.files import Unit
+from marketdata_assets.stores.postgres import value
 
 CLAIM = "15 minutes"
 POLL_SECONDS = 0.1
@@ -26,10 +27,9 @@ def register(connection: psycopg.Connection, dataset: str, units: Iterable[Unit]
 
 def number(connection: psycopg.Connection, dataset: str, unit: Unit) -> int | None:
     """The unit's number, which a rebuild changes; None when the unit was forgotten."""
-    row = connection.execute(
-        "SELECT id FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)", [dataset, unit.place]
-    ).fetchone()
-    return int(row[0]) if row else None
+    query = "SELECT id FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)"
+    found: int | None = value(connection, query, [dataset, unit.place])
+    return found
 
 
 def states(connection: psycopg.Connection, dataset: str) -> dict[str, tuple[int | None, int | None, str | None]]:
@@ -63,23 +63,17 @@ def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str,
 
 def _claimed(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, expired: bool) -> int | None:
     """The unit's number once it is claimed, from others too where their claim has `expired`; None when they hold it."""
-    row = connection.execute(
+    query = (
         "INSERT INTO marketdata_flow_units (dataset, unit, run_id, claimed_at, claim_until)"
         " SELECT %(dataset)s, %(unit)s, %(run_id)s, now(), now() + %(claim)s::interval"
         " WHERE pg_try_advisory_lock(hashtextextended(%(key)s, 2)) OR %(expired)s"
         " ON CONFLICT (dataset, unit) DO UPDATE"
         " SET (run_id, claimed_at, claim_until) = (EXCLUDED.run_id, EXCLUDED.claimed_at, EXCLUDED.claim_until)"
-        " RETURNING id",
-        {
-            "dataset": dataset,
-            "unit": unit.place,
-            "run_id": run_id,
-            "claim": CLAIM,
-            "key": f"{dataset}\n{unit.place}",
-            "expired": expired,
-        },
-    ).fetchone()
-    return None if row is None else int(row[0])
+        " RETURNING id"
+    )
+    values = {"dataset": dataset, "unit": unit.place, "run_id": run_id, "claim": CLAIM, "expired": expired}
+    found: int | None = value(connection, query, {**values, "key": f"{dataset}\n{unit.place}"})
+    return found
 
 
 def settle(

@@ -75,7 +75,7 @@ def rows(blocks: Iterable[Block], loader: Loader, rejects: Rejects) -> Iterator[
         if pattern.search(text):
             lines = text.split("\n")
             no_rows = [bool(pattern.search(line)) for line in lines]
-            _left_out(rejects, sum(no_rows))
+            rejects.leave_out(sum(no_rows))
             text = "\n".join("" if out else line for line, out in zip(lines, no_rows, strict=True))
             block = Block(text.encode(), block.first_line, block.undecodable)
         yield block
@@ -102,14 +102,9 @@ def _without_footer(blocks: Iterable[Block], lines: int, rejects: Rejects) -> It
             yield held.popleft()
     whole = b"".join(block.text for block in held)
     kept = whole.rstrip().split(b"\n")
-    _left_out(rejects, min(lines, len(kept)) if whole.strip() else 0)
+    rejects.leave_out(min(lines, len(kept)) if whole.strip() else 0)
     kept = kept[:-lines]
     if any(line.strip() for line in kept):
         end = held[0].first_line + len(kept)
         bad = tuple(line for block in held for line in block.undecodable if line < end)
         yield Block(b"\n".join(kept) + b"\n", held[0].first_line, bad, held[0].deferred)
-
-
-def _left_out(rejects: Rejects, count: int) -> None:
-    rejects.rows += count
-    rejects.left_out += count

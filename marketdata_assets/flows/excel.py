@@ -56,8 +56,7 @@ def _rows(cells: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame
     if pattern := dialect.no_row(loader):
         texts = kept.select(pl.concat_str(pl.exclude(LINE).fill_null(""), separator=",")).to_series()
         kept = kept.filter(pl.Series([not pattern.search(text) for text in texts], dtype=pl.Boolean))
-    rejects.left_out += given - kept.height
-    rejects.rows += given - kept.height
+    rejects.leave_out(given - kept.height)
     return kept
 
 

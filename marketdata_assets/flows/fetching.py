@@ -9,7 +9,6 @@ grown.
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -27,6 +26,7 @@ from marketdata_assets.flows.json_lines import at
 from marketdata_assets.flows.sources import Api, Source
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.loading.files import matches
 from marketdata_assets.loading.member_names import is_hidden
 from marketdata_assets.loading.run import describe
 from marketdata_assets.secret_values import find, hide
@@ -153,15 +153,12 @@ def _guarded(options: Mapping[str, Any], allowed: Collection[str]) -> dict[str, 
 
 def _listed(system: Any, root: str, one_file: bool, globs: list[str]) -> Iterator[tuple[str, tuple[str, Any]]]:
     """The files that match: name below the source, path there, and what the file system reports of it."""
-    from fsspec.utils import glob_translate
-
-    patterns = [re.compile(glob_translate(pattern)) for pattern in globs]
     files = {root: system.info(root)} if one_file else system.find(root, detail=True)
     for path, info in files.items():
         below = path.removeprefix(root.rstrip("/")).lstrip("/")
         name = PurePosixPath(urlsplit(path).path).name if one_file else below
         safe = ".." not in PurePosixPath(name).parts and not is_hidden(name)
-        if safe and any(pattern.match(name) for pattern in patterns):
+        if safe and matches(name, globs):
             yield name, (path, info)
 
 

@@ -36,12 +36,16 @@ def missing(names: Iterable[str], loader: Loader) -> list[str]:
 
 def numbered(names: Sequence[str], loader: Loader) -> list[str]:
     """The names, of which the second of one name is `name#2` where the flow takes it so, and likewise the next."""
+    return [one if one in loader.columns else name for name, one in zip(names, each_once(names), strict=True)]
+
+
+def each_once(names: Sequence[str]) -> list[str]:
+    """The names, of which the second of one name is `name#2`, and likewise the next."""
     seen: Counter[str] = Counter()
     found: list[str] = []
     for name in names:
         seen[name] += 1
-        other = f"{name}#{seen[name]}"
-        found.append(other if seen[name] > 1 and other in loader.columns else name)
+        found.append(f"{name}#{seen[name]}" if seen[name] > 1 else name)
     return found
 
 

@@ -37,8 +37,7 @@ def lines(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
     found: set[str] = set()
     rows = 0
     for block in text.blocks():
-        rejects.rows += len(block.undecodable)
-        rejects.add_all(block.undecodable, f"not {loader.encoding}")
+        rejects.add_undecodable(block.undecodable, loader.encoding)
         objects = [*_objects(block.text.removeprefix(b"\xef\xbb\xbf"), block.first_line, loader, rejects)]
         rows += len(objects)
         yield _frame(objects, loader, rejects, found)

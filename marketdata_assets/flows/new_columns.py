@@ -20,6 +20,7 @@ from marketdata_assets.flows.definition import IDENTIFIER, OWN_COLUMNS, FlowDefi
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.table_writer import lock_table
 from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.stores.postgres import column, value
 from marketdata_assets.stores.relation_swap import LOCK_TIMEOUT, WAITS
 
 TEXT = ColumnType("text")
@@ -68,12 +69,9 @@ def waiting(connection: psycopg.Connection, flow: FlowDefinition) -> set[str]:
     """
     if flow.loader.new_columns != "add" or flow.target.mode == "append":
         return set()
-    names = [column.name for column in of_flow(connection, flow)]
-    rows = connection.execute(
-        "SELECT DISTINCT unit FROM marketdata_flow_new_columns WHERE dataset = %s AND name = ANY(%s)",
-        [flow.dataset, names],
-    ).fetchall()
-    return {unit for (unit,) in rows}
+    names = [new.name for new in of_flow(connection, flow)]
+    query = "SELECT DISTINCT unit FROM marketdata_flow_new_columns WHERE dataset = %s AND name = ANY(%s)"
+    return {*column(connection, query, [flow.dataset, names])}
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ def added(connection: psycopg.Connection, dataset: str) -> tuple[Added, ...]:
 
 def present(connection: psycopg.Connection, flow: FlowDefinition) -> FlowDefinition:
     """The flow as it is by now: with the added columns that its file does not declare."""
-    exists = connection.execute("SELECT to_regclass('marketdata_flow_added_columns') IS NOT NULL").fetchone()
-    return extended(flow, added(connection, flow.dataset)) if exists == (True,) else flow
+    exists = value(connection, "SELECT to_regclass('marketdata_flow_added_columns') IS NOT NULL")
+    return extended(flow, added(connection, flow.dataset)) if exists else flow
 
 
 def extended(flow: FlowDefinition, columns: Collection[Added]) -> FlowDefinition:

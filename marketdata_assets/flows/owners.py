@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.stores.postgres import column, value
 
 NOBODY = 0
 """The owner of rows that no file of a flow has given."""
@@ -44,13 +45,11 @@ def keep(connection: psycopg.Connection, number: int, rows: int) -> None:
 
 def owned(connection: psycopg.Connection, number: int) -> int:
     """Rows of the table that belong to a file."""
-    row = connection.execute(
+    query = (
         "SELECT coalesce(sum(CASE WHEN target = %(number)s THEN rows ELSE -rows END), 0) FROM marketdata_flow_moves"
-        " WHERE source = %(number)s OR target = %(number)s",
-        {"number": number},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+        " WHERE source = %(number)s OR target = %(number)s"
+    )
+    return int(value(connection, query, {"number": number}))
 
 
 def reload_overwritten(connection: psycopg.Connection, number: int) -> None:
@@ -93,11 +92,10 @@ def settle_gone(connection: psycopg.Connection, dataset: str, present: Collectio
 
 def to_reload(connection: psycopg.Connection, dataset: str) -> set[str]:
     """The files that `reload_overwritten` has made stale."""
-    rows = connection.execute(
-        "SELECT unit FROM marketdata_ledger WHERE dataset = %s AND content_hash IS NULL AND outcome IN ('ok', 'empty')",
-        [dataset],
+    query = (
+        "SELECT unit FROM marketdata_ledger WHERE dataset = %s AND content_hash IS NULL AND outcome IN ('ok', 'empty')"
     )
-    return {unit for (unit,) in rows}
+    return {*column(connection, query, [dataset])}
 
 
 def register(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
@@ -153,20 +151,17 @@ def table_lost_its_rows(connection: psycopg.Connection, flow: FlowDefinition) ->
 
 def datasets_of_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """The datasets of all flows that load into the flow's table, its own included."""
-    rows = connection.execute(
-        "SELECT dataset FROM marketdata_flow_tables WHERE table_name = %s", [flow.target.table]
-    ).fetchall()
-    return sorted({flow.dataset, *(dataset for (dataset,) in rows)})
+    query = "SELECT dataset FROM marketdata_flow_tables WHERE table_name = %s"
+    return sorted({flow.dataset, *column(connection, query, [flow.target.table])})
 
 
 def other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """The names of other flows that have loaded rows into the flow's table."""
-    rows = connection.execute(
+    query = (
         "SELECT DISTINCT substr(dataset, 6) FROM marketdata_ledger WHERE dataset = ANY(%s) AND rows > 0"
-        " AND dataset <> %s ORDER BY 1",
-        [datasets_of_table(connection, flow), flow.dataset],
-    ).fetchall()
-    return [name for (name,) in rows]
+        " AND dataset <> %s ORDER BY 1"
+    )
+    return column(connection, query, [datasets_of_table(connection, flow), flow.dataset])
 
 
 def nothing_loaded(connection: psycopg.Connection, datasets: list[str], units: Collection[str] | None = None) -> None:

@@ -167,8 +167,7 @@ def _fixed_width(stream: HashedStream, unit: Unit, loader: Loader, rejects: Reje
 
 def _cut(block: Block, names: list[str], starts: list[int], encoding: str, rejects: Rejects) -> pl.DataFrame:
     """The cells of each line. One that ends before its last column, or continues behind it, is rejected."""
-    rejects.rows += len(block.undecodable)
-    rejects.add_all(block.undecodable, f"not {encoding}")
+    rejects.add_undecodable(block.undecodable, encoding)
     lines = pl.Series("text", block.text.decode().split("\n"), dtype=pl.String).str.strip_chars_end(" \t\r")
     frame = lines.to_frame().with_row_index(LINE, block.first_line).cast({LINE: pl.Int64}).filter(pl.col("text") != "")
     length = frame["text"].str.len_chars()

@@ -24,7 +24,7 @@ from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger, relation_swap
-from marketdata_assets.stores.postgres import connect, statement
+from marketdata_assets.stores.postgres import connect, statement, value
 from marketdata_assets.stores.relation_swap import LONGEST, RelationInUse
 
 SUFFIX = "~rebuild"
@@ -64,7 +64,7 @@ def rebuild(
     new = beside(flow)
     with connect(dsn, autocommit=True) as connection:
         lock = "SELECT pg_try_advisory_lock(hashtextextended(%s, 4))"  # of this connection
-        if connection.execute(lock, [f"rebuild of {flow.target.table}"]).fetchone() != (True,):
+        if not value(connection, lock, [f"rebuild of {flow.target.table}"]):
             raise _cannot(flow, "another rebuild of it is in progress; wait for its end")
         _begin(connection, flow, new, folder)
         report = run.run_flow(new, dsn, folder, run_id=run_id, fanout=fanout, progress=progress)
@@ -143,8 +143,7 @@ def _missing(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefi
     query = sql.SQL("SELECT count(*) FROM {} AS old WHERE NOT EXISTS (SELECT FROM {} AS new WHERE {})").format(
         sql.Identifier(flow.target.table), sql.Identifier(new.target.table), same
     )
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(connection, query))
 
 
 def _said_of_missing(connection: psycopg.Connection, flow: FlowDefinition, folder: Path, rows: int) -> str:

@@ -95,18 +95,13 @@ def read(path: Path, encoding: str | None = None) -> Sample:
                 return _of_parquet(unit, stream)
             case "excel":
                 data = document(stream, unit.place, "deliver CSV")
-                return (
-                    _of_workbook(unit, data)
-                    if excel.is_workbook(data)
-                    else _of_text(unit, data[:BYTES], data[BYTES:][-END_BYTES:], encoding)
-                )
-            case "json" | "json_lines":
-                return _of_json(
-                    unit,
-                    document(stream, unit.place, "deliver JSON lines") if kind == "json" else stream.read(BYTES),
-                    kind,
-                    encoding,
-                )
+                if excel.is_workbook(data):
+                    return _of_workbook(unit, data)
+                return _of_text(unit, data[:BYTES], data[BYTES:][-END_BYTES:], encoding)
+            case "json":
+                return _of_json(unit, document(stream, unit.place, "deliver JSON lines"), kind, encoding)
+            case "json_lines":
+                return _of_json(unit, stream.read(BYTES), kind, encoding)
             case _:
                 return _of_text(unit, stream.read(BYTES), _end(stream), encoding)
 

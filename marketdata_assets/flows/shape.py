@@ -14,6 +14,7 @@ from typing import Any
 
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
+from marketdata_assets.flows.header import each_once
 from marketdata_assets.flows.inference import MISSING, looks_like_number, looks_like_time
 from marketdata_assets.reference.codes import canonical
 
@@ -195,11 +196,7 @@ def header(rows: Sequence[Row]) -> Header:
     remarks = [f"{wide}: each is a column; the handler unpivot makes a row of each"] if wide else []
     if not names and below:
         remarks.append("the first line is taken for the header; if it is a row, write header: false")
-    seen: Counter[str] = Counter()
-    unique: list[str] = []
-    for name in first:
-        seen[name] += 1
-        unique.append(f"{name}#{seen[name]}" if seen[name] > 1 else name)
+    seen, unique = Counter(first), each_once(first)
     if twice := [name for name, count in seen.items() if name and count > 1]:
         remarks.append(f"the header has {', '.join(twice)} more than once; the second is {twice[0]}#2 in columns")
     return _further(rows, unique, seen, usual, remarks)

@@ -19,6 +19,7 @@ from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded
 from marketdata_assets.loading.files import Unit, everything, matches
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.postgres import value
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
 
@@ -48,13 +49,12 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         if outcomes.get(unit.place) != "failed":
             states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
-    rejected = connection.execute("SELECT count(*) FROM marketdata_quarantine WHERE dataset = %s", [flow.dataset])
-    row, kept = rejected.fetchone(), contents.of(connection, flow)
-    assert row
+    kept = contents.of(connection, flow)
+    rejected = "SELECT count(*) FROM marketdata_quarantine WHERE dataset = %s"
     return Summary(
         states={state: counts.count(state) for state in STATES},
         rows=kept.count(),
-        quarantined=row[0],
+        quarantined=value(connection, rejected, [flow.dataset]),
         newest=kept.newest() if flow.time_column else None,
     )
 
@@ -143,13 +143,13 @@ def _file(unit: str) -> str:
     return unit.partition("!")[0]
 
 
-def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
-    """How many rows of which file of mode upsert those of another replaced, a sentence for each two: the most first."""
+def replaced(connection: psycopg.Connection, flow: FlowDefinition) -> list[tuple[str, int]]:
+    """Which rows of which file of mode upsert those of another replaced, with their number: the most first."""
     if flow.target.mode != "upsert":
         return []
     found = [one for one in contents.of(connection, flow).holders(()) if one[1] not in (None, one[0])]
     found.sort(key=lambda one: -one[2])
-    return [f"{rows} rows of {unit} were replaced by {by}" for unit, by, rows in found]
+    return [(f"{rows} rows of {unit} were replaced by {by}", rows) for unit, by, rows in found]
 
 
 def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The handlers of a flow as the YAML declares them. What each does to a frame is in `handlers`."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -47,9 +47,16 @@ AnyNames = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema(_NAMES
 class HandlerConfig(Section):
     """A handler's own keys. `whole` handlers are given all rows of a file at once, others a block at a time."""
 
+    needs_all_rows: ClassVar[bool] = False
+
+    @property
+    def sql(self) -> list[str]:
+        """The SQL among its keys."""
+        return []
+
     @property
     def whole(self) -> bool:
-        return False
+        return self.needs_all_rows or any(map(NEEDS_ALL_ROWS.search, self.sql))
 
 
 class _Shorthand(HandlerConfig):
@@ -104,8 +111,8 @@ class DropInvalid(_Shorthand):
     rules: dict[str, str]
 
     @property
-    def whole(self) -> bool:
-        return any(NEEDS_ALL_ROWS.search(text) for text in self.rules.values())
+    def sql(self) -> list[str]:
+        return [*self.rules.values()]
 
 
 class Flag(HandlerConfig):
@@ -124,19 +131,17 @@ class Flag(HandlerConfig):
         return self
 
     @property
-    def whole(self) -> bool:
-        return any(NEEDS_ALL_ROWS.search(text) for text in [self.when or "", *self.flags.values()])
+    def sql(self) -> list[str]:
+        return [self.when or "", *self.flags.values()]
 
 
 class Sort(_Shorthand):
     """`sort: [a, b]`, or `sort: {by: [a], descending: true}`."""
 
+    needs_all_rows = True
+
     by: Names
     descending: bool = False
-
-    @property
-    def whole(self) -> bool:
-        return True
 
 
 class Derive(_Shorthand):
@@ -145,19 +150,17 @@ class Derive(_Shorthand):
     columns: dict[str, str]
 
     @property
-    def whole(self) -> bool:
-        return any(NEEDS_ALL_ROWS.search(text) for text in self.columns.values())
+    def sql(self) -> list[str]:
+        return [*self.columns.values()]
 
 
 class Grouped(HandlerConfig):
     """What is computed down the rows of each group, in the order of `order_by` (default: the order of the rows)."""
 
+    needs_all_rows = True
+
     group_by: AnyNames = Field(default=[])
     order_by: AnyNames = Field(default=[])
-
-    @property
-    def whole(self) -> bool:
-        return True
 
 
 class RunningCount(Grouped):

@@ -16,7 +16,14 @@ from marketdata_assets.flows.alterations import alterations as differences
 from marketdata_assets.flows.definition import FlowDefinition, Target
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.postgres import create_missing, ensure_timescaledb, statement
+from marketdata_assets.stores.postgres import (
+    column,
+    create_missing,
+    ensure_timescaledb,
+    has_timescaledb,
+    statement,
+    value,
+)
 
 CHUNK = "1 month"
 VIEW = "etl_metadata"
@@ -113,13 +120,10 @@ def columns_of(connection: psycopg.Connection, table: str) -> Columns:
 
 def key_of(connection: psycopg.Connection, table: str) -> list[str]:
     """The primary key of a table; empty where it has none."""
-    rows = connection.execute(
-        """SELECT attname FROM pg_index, unnest(indkey) WITH ORDINALITY AS part (number, place)
-           JOIN pg_attribute ON attnum = number
-           WHERE indrelid = to_regclass(quote_ident(%s)) AND attrelid = indrelid AND indisprimary ORDER BY place""",
-        [table],
-    ).fetchall()
-    return [name for (name,) in rows]
+    query = """SELECT attname FROM pg_index, unnest(indkey) WITH ORDINALITY AS part (number, place)
+               JOIN pg_attribute ON attnum = number
+               WHERE indrelid = to_regclass(quote_ident(%s)) AND attrelid = indrelid AND indisprimary ORDER BY place"""
+    return column(connection, query, [table])
 
 
 def _found(connection: psycopg.Connection, target: Target) -> Found:
@@ -146,14 +150,11 @@ def _has_null(connection: psycopg.Connection, table: str, column: str) -> bool:
 
 def _time_column(connection: psycopg.Connection, table: str) -> str | Literal[False] | None:
     """The time column of a hypertable, False of a plain table; None where there is no TimescaleDB."""
-    if connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is None:
+    if not has_timescaledb(connection):
         return None
-    row = connection.execute(
-        """SELECT column_name FROM timescaledb_information.dimensions
-           WHERE (hypertable_schema, hypertable_name) = (current_schema(), %s) AND dimension_number = 1""",
-        [table],
-    ).fetchone()
-    return str(row[0]) if row else False
+    query = """SELECT column_name FROM timescaledb_information.dimensions
+               WHERE (hypertable_schema, hypertable_name) = (current_schema(), %s) AND dimension_number = 1"""
+    return value(connection, query, [table]) or False
 
 
 @contextmanager

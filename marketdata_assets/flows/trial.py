@@ -50,11 +50,16 @@ def try_unit(flow: FlowDefinition, unit: Unit) -> Trial:
     flow = _with_new_columns(flow, unit)
     rejects = Rejects(flow.quality.limit)
     pipeline = Pipeline(flow, unit.place, rejects)
-    with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
-        blocks = [pipeline.block(frame) for frame in read]
+    blocks = [pipeline.block(frame) for frame in _frames(flow, unit, rejects)]
     frame = pipeline.all(blocks or [pipeline.block(reading.empty(flow.loader))])
     rows = _taken(flow, unit, frame, rejects, newest=bool(flow.target.key))
     return Trial(rows, dict(sorted(rejects.reasons.items())), rejects.rows, rejects.exceeded)
+
+
+def _frames(flow: FlowDefinition, unit: Unit, rejects: Rejects) -> list[pl.DataFrame]:
+    """The rows of the unit as they are read."""
+    with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
+        return [*read]
 
 
 def _taken(
@@ -72,9 +77,7 @@ def _with_new_columns(flow: FlowDefinition, unit: Unit) -> FlowDefinition:
     if flow.loader.new_columns != "add":
         return flow
     rejects = Rejects(flow.quality.limit)
-    with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
-        for _ in read:
-            pass
+    _frames(flow, unit, rejects)
     return new_columns.extended(flow, new_columns.named(flow, unit.place, rejects.undeclared))
 
 
@@ -91,8 +94,7 @@ def preview(flow: FlowDefinition, unit: Unit, rows: int = 10) -> Iterator[Step]:
     """The rows of `unit` as they are read, after each handler, and as the table takes them. Raises FlowError."""
     flow = _with_new_columns(flow, unit)
     rejects = Rejects(flow.quality.limit)
-    with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
-        frame = pl.concat([reading.empty(flow.loader), *read], how="diagonal_relaxed")
+    frame = pl.concat([reading.empty(flow.loader), *_frames(flow, unit, rejects)], how="diagonal_relaxed")
     yield Step("read", frame.height, frame.drop(LINE).head(rows))
     for number, step in enumerate(flow.handlers, 1):
         pipeline = Pipeline(flow.model_copy(update={"handlers": [step]}), unit.place, rejects)

@@ -22,7 +22,7 @@ from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
-from marketdata_assets.stores.postgres import take_lock
+from marketdata_assets.stores.postgres import take_lock, value
 
 CLOCK_TICK_NS = 100_000_000
 """Two changes of a file within it may have the same time."""
@@ -271,12 +271,12 @@ class _UnitLoad:
         dataset, content = self.job.flow.dataset, prepared.content_hash
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 3))"
         take_lock(self.connection, f"{dataset}: the content of {self.unit.place}", lock, [f"{dataset}\n{content}"])
-        row = self.connection.execute(
+        query = (
             "SELECT unit FROM marketdata_ledger WHERE (dataset, content_hash) = (%s, %s) AND unit <> %s AND rows > 0"
-            " ORDER BY unit LIMIT 1",
-            [dataset, content, self.unit.place],
-        ).fetchone()
-        return row[0] if row else None
+            " ORDER BY unit LIMIT 1"
+        )
+        same: str | None = value(self.connection, query, [dataset, content, self.unit.place])
+        return same
 
     def _content_hash(self) -> str:
         """The hash of the unit's bytes as they are now."""

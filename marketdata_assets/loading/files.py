@@ -30,7 +30,6 @@ from marketdata_assets.loading.archives import (
     DAMAGED,
     ZSTD,
     Containers,
-    Member,
     Pieces,
     Stream,
     is_archive,
@@ -252,12 +251,10 @@ def units_of(file: Delivered) -> list[Unit]:
         if not any(is_archive(unit.member) for unit in found):
             return found
     with naming_failures(file.name):
-        return [_of_archive(file, member) for member in listed(file.path, file.size, file.modified_ns)]
-
-
-def _of_archive(file: Delivered, member: Member) -> Unit:
-    stored = "!".join(member.within)
-    return Unit(file, member.name, stored, member.size, problem=member.problem, within=member.within)
+        return [
+            Unit(file, one.name, "!".join(one.within), one.size, problem=one.problem, within=one.within)
+            for one in listed(file.path, file.size, file.modified_ns)
+        ]
 
 
 class Opener:

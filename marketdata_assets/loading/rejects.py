@@ -1,6 +1,6 @@
 """Rows that a load rejects: gathered by line while a unit is read, and the limit from which on the unit is rejected."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -67,6 +67,16 @@ class Rejects:
     def add_all(self, lines: Iterable[int], reason: str) -> None:
         for line in lines:
             self.add(line, reason)
+
+    def add_undecodable(self, lines: Sequence[int], encoding: str) -> None:
+        """Reject lines that are no text, which a reader is not given."""
+        self.rows += len(lines)
+        self.add_all(lines, f"not {encoding}")
+
+    def leave_out(self, rows: int) -> None:
+        """Count rows that are declared to be none."""
+        self.rows += rows
+        self.left_out += rows
 
     def take_out(self, frame: pl.DataFrame, bad: pl.Series, reasons: pl.Series | str) -> pl.DataFrame:
         """Reject the rows where `bad` holds; return the others."""

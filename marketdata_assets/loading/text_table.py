@@ -132,8 +132,7 @@ def read_rows(
     """
     cells: list[list[str]] = []
     lines: list[int] = []
-    rejects.rows += len(block.undecodable)
-    rejects.add_all(block.undecodable, f"not {encoding}")
+    rejects.add_undecodable(block.undecodable, encoding)
     for line, row in _rows(block, delimiter, len(names), strip, multiline):
         rejects.rows += 1
         if len(row) == len(names):

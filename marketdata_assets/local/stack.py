@@ -12,8 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from marketdata_assets import state_files
-from marketdata_assets.domains import SERVERS
+from marketdata_assets import domains, state_files
 from marketdata_assets.local import endpoints, postgres, record, servers
 from marketdata_assets.local.errors import BadDataFolder, DiskFull
 from marketdata_assets.local.process import Server, Started, Watch, wait_ready
@@ -34,7 +33,7 @@ def needed(settings: Settings) -> list[str]:
     """The services that the chosen domains need, and Dagster's storage."""
     from marketdata_assets.local.flow_addresses import found
 
-    named = {"postgres", *(server for domain in settings.domain_names for server in SERVERS[domain])}
+    named = {"postgres", *(server for name in settings.domain_names for server in domains.find(name).all_servers)}
     if "flows" in settings.domain_names:
         named |= {one.flow.target.kind for one in found(settings.flows_folder) if one.flow}
     return [name for name in SERVICES if name in named]

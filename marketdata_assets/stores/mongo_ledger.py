@@ -69,9 +69,13 @@ def read(database: Store, dataset: str, source: str, unit: str) -> Record | None
 
 
 def write(
-    database: Store, before: Record | None, entry: Entry, digests: Iterable[bytes], rejects: Sequence[Reject]
+    database: Store,
+    entry: Entry,
+    before: Record | None = None,
+    digests: Iterable[bytes] = (),
+    rejects: Sequence[Reject] = (),
 ) -> None:
-    """Write `entry` as the unit's current state, keeping the last attempts."""
+    """Write `entry` as the unit's current state, keeping the last attempts of `before`."""
     kept = sorted(set(digests))
     attempt = {name: getattr(entry, name) for name in ATTEMPT}
     row = {field.name: getattr(entry, field.name) for field in fields(Entry)}

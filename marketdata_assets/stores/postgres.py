@@ -30,6 +30,7 @@ SERVER_UNAVAILABLE = ("08", "53", "57", "58")
 """Classes of SQLSTATE: connection, resources, shutdown, system."""
 NOTICE_DEAD_CLIENTS = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """The server ends the session of a host that is gone after 25 s, and with it its locks; by default after two hours."""
+Query = str | bytes | sql.SQL | sql.Composed
 _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 
@@ -120,21 +121,35 @@ def _holder(waiting: psycopg.ConnectionInfo) -> str:
                  date_trunc('second', coalesce(xact_start, backend_start) AT TIME ZONE 'UTC'), pid, state), ', ')
                FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s))"""
     with psycopg.connect(waiting.dsn, password=waiting.password, connect_timeout=10) as connection:
-        row = connection.execute(query, [waiting.backend_pid]).fetchone()
-    return str(row[0] or "") if row else ""
+        return value(connection, query, [waiting.backend_pid]) or ""
+
+
+def value(connection: psycopg.Connection, query: Query, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+    """The first value of the first row of a query; None where there is no row."""
+    row = connection.execute(query, parameters or None).fetchone()
+    return row[0] if row else None
+
+
+def column(
+    connection: psycopg.Connection, query: Query, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[Any]:
+    """The first value of each row of a query."""
+    return [row[0] for row in connection.execute(query, parameters or None).fetchall()]
+
+
+def has_timescaledb(connection: psycopg.Connection) -> bool:
+    """Whether the database has the extension TimescaleDB."""
+    return bool(value(connection, "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"))
 
 
 def timescaledb_is_loaded(connection: psycopg.Connection) -> bool:
     """Whether the server was started with TimescaleDB; by a setting of its own, since only some roles see the list."""
-    row = connection.execute("SELECT current_setting('timescaledb.disable_load', true) IS NOT NULL").fetchone()
-    return row == (True,)
+    return bool(value(connection, "SELECT current_setting('timescaledb.disable_load', true) IS NOT NULL"))
 
 
 def ensure_timescaledb(connection: psycopg.Connection) -> bool:
     """Create the extension TimescaleDB where the server has loaded it; whether the database has it then."""
-    loaded = timescaledb_is_loaded(connection)
-    row = connection.execute("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')").fetchone()
-    exists = row == (True,)
+    loaded, exists = timescaledb_is_loaded(connection), has_timescaledb(connection)
     if loaded and not exists:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     return loaded or exists
@@ -184,10 +199,8 @@ def create_missing(connection: psycopg.Connection, script: str) -> None:
     is there would wait for every load in progress, or deadlock with it.
     """
     made = {found[1]: text for text in script.split(";\n") if (found := _CREATE.search(text))}
-    missing = connection.execute(
-        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL", [list(made)]
-    ).fetchall()
-    absent = {name for (name,) in missing}
+    query = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL"
+    absent = column(connection, query, [list(made)])
     for name, text in made.items():
         if name in absent:
             connection.execute(text)

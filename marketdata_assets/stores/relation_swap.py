@@ -4,13 +4,13 @@ Nothing is computed here; the caller makes and fills the relation.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 from psycopg import sql
 
 from marketdata_assets.backoff import delays
-from marketdata_assets.stores.postgres import statement
+from marketdata_assets.stores.postgres import column, has_timescaledb, statement, value
 
 CATALOG_RACE = "tuple concurrently"  # deleted, or updated
 LOCK_TIMEOUT = "2s"  # readers that arrive meanwhile wait behind the swap, which waits for those before it
@@ -44,19 +44,18 @@ def swap(connection: psycopg.Connection, relation: str, beside: str) -> None:
     others = _column(connection, relation, "swap_dependants.sql")
     if kind == "MATERIALIZED VIEW" and _table_of_aggregate(connection, relation):
         others += _column(connection, relation, "swap_aggregates.sql")
-    if kind == "TABLE" and _has_timescaledb(connection):
+    if kind == "TABLE" and has_timescaledb(connection):
         others += _column(connection, relation, "swap_hypertable.sql")
     if others:
         raise RelationInUse(others)
     views, again = _column(connection, relation, "swap_views.sql"), _to_repeat(connection, relation, beside)
-    owners = connection.execute(
-        "SELECT rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE pg_class.oid = %s::regclass", [relation]
-    ).fetchall()
+    query = "SELECT rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE pg_class.oid = %s::regclass"
+    owners = column(connection, query, [relation])
     replaced = f"{relation[:LONGEST]}_replaced"
     _rename(connection, relation, replaced)
     _rename(connection, beside, relation)
     now, _ = kind_and_comment(connection, relation)
-    for (owner,) in owners:
+    for owner in owners:
         parts = [sql.SQL(str(now)), sql.Identifier(relation), sql.Identifier(owner)]
         connection.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(*parts))
     _repeat(connection, views)  # fails where a view needs a column that the new relation does not have
@@ -128,21 +127,15 @@ def _indexes(connection: psycopg.Connection, relation: str) -> list[tuple[str, s
     return connection.execute(statement(__package__, "swap_indexes.sql"), {"table": table}).fetchall()
 
 
-def _has_timescaledb(connection: psycopg.Connection) -> bool:
-    return connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is not None
-
-
 def _table_of_aggregate(connection: psycopg.Connection, relation: str) -> str | None:
     """The table of a continuous aggregate, which PostgreSQL takes for a plain view; None of other relations."""
-    if not _has_timescaledb(connection):
+    if not has_timescaledb(connection):
         return None
-    found = connection.execute(
-        """SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)
-           FROM timescaledb_information.continuous_aggregates
-           WHERE view_schema = current_schema() AND view_name = %s""",
-        [relation],
-    ).fetchone()
-    return found[0] if found else None
+    query = """SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)
+               FROM timescaledb_information.continuous_aggregates
+               WHERE view_schema = current_schema() AND view_name = %s"""
+    found: str | None = value(connection, query, [relation])
+    return found
 
 
 def _rename(connection: psycopg.Connection, before: str, after: str) -> None:
@@ -150,16 +143,12 @@ def _rename(connection: psycopg.Connection, before: str, after: str) -> None:
     kind, _ = kind_and_comment(connection, before)
     names = [sql.Identifier(before), sql.Identifier(after)]
     connection.execute(sql.SQL("ALTER {} {} RENAME TO {}").format(sql.SQL(str(kind)), *names))
-    indexes = connection.execute(
-        """SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-           WHERE i.indrelid = to_regclass(quote_ident(%s)) AND starts_with(c.relname, %s)""",
-        [after, before],
-    )
-    for (index,) in indexes:
+    query = """SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+               WHERE i.indrelid = to_regclass(quote_ident(%s)) AND starts_with(c.relname, %s)"""
+    for index in column(connection, query, [after, before]):
         names = [sql.Identifier(index), sql.Identifier(index.replace(before, after, 1))]
         connection.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(*names))
 
 
 def _column(connection: psycopg.Connection, relation: str, query: str) -> list[str]:
-    rows: list[Any] = connection.execute(statement(__package__, query), {"relation": relation}).fetchall()
-    return [text for (text,) in rows]
+    return column(connection, statement(__package__, query), {"relation": relation})

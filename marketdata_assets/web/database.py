@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
+from marketdata_assets.domains import Store
 from marketdata_assets.local.endpoints import VARIABLES
-from marketdata_assets.overview import Store
 from marketdata_assets.read.errors import CannotRead, NothingLoaded
 from marketdata_assets.stores import clickhouse as clickhouse_store
 from marketdata_assets.stores import mongo as mongo_store

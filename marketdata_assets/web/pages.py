@@ -17,8 +17,9 @@ import polars as pl
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
-from marketdata_assets import overview
-from marketdata_assets.overview import Row, Store
+from marketdata_assets import domains, overview
+from marketdata_assets.domains import Store
+from marketdata_assets.overview import Row
 from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.reference import stored
@@ -107,6 +108,10 @@ class Pages:
             version = STORES[name][1](opened).split(" ")[0]
         ms = round((time.perf_counter() - began) * 1000)
         return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
+
+    def domains(self, _: Request) -> Response:
+        """`{"domains": ["bars", ...]}`, those that are chosen."""
+        return JSONResponse({"domains": [*self._status]})
 
     def status(self, request: Request) -> Response:
         """`{"domain": "bars", "assets": [...], "problems": [...]}`, as in `marketdata status`, and what is wrong with
@@ -254,7 +259,7 @@ def _status(servers: Servers, domain: str) -> list[Row]:
 
     Files that nobody has registered yet stay so: nothing is written here.
     """
-    one = overview.DOMAINS[domain]
+    one = domains.find(domain)
     with database.connected(servers, one.store, LONG, autocommit=True) as connection:
         rows = one.rows(connection, Settings(), dt.datetime.now(dt.UTC))
     return [{name: value for name, value in row.items() if name not in ("newest_at", "two_bases")} for row in rows]

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self
 
 from aiohttp import web
 
+from marketdata_assets.exchanges.binance.adapter import url_of
+from marketdata_assets.exchanges.binance.history import MARKETS
 from marketdata_assets.exchanges.binance.instruments import named
-from marketdata_assets.exchanges.binance.session import MARKETS, url_of
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Level, Made, Market

@@ -12,16 +12,16 @@ from typing import Any, ClassVar, Self
 
 from aiohttp import web
 
-from marketdata_assets.exchanges.bybit.history import API
-from marketdata_assets.exchanges.bybit.instruments import named
-from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF
-from marketdata_assets.exchanges.bybit.session import (
+from marketdata_assets.exchanges.bybit.adapter import (
     ARGS_CHARACTERS,
     CONNECTIONS,
     CONNECTIONS_SECONDS,
     PATH,
     TOPICS_PER_REQUEST,
 )
+from marketdata_assets.exchanges.bybit.history import API
+from marketdata_assets.exchanges.bybit.instruments import named
+from marketdata_assets.exchanges.bybit.parse import INTERVAL_OF
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Made, Market

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import msgspec
 from aiohttp import web
 
+from marketdata_assets.exchanges.coinbase.adapter import PER_SECOND
 from marketdata_assets.exchanges.coinbase.history import CANDLES, TRADES
 from marketdata_assets.exchanges.coinbase.parse import INTERVAL_OF
-from marketdata_assets.exchanges.coinbase.session import PER_SECOND
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.wire import NS, rfc3339
 from marketdata_demo.servers.loopback import ProviderServer

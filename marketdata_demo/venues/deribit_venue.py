@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from marketdata_assets.exchanges.deribit.adapter import CHANNELS_PER_CONNECTION, CONNECTIONS_PER_IP
 from marketdata_assets.exchanges.deribit.parse import INTERVALS as RESOLUTIONS
-from marketdata_assets.exchanges.deribit.session import CHANNELS_PER_CONNECTION, CONNECTIONS_PER_IP
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.deribit_messages import FUNDING, LISTED, SUMMARY, trade
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Level, Made, Market

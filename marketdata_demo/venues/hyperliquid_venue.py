@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from marketdata_assets.exchanges.hyperliquid.session import (
+from marketdata_assets.exchanges.hyperliquid.adapter import (
     CONNECTIONS_PER_MINUTE,
     MESSAGES_PER_MINUTE,
     SUBSCRIPTIONS,

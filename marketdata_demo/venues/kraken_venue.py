@@ -14,11 +14,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw
 
+from marketdata_assets.exchanges.kraken.adapter import CONNECTIONS, CONNECTIONS_SECONDS, DEPTH, PATH
 from marketdata_assets.exchanges.kraken.book import CHECKED_LEVELS, DEPTHS
 from marketdata_assets.exchanges.kraken.history import API, KEPT_CANDLES
 from marketdata_assets.exchanges.kraken.instruments import named, rest_name
 from marketdata_assets.exchanges.kraken.parse import INTERVAL_OF
-from marketdata_assets.exchanges.kraken.session import CONNECTIONS, CONNECTIONS_SECONDS, DEPTH, PATH
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_demo.servers.loopback import ProviderServer
 from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Made, Market

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from aiohttp import web
 from msgspec.structs import replace
 
-from marketdata_assets.exchanges.okx.session import BUSINESS_URL, CONNECTIONS_PER_SECOND, REQUESTS_PER_HOUR, url_of
+from marketdata_assets.exchanges.okx.adapter import BUSINESS_URL, CONNECTIONS_PER_SECOND, REQUESTS_PER_HOUR, url_of
 from marketdata_assets.exchanges.okx.wire import Arg
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.live_market import Candle, Change, Happened, Level, Made, Market

@@ -89,7 +89,7 @@ class Alphas:
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

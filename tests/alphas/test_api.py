@@ -12,8 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 from brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
-from hypothesis import given
-from hypothesis import strategies as st
 
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.api_requests import Page, check_url
@@ -59,12 +57,11 @@ def test_pages_go_by_offset_and_window_in_utc(server: BrainServer, tmp_path: Pat
 
 def test_one_alpha_and_an_unknown_one(server: BrainServer, tmp_path: Path) -> None:
     alpha = make(0, NOVEMBER.start)
-    assert with_client(server, tmp_path, lambda one: one.alpha(alpha.id)) == alpha.body
-    assert with_client(server, tmp_path, lambda one: one.alpha("nothere")) is None
-    assert with_client(server, tmp_path, lambda one: one.alpha("../authentication")) is None
+    for name, found in ((alpha.id, alpha.body), ("nothere", None), ("../authentication", None)):
+        assert with_client(server, tmp_path, lambda one, name=name: one.alpha(name)) == found  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("fault", ["500", "502", "503", "drop", "cut", "garble", "stall"])
+@pytest.mark.parametrize("fault", ["500", "503", "drop", "cut", "garble", "stall"])
 def test_passing_fault_is_tried_again(server: BrainServer, tmp_path: Path, fault: str) -> None:
     if fault == "stall":
         server.stall(0.6, 2, LIST)
@@ -196,14 +193,11 @@ def test_no_secret_is_ever_logged_or_told(
     assert "Basic " not in text
 
 
-@given(st.one_of(st.integers(0, 10**6).map(str), st.floats(0, 1e6).map(str)))
-def test_retry_after_reads_numbers(text: str) -> None:
-    assert retry_after(httpx.Response(429, headers={"Retry-After": text}), NOVEMBER.start) == float(text)
-
-
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "0.25"}, 0.25),
         ({"Retry-After": "Fri, 01 Nov 2024 00:00:30 GMT"}, 30),
         ({"Retry-After": "Fri, 01 Nov 2024 00:00:30 GMT", "Date": "Fri, 01 Nov 2024 00:00:10 GMT"}, 20),
         ({"Retry-After": "Thu, 31 Oct 2024 23:00:00 GMT"}, 0),
@@ -213,5 +207,7 @@ def test_retry_after_reads_numbers(text: str) -> None:
         ({}, None),
     ],
 )
-def test_retry_after_reads_dates_and_survives_nonsense(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_reads_numbers_and_dates_and_survives_nonsense(
+    headers: dict[str, str], seconds: float | None
+) -> None:
     assert retry_after(httpx.Response(429, headers=headers), NOVEMBER.start) == seconds

@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,12 +29,9 @@ def pnl(updated: str | None, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def account(mongo_client: Client, monkeypatch: pytest.MonkeyPatch, mongo_uri: str) -> Iterator[str]:
+def account(monkeypatch: pytest.MonkeyPatch, mongo_uri: str) -> str:
     monkeypatch.setenv("MARKETDATA_MONGO_URI", mongo_uri)
-    name = f"e{uuid.uuid4().hex[:10]}"
-    yield name
-    for database in ("regular_alphas", "super_alphas", "alpha_pnl", "alpha_daily_pnl"):
-        mongo_client[database].drop_collection(name)
+    return f"e{uuid.uuid4().hex[:10]}"
 
 
 def put(client: Client, account: str, alpha: str, sets: Any, kind: str = "regular", **fields: Any) -> None:

@@ -1,17 +1,13 @@
 """SIGKILL of the importer or the server at random moments, importers at once: nothing acknowledged is lost."""
 
 import datetime as dt
-import multiprocessing
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from packaged import DAY, alpha, deliver, expected, new_account, run, stored
@@ -54,29 +50,6 @@ def importer(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parent)
 
 
-class Server:
-    """A Mongo-wire server that can be killed and started again on its folder and port."""
-
-    def __init__(self, home: Path) -> None:
-        self._home, self._port, self._exit = home, 0, ExitStack()
-        self.start()
-
-    def start(self) -> None:
-        settings = Settings(home=self._home, mongo_uri=None, mongo_port=self._port)
-        self._stack = self._exit.enter_context(LocalStack(settings, services=("mongo",)))
-        assert self._stack.endpoints.mongo_uri
-        self.uri = self._stack.endpoints.mongo_uri
-        self._port = urlsplit(self.uri).port or 0
-
-    def kill(self) -> None:
-        os.kill(self._stack.server("mongo").pid, signal.SIGKILL)
-        self.stop()
-
-    def stop(self) -> None:
-        self._exit.close()
-        self._exit = ExitStack()
-
-
 def version(number: int, round_: int) -> dict[str, Any]:
     return alpha(f"A{number}", round_, round=round_, **{f"r{round_}": True})
 
@@ -89,15 +62,13 @@ def deliver_round(root: Path, account: str, round_: int) -> None:
 
 @pytest.mark.slow
 def test_nothing_acknowledged_is_lost_and_nothing_is_merged_twice(tmp_path: Path) -> None:
-    chance = random.Random(7)
-    server = Server(tmp_path / "stack")
-    account, root = new_account(), tmp_path / "alphas"
-    killed_early = 0
-    try:
+    chance, account, root, killed_early = random.Random(7), new_account(), tmp_path / "alphas", 0
+    with LocalStack(Settings(home=tmp_path / "stack", mongo_uri=None), services=("mongo",)) as stack:
+        server, uri = stack.server("mongo"), str(stack.endpoints.mongo_uri)
         for round_ in range(ROUNDS):
             deliver_round(root, account, round_)
             record = tmp_path / f"acknowledged{round_}"
-            process = importer(server.uri, root, account, record)
+            process = importer(uri, root, account, record)
             while not record.exists():
                 time.sleep(0.002)
             time.sleep(chance.uniform(0, 0.2))
@@ -109,14 +80,12 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_merged_twice(tmp_path: Path
             process.wait(60)
             acknowledged = set(record.read_text().split("\n")[:-1])
             killed_early += len(acknowledged) < PER_DAY * DAYS
-            with mongo.connect(server.uri) as client:
+            with mongo.connect(uri) as client:
                 standing = stored(client, account)
                 assert all(standing[name]["round"] == round_ for name in acknowledged)
-                assert not run(server.uri, root, account).failed
+                assert not run(uri, root, account).failed
                 assert_converged(client, account, round_)
-                assert run(server.uri, root, account).units == ()
-    finally:
-        server.stop()
+                assert run(uri, root, account).units == ()
     assert killed_early > ROUNDS // 4
 
 
@@ -134,8 +103,8 @@ IMPORTERS = 3
 VERSIONS = 5
 
 
-def import_some(uri: str, root: Path, account: str, mine: int, counts: Any) -> None:
-    """Import versions of the same ids that only this importer knows parts of, and tell how many writes won."""
+def import_some(uri: str, root: Path, account: str, mine: int) -> int:
+    """Import versions of the same ids that only this importer knows parts of; how many writes won."""
     wins = 0
     for number in range(VERSIONS):
         checks = [{"name": "SHARED", f"i{mine}": number}, {"name": f"ONLY{mine}", "value": number}]
@@ -144,22 +113,16 @@ def import_some(uri: str, root: Path, account: str, mine: int, counts: Any) -> N
         report = run(uri, root, account, force=True, batch_size=IDS // 2)
         assert not report.failed
         wins += report.total("inserted") + report.total("updated")
-    counts.put(wins)
+    return wins
 
 
 def test_importers_on_the_same_ids_lose_no_update(mongo_uri: str, client: Any, tmp_path: Path) -> None:
     account = new_account()
-    context = multiprocessing.get_context("spawn")
-    counts = context.Queue()
-    importers = [
-        context.Process(target=import_some, args=(mongo_uri, tmp_path / f"{mine}", account, mine, counts))
-        for mine in range(IMPORTERS)
-    ]
-    for one in importers:
-        one.start()
-    wins = [counts.get(timeout=120) for _ in importers]
-    for one in importers:
-        one.join()
+    with ThreadPoolExecutor(IMPORTERS) as pool:
+        running = [
+            pool.submit(import_some, mongo_uri, tmp_path / f"{mine}", account, mine) for mine in range(IMPORTERS)
+        ]
+        wins = [one.result() for one in running]
     after = stored(client, account)
     assert sorted(after) == sorted(f"A{n}" for n in range(IDS))
     for number in range(IDS):

@@ -16,9 +16,9 @@ from marketdata_assets.stores import mongo, mongo_ledger
 Client = MongoClient[dict[str, Any]]
 
 
-def imported(uri: str, root: Path, *accounts: str) -> AccountsReport:
+def imported(uri: str, root: Path, *accounts: str, **fields: Any) -> AccountsReport:
     for account in accounts:
-        deliver(root, account, alpha("A"), alpha("C"))
+        deliver(root, account, alpha("A", **fields), alpha("C"))
     fanout = Fanout(1, ("marketdata_assets.alphas.ingest",))
     pairs = [(account, MONTH) for account in accounts]
     return import_accounts(uri, root, "regular", pairs, run_id="run", fanout=fanout, fields={}, options=ImportOptions())
@@ -120,11 +120,7 @@ def test_revision_of_another_tool_rejects_its_document_alone(
     """With few changed fields, which are set, and with many, which replace the document."""
     old = new_account()
     client["regular_alphas"][old].insert_one({"_id": "A", "id": "A", "_rev": revision})
-    deliver(tmp_path, old, alpha("A", **{f"f{number}": 1 for number in range(fields)}), alpha("C"))
-    fanout = Fanout(1, ("marketdata_assets.alphas.ingest",))
-    report = import_accounts(
-        mongo_uri, tmp_path, "regular", [(old, MONTH)], run_id="run", fanout=fanout, fields={}, options=ImportOptions()
-    )
+    report = imported(mongo_uri, tmp_path, old, **{f"f{number}": 1 for number in range(fields)})
     assert (report.failed, report.total("rejected"), report.total("inserted")) == ({}, 1, 1)
     [row] = [one for one in mongo_ledger.quarantined(client["regular_alphas"], "regular_alphas") if one.source == old]
     assert row.reason.startswith(f"its stored _rev is {revision!r}, no number")

@@ -31,7 +31,7 @@ def deliver(root: Path, inputs: list[tuple[int, tuple[bool, int, list[Any]]]]) -
             put(root, f"2024-11-0{number + 1}T00:00", documents, hours=24, mtime=mtime)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(inputs=INPUTS, shuffler=st.randoms())
 def test_packaging_is_idempotent_and_order_does_not_matter(inputs: Any, shuffler: random.Random) -> None:
     numbered = list(enumerate(inputs))
@@ -44,6 +44,10 @@ def test_packaging_is_idempotent_and_order_does_not_matter(inputs: Any, shuffler
         kept = [document["id"] for documents in packed(Path(one)).values() for document in documents]
         assert sorted(kept) == sorted({document["id"] for _, _, documents in inputs for document in documents})
         assert report.documents == len(kept)
+        for path in Path(one).rglob("*.json"):
+            path.unlink()
+        assert pack(Path(one)).written == [], "without its raw files a package stays as it is"
+        assert on_disk(Path(one)) == at_once
         shuffler.shuffle(numbered)
         for part in numbered:
             deliver(Path(other), [part])
@@ -71,17 +75,3 @@ def test_the_newest_is_the_same_in_whatever_order_versions_are_offered(offers: A
     before = kept()
     shuffler.shuffle(offers)
     assert kept() == before
-
-
-@settings(max_examples=40)
-@given(inputs=INPUTS)
-def test_without_its_raw_files_a_package_stays_as_it_is(inputs: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        deliver(root, list(enumerate(inputs)))
-        pack(root)
-        before = on_disk(root)
-        for path in root.rglob("*.json"):
-            path.unlink()
-        assert pack(root).written == []
-        assert on_disk(root) == before

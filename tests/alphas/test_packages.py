@@ -222,14 +222,6 @@ def test_packages_are_listed_by_day(tmp_path: Path) -> None:
     assert file_index.months_on_disk(tmp_path, ACCOUNT, "super") == set()
 
 
-def test_progress_counts_every_input(tmp_path: Path) -> None:
-    for hour in range(3):
-        put(tmp_path, f"2024-11-03T0{hour}:00", [])
-    told: list[tuple[int, int]] = []
-    packaging.package(tmp_path, ACCOUNT, "regular", MONTH, progress=lambda done, total, _: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
-
-
 def test_recorded_alphas_come_back_unchanged(fixtures: Path, tmp_path: Path) -> None:
     folder = fixtures / "brain"
     page = json.loads((folder / "alpha_list/users_self_alphas_page.json").read_text())["results"]

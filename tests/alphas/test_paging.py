@@ -1,22 +1,23 @@
 """A list that the API lists in part only: capped counts and offsets, empty pages, slow answers. No alpha is missing."""
 
 import datetime as dt
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from brain_clients import EMAIL, NOVEMBER, PASSWORD, fetched
-from test_fetch import assert_exact, month_of
+from brain_clients import EMAIL, LATER, MONTH, NOVEMBER, PASSWORD, client, fetched
+from test_fetch import assert_exact, month_of, on_disk
 
+from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.errors import AlphasError
-from marketdata_assets.alphas.fetch import MonthReport
+from marketdata_assets.alphas.fetch import fetch_accounts
 from marketdata_assets.alphas.layout import DAY, SECOND, Window
 from marketdata_assets.errors import TransientError
-from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
+from marketdata_assets.http_client import RetryPolicy
+from marketdata_demo.servers.brain import BrainServer, make, spread
 
-LIST = "GET /users"
 PAGE = 100
+BUSY_DAY = Window(NOVEMBER.start + 4 * DAY, NOVEMBER.start + 5 * DAY)
 
 
 def least(alphas: int) -> int:
@@ -24,36 +25,64 @@ def least(alphas: int) -> int:
     return -(-alphas // PAGE) + 1
 
 
-def fetch(server: BrainServer, home: Path, alphas: Sequence[Alpha], **options: Any) -> MonthReport:
-    """Fetch a month whole; prints how many requests it took."""
-    server.add_user(EMAIL, PASSWORD, alphas)
-    report = fetched(server, home, **options)
-    ratio = server.requests / least(len(alphas))
-    print(f"{len(alphas)} alphas: {server.requests} requests, {ratio:.2f} times {least(len(alphas))}")
-    assert report.failed == ()
-    assert_exact(home, alphas)
-    return report
+@pytest.mark.parametrize(
+    ("count", "span", "limits"),
+    [
+        pytest.param(2000, NOVEMBER, {"count_cap": 1500}, id="capped count"),
+        pytest.param(1500, BUSY_DAY, {"cap": 1000}, id="busy day"),
+        pytest.param(2000, NOVEMBER, {"cap": 1000, "count_cap": 1000}, id="both capped"),
+        pytest.param(3000, NOVEMBER, {"cap": 400}, id="small cap"),
+        pytest.param(2000, NOVEMBER, {"cap": 1000, "count_cap": 1000, "beyond": "end"}, id="empty pages"),
+    ],
+)
+def test_limits_are_learned_and_lose_nothing(tmp_path: Path, count: int, span: Window, limits: dict[str, Any]) -> None:
+    alphas = month_of(count) if span == NOVEMBER else list(spread(span.start, span.end, count))
+    with BrainServer(**limits) as server:
+        server.add_user(EMAIL, PASSWORD, alphas)
+        assert fetched(server, tmp_path).failed == ()
+        assert_exact(tmp_path, alphas)
+        assert server.requests <= 1.2 * least(count)
 
 
-def test_capped_count_loses_nothing(tmp_path: Path) -> None:
-    with BrainServer(count_cap=1500) as server:
-        fetch(server, tmp_path, month_of(2500))
-        assert server.requests <= 1.1 * least(2500)
+WRONG = "wrong password"
+IMPATIENT = RetryPolicy(max_retries=5, backoff=0.01, max_backoff=0.05, timeout=3.0)
 
 
-@pytest.mark.parametrize("beyond", ["reject", "end"])
-@pytest.mark.parametrize(("cap", "count_cap"), [(1000, None), (1000, 1000), (400, None)])
-def test_cap_is_learned(tmp_path: Path, cap: int, beyond: Literal["reject", "end"], count_cap: int | None) -> None:
-    with BrainServer(cap=cap, beyond=beyond, count_cap=count_cap) as server:
-        fetch(server, tmp_path, month_of(3000))
-        assert server.requests <= 1.2 * least(3000)
+@pytest.mark.parametrize(
+    ("broken", "limits"),
+    [
+        pytest.param("headers", {"cap": 1000, "count_cap": 1000}, id="identity check"),
+        pytest.param(WRONG, {"capacity": 1, "latency": 0.02}, id="slow pages"),
+    ],
+)
+def test_an_account_gets_all_its_alphas_while_another_is_broken(
+    tmp_path: Path, broken: Any, limits: dict[str, Any]
+) -> None:
+    """With at most 1.2 times the least possible requests: full pages, one list of super alphas, and one login."""
+    alphas, few, runs = month_of(2000), month_of(50), 2
+    passwords = {"good": PASSWORD, "broken": "wrong" if broken == WRONG else PASSWORD}
 
+    def fetch() -> dict[str, str]:
+        def client_of(name: str) -> BrainClient:
+            return client(server, tmp_path, account=name, email=name, password=passwords[name], policy=IMPATIENT)
 
-def test_cap_costs_a_busy_day_no_more_than_its_pages(tmp_path: Path) -> None:
-    with BrainServer(cap=1000) as server:
-        day = Window(NOVEMBER.start + 4 * DAY, NOVEMBER.start + 5 * DAY)
-        fetch(server, tmp_path, list(spread(day.start, day.end, 1500)))
-        assert server.requests <= 1.2 * least(1500)
+        pairs = [(name, MONTH) for name in passwords]
+        return {
+            one.account: one.outcome for one in fetch_accounts(tmp_path / "alphas", pairs, client_of, now=LATER).months
+        }
+
+    with BrainServer(lock_after=2, **limits) as server:
+        server.add_user("good", PASSWORD, alphas)
+        server.add_user("broken", PASSWORD, few, persona=None if broken == WRONG else broken)
+        for _ in range(runs):
+            assert fetch() == {"good": "fetched", "broken": "failed"}
+        assert set(on_disk(tmp_path, account="good")) == {alpha.id for alpha in alphas}
+        assert len(server.arrivals["good"]) <= 1.2 * (least(len(alphas)) + 1)
+        assert len(server.arrivals["broken"]) <= (1 if broken == WRONG else runs)
+        passwords["broken"] = PASSWORD  # corrected before it was locked
+        server.person_arrives("broken")
+        assert fetch() == dict.fromkeys(passwords, "fetched")
+        assert set(on_disk(tmp_path, account="broken")) == {alpha.id for alpha in few}
 
 
 def test_short_page_that_lasts_fails_only_its_second(tmp_path: Path) -> None:
@@ -70,16 +99,24 @@ def test_short_page_that_lasts_fails_only_its_second(tmp_path: Path) -> None:
         assert "0 of 1 alphas were delivered" in str(failed.error)
 
 
-def test_second_with_as_many_alphas_as_a_cap_is_not_taken_for_complete(tmp_path: Path) -> None:
-    with BrainServer(count_cap=1000) as server:
-        moment = NOVEMBER.start
-        server.add_user(EMAIL, PASSWORD, [make(number, moment) for number in range(1001)])
+@pytest.mark.parametrize(("count", "limits"), [(201, {"cap": 200}), (1001, {"count_cap": 1000})])
+def test_second_that_holds_as_many_alphas_as_a_cap_fails_alone(
+    tmp_path: Path, count: int, limits: dict[str, Any]
+) -> None:
+    moment = NOVEMBER.start + 9 * 3600 * SECOND
+    others = [make(1, moment - SECOND), make(3, moment + SECOND), make(5, NOVEMBER.end - SECOND)]
+    with BrainServer(**limits) as server:
+        server.add_user(EMAIL, PASSWORD, [*others, *(make(1000 + number, moment) for number in range(count))])
         [failed] = fetched(server, tmp_path).failed
         assert (failed.window, type(failed.error)) == (Window(moment, moment + SECOND), AlphasError)
-        assert "were created within this second" in str(failed.error)
+        assert "alphas were created within this second" in str(failed.error)
+        assert set(on_disk(tmp_path)) == {alpha.id for alpha in others}
 
 
 def test_pages_that_keep_failing_are_listed_from_their_own_beginning(tmp_path: Path) -> None:
+    alphas = month_of(500)
     with BrainServer() as server:
+        server.add_user(EMAIL, PASSWORD, alphas)
         server.fail(500, 10_000, "offset=99")
-        fetch(server, tmp_path, month_of(500))
+        assert fetched(server, tmp_path).failed == ()
+        assert_exact(tmp_path, alphas)

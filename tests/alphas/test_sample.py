@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from archives import ACCOUNT, names, on_disk
+from archives import ACCOUNT, on_disk
 
 from marketdata_assets.alphas import file_index, packaging
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
@@ -13,16 +13,19 @@ from marketdata_demo import sample_alphas
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("month", ["2024-11", "2025-03"])
-def test_alphas_have_the_shape_of_real_ones(fixtures: Path, kind: Kind, month: str) -> None:
+def test_alphas_have_the_shape_of_real_ones_and_lie_in_their_month(fixtures: Path, kind: Kind) -> None:
     (path,) = (fixtures / f"brain/alpha_{kind}").glob("*.json")
-    recorded = json.loads(path.read_text())
-    found = list(sample_alphas.alphas(ACCOUNT, kind, month, 100))
+    recorded, window = json.loads(path.read_text()), month_window("2024-11")
+    found = list(sample_alphas.alphas(ACCOUNT, kind, "2024-11", 100))
     assert {frozenset(alpha) for alpha in found} == {frozenset(recorded)}
     assert all(alpha["settings"].keys() <= recorded["settings"].keys() for alpha in found)
     assert all(alpha["is"].keys() <= recorded["is"].keys() for alpha in found)
     sizes = [len(json.dumps(alpha)) for alpha in found]
     assert 3500 < sum(sizes) / len(sizes) < 4600
+    moments = [moment for alpha in found if (moment := instant(alpha["dateCreated"]))]
+    assert moments == sorted(moments)
+    assert (len(moments), window.start <= moments[0], moments[-1] < window.end) == (100, True, True)
+    assert all((instant(alpha["dateModified"]) or 0) > at for alpha, at in zip(found, moments, strict=True))  # type: ignore[operator]
 
 
 def test_alphas_cover_what_real_ones_differ_in() -> None:
@@ -35,15 +38,6 @@ def test_alphas_cover_what_real_ones_differ_in() -> None:
         assert {alpha[field] is None for alpha in found} == {True, False}, field
     assert {bool(alpha["tags"]) for alpha in found} == {True, False}
     assert {check["result"] for alpha in found for check in alpha["is"]["checks"]} >= {"PASS", "FAIL", "PENDING"}
-
-
-def test_alphas_lie_in_their_month_and_are_modified_later() -> None:
-    window = month_window("2024-03")
-    found = list(sample_alphas.alphas(ACCOUNT, "super", "2024-03", 100))
-    moments = [instant(alpha["dateCreated"]) for alpha in found]
-    assert all(moment and window.start <= moment < window.end for moment in moments)
-    assert moments == sorted(moment for moment in moments if moment)
-    assert all((instant(a["dateModified"]) or 0) > (instant(a["dateCreated"]) or 0) for a in found)  # type: ignore[operator]
 
 
 def test_equal_arguments_give_equal_alphas() -> None:
@@ -74,18 +68,3 @@ def test_an_archive_is_packaged_whole_and_written_once(tmp_path: Path) -> None:
     assert {path: path.stat() for path in raw} == raw
     packaging.package(tmp_path, ACCOUNT, "regular", "2024-12")
     assert on_disk(tmp_path) == before
-
-
-def test_some_alphas_of_an_archive_come_again_newer(tmp_path: Path) -> None:
-    sample_alphas.write_archive(tmp_path, ACCOUNT, ["2024-10", "2024-11"])
-    packaging.package(tmp_path, ACCOUNT, "regular", "2024-11")
-    first = {alpha["id"]: alpha for alpha in sample_alphas.alphas(ACCOUNT, "regular", "2024-11", 40)}
-    found = [
-        json.loads(line)
-        for path in file_index.list_packages(tmp_path, ACCOUNT, "regular", ["2024-11"])
-        for _, line in packaging.read_package(path)
-    ]
-    assert sorted(first) == sorted(name for day in names(tmp_path).values() for name in day)
-    newer = [alpha for alpha in found if alpha != first[alpha["id"]]]
-    assert 0 < len(newer) < len(found)
-    assert all(alpha["dateModified"] != first[alpha["id"]]["dateModified"] for alpha in newer)

@@ -1,9 +1,19 @@
 """What tests of minute bars share."""
 
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 
 from marketdata_assets.bars import schema, unit
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection]:
+    """To a database that has the tables of bars."""
+    with psycopg.connect(dsn) as connection:
+        schema.ensure(connection)
+        yield connection
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def usual(symbol: str, day: dt.date) -> int:
     return 241 if not symbol.endswith("SZ") else 240 if day < CLOSING_AUCTION else 239
 
 
-def clean_year(codes: int = 300, seed: int = 7) -> Market:
+def clean_year(codes: int = 200, seed: int = 7) -> Market:
     """A complete year: some stocks are listed or delisted during it, each fifth is suspended for up to two months."""
     rng = np.random.default_rng(seed)
     cells: Cells = {}

@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -26,56 +25,6 @@ def looked(dsn: str, folder: Path) -> dict[str, FileEntry]:
     assert all(entry.balanced for entry in entries.values())
     assert surveyed.due(ALL) == any(not entry.state.settled for entry in entries.values())
     return entries
-
-
-UNKNOWN = b"day,o,h,l,c,v\n2000-06-09 09:31:00,10,10,10,10,5\n"
-
-
-@pytest.mark.parametrize(
-    ("make", "cause"),
-    [
-        (lambda folder: deliver(folder / "600000.XSHG.csv", FOREIGN), "600000.XSHG.csv: its prices are not adjusted"),
-        (lambda folder: deliver(folder / "20000609.csv", FOREIGN), "20000609.csv: its prices are not adjusted"),
-        (lambda folder: deliver(folder / "a.csv", csv_text([line("09:31:00")])), "time '09:31:00' is not a time"),
-        (lambda folder: deliver(folder / "a.csv", csv_text([line("3000-01-03 09:31:00")])), "is outside 1900 to 2099"),
-        (lambda folder: deliver(folder / "a.CSV.GZ", b"no gzip"), "damaged"),
-        (lambda folder: deliver(folder / "a.csv", b""), "the file is empty"),
-        (
-            lambda folder: deliver(folder / "sh600000.csv", UNKNOWN),
-            "sh600000.csv:1: no profile fits its columns day,o,",
-        ),
-        (lambda folder: deliver(folder / "a.zip", {"b.csv": UNKNOWN}), "a.zip!b.csv:1: no profile fits"),
-        (lambda folder: deliver(folder / "a.parquet", b"x"), "not a Parquet file"),
-        (lambda folder: deliver(folder / "SH600000.txt", b"x\n"), "SH600000.txt:1: no profile fits its first line 'x'"),
-        (lambda folder: deliver(folder / "history.zip", b"PK"), "not a whole zip file"),
-    ],
-    ids=[
-        "foreign header",
-        "day as name",
-        "no date",
-        "another millennium",
-        "damaged",
-        "empty",
-        "unknown header",
-        "unknown in a zip",
-        "no Parquet",
-        "text",
-        "cut zip",
-    ],
-)
-def test_a_file_that_cannot_be_dated_is_due_and_fails_in_any_run(
-    dsn: str, tmp_path: Path, make: Callable[[Path], Path], cause: str
-) -> None:
-    path = make(tmp_path)
-    assert looked(dsn, tmp_path)[path.name].state is FileState.DUE
-    report = run(dsn, tmp_path, ["2001-11"])
-    assert [cause in (unit.error or "") for unit in report.failed] == [True]
-    failed = looked(dsn, tmp_path)[path.name]
-    assert (failed.state, cause in failed.reason) == (FileState.FAILED, True)
-    path.unlink()
-    deliver(tmp_path / "again.csv", GOOD)
-    assert run(dsn, tmp_path, ["2000-06"]).rows == 3
-    assert [one.state for one in looked(dsn, tmp_path).values()] == [FileState.LOADED]
 
 
 def test_members_whose_names_are_gbk_are_loaded(dsn: str, tmp_path: Path) -> None:
@@ -131,7 +80,9 @@ def test_only_part_of_the_months_is_due(dsn: str, tmp_path: Path) -> None:
 def test_a_header_alone_is_empty(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "none.csv", csv_text([]))
     assert looked(dsn, tmp_path)["none.csv"].state is FileState.DUE
-    assert run(dsn, tmp_path, ["2001-01"]).failed == ()
+    report = run(dsn, tmp_path, ["2001-01"])
+    assert (report.count("empty"), report.failed) == (1, ())
+    assert run(dsn, tmp_path, ["2001-01"]).units == ()
     assert looked(dsn, tmp_path)["none.csv"].state is FileState.EMPTY
 
 

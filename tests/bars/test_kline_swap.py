@@ -1,7 +1,7 @@
 """A rebuild of the K-line: what readers see meanwhile, what is kept, and what it is rejected for."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -184,63 +184,67 @@ def test_refresh_policies_of_a_person_survive_rebuilds(timescale_dsn: str) -> No
         assert policy == (None, True, "02:00:00", False)
 
 
-def test_rebuild_is_rejected_for_a_policy_that_it_would_drop(timescale_dsn: str) -> None:
-    insert(timescale_dsn, BARS)
-    kline.refresh(timescale_dsn, BOTH_MONTHS)
-    execute(timescale_dsn, "SELECT add_retention_policy('stock_monthly_kline', INTERVAL '100 years')")
-    with pytest.raises(TerminalError, match=r"policy_retention \(job \d+\)"):
-        rebuild(timescale_dsn)
-    assert len(lines(timescale_dsn)) == 2
+@pytest.fixture
+def rejected(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+    """A rebuild after a statement is rejected by name, before the months are computed and without a change."""
 
+    def check(dsn: str, statement: str, named: str) -> None:
+        insert(dsn, BARS)
+        kline.refresh(dsn, BOTH_MONTHS)
+        execute(dsn, statement.format(RELATION))
+        with monkeypatch.context() as patched, pytest.raises(TerminalError, match=named):
+            patched.setattr(kline, "_recompute", lambda *_: pytest.fail("computed in vain"))
+            rebuild(dsn)
+        assert leftovers(dsn) == []
+        assert len(lines(dsn)) == 2
 
-def test_rebuild_is_rejected_for_row_level_security(plain_dsn: str) -> None:
-    insert(plain_dsn, BARS)
-    kline.refresh(plain_dsn, BOTH_MONTHS)
-    execute(plain_dsn, "CREATE POLICY own ON stock_monthly_kline USING (code = current_user)")
-    with pytest.raises(TerminalError, match="policy own on table stock_monthly_kline"):
-        rebuild(plain_dsn)
-    execute(plain_dsn, "DROP POLICY own ON stock_monthly_kline")
-    execute(plain_dsn, "ALTER TABLE stock_monthly_kline ENABLE ROW LEVEL SECURITY")
-    with pytest.raises(TerminalError, match="row level security"):
-        rebuild(plain_dsn)
-    assert len(lines(plain_dsn)) == 2
+    return check
 
 
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
-        ("CREATE MATERIALIZED VIEW best AS SELECT max(close) FROM stock_monthly_kline", "materialized view best"),
+        ("CREATE MATERIALIZED VIEW best AS SELECT max(close) FROM {}", "materialized view best"),
         (
-            "CREATE FUNCTION best() RETURNS numeric LANGUAGE SQL BEGIN ATOMIC"
-            " SELECT max(close) FROM stock_monthly_kline; END",
+            "CREATE FUNCTION best() RETURNS numeric LANGUAGE SQL BEGIN ATOMIC SELECT max(close) FROM {}; END",
             r"function best\(\)",
         ),
     ],
 )
 def test_rebuild_is_rejected_for_what_it_would_drop(
-    filled_dsn: str, statement: str, named: str, monkeypatch: pytest.MonkeyPatch
+    either_dsn: str, rejected: Callable[[str, str, str], None], statement: str, named: str
 ) -> None:
-    """Before the months are computed, and without a change."""
-    execute(filled_dsn, statement)
-    monkeypatch.setattr(kline, "_recompute", lambda *_: pytest.fail("computed in vain"))
-    with pytest.raises(TerminalError, match=named):
-        rebuild(filled_dsn)
-    monkeypatch.undo()
-    assert leftovers(filled_dsn) == []
-    assert len(lines(filled_dsn)) == 2
+    rejected(either_dsn, statement, named)
 
 
-def test_rebuild_is_rejected_for_an_aggregate_of_the_aggregate(timescale_dsn: str) -> None:
-    insert(timescale_dsn, BARS)
-    kline.refresh(timescale_dsn, BOTH_MONTHS)
-    execute(
-        timescale_dsn,
-        """CREATE MATERIALIZED VIEW years WITH (timescaledb.continuous) AS
-           SELECT time_bucket('1 year', month) AS year, max(high) AS high FROM stock_monthly_kline GROUP BY 1""",
-    )
-    with pytest.raises(TerminalError, match="continuous aggregate years"):
-        rebuild(timescale_dsn)
-    assert len(lines(timescale_dsn)) == 2
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("SELECT add_retention_policy('{}', INTERVAL '100 years')", r"policy_retention \(job \d+\)"),
+        (
+            """CREATE MATERIALIZED VIEW years WITH (timescaledb.continuous) AS
+               SELECT time_bucket('1 year', month) AS year, max(high) AS high FROM {} GROUP BY 1""",
+            "continuous aggregate years",
+        ),
+    ],
+)
+def test_rebuild_is_rejected_for_an_aggregate_of_the_aggregate_or_a_policy(
+    timescale_dsn: str, rejected: Callable[[str, str, str], None], statement: str, named: str
+) -> None:
+    rejected(timescale_dsn, statement, named)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE POLICY own ON {} USING (code = current_user)", "policy own on table stock_monthly_kline"),
+        ("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", "row level security"),
+    ],
+)
+def test_rebuild_is_rejected_for_row_level_security(
+    plain_dsn: str, rejected: Callable[[str, str, str], None], statement: str, named: str
+) -> None:
+    rejected(plain_dsn, statement, named)
 
 
 def test_rebuild_is_rejected_for_a_view_of_columns_that_the_kline_does_not_have(dsn: str) -> None:

@@ -82,7 +82,7 @@ def before_copy(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], 
 
 
 def test_server_killed_and_started_again_within_seconds_costs_nothing(
-    own_dsn: str, stack: LocalStack, two_years: Path, units_in_commit: int, monkeypatch: pytest.MonkeyPatch
+    own_dsn: str, stack: LocalStack, two_years: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = stack.server("postgres")
     before_copy(monkeypatch, 2, lambda: (server.kill(), server.start()))
@@ -107,7 +107,7 @@ def test_server_that_stays_away_is_named_and_a_rerun_is_exact(
 
 
 def test_connection_terminated_by_an_operator_costs_nothing(
-    own_dsn: str, two_years: Path, units_in_commit: int, monkeypatch: pytest.MonkeyPatch
+    own_dsn: str, two_years: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def terminate() -> None:
         with psycopg.connect(own_dsn, autocommit=True) as connection:

@@ -56,8 +56,7 @@ def balanced(dsn: str, folder: Path, without: tuple[str, ...] = ()) -> None:
         assert one.balanced
 
 
-@pytest.mark.parametrize("older_first", [True, False])
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(("pattern", "older_first"), zip(PATTERNS, [True, False] * 3, strict=True))
 def test_only_the_minutes_of_the_newer_file_are_replaced(
     either_dsn: str, tmp_path: Path, pattern: str, older_first: bool
 ) -> None:
@@ -76,16 +75,6 @@ def test_only_the_minutes_of_the_newer_file_are_replaced(
     count = sum(PATTERNS[pattern](day, minute) for day in DAYS for minute in range(12)) * len(CODES)
     assert replaced == ({("2000_1min.zip", "fix_2000.csv"): count} if count else {})
     assert run(either_dsn, tmp_path).units == ()
-
-
-def test_files_that_alternate_keep_all_their_days(either_dsn: str, tmp_path: Path) -> None:
-    deliver(tmp_path / "odd_2000.csv", month_of(lambda day, minute: day % 2 == 1), 1)
-    deliver(tmp_path / "even_2000.csv", month_of(lambda day, minute: day % 2 == 0), 2)
-    deliver(tmp_path / "minutes_2000.csv", month_of(lambda day, minute: minute == 5, "12"), 3)
-    report = run(either_dsn, tmp_path)
-    balanced(either_dsn, tmp_path)
-    assert len(table(either_dsn)) == len(DAYS) * 12 * len(CODES)
-    assert set(report.replaced) == {("odd_2000.csv", "minutes_2000.csv"), ("even_2000.csv", "minutes_2000.csv")}
 
 
 def test_times_between_whole_minutes_are_minutes_of_their_own(dsn: str, tmp_path: Path) -> None:
@@ -118,7 +107,7 @@ def forget_file(dsn: str, folder: Path, file: str) -> tuple[str, ...]:
         return forget(connection, folder, file, "test").due
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", ["two minutes", "odd minutes", "nothing of June"])
 def test_a_forgotten_file_leaves_and_what_it_replaced_comes_back(either_dsn: str, tmp_path: Path, pattern: str) -> None:
     deliver(tmp_path / "2000_1min.zip", {f"{code}_2000.csv": month_of(codes=(code,)) for code in CODES}, 1)
     deliver(tmp_path / "wrong_2000.csv", month_of(PATTERNS[pattern], "99"), 2)

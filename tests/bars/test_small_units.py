@@ -1,14 +1,13 @@
 """Small units that were never loaded share a commit; whatever is special about one of them, the rows are the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, books_balance, csv_text, deliver, entries, line, minutes, run
-from dying import Load, server
+from bar_files import assert_exact, books_balance, csv_text, deliver, line, minutes, run
 
-from marketdata_assets.bars import schema, small_units
+from marketdata_assets.bars import schema
 
 CODES = tuple(f"sh{600000 + number}" for number in range(60))
 START = "2000-06-05 09:30:00"
@@ -37,33 +36,33 @@ def test_units_as_usual_share_commits_of_fifty(either_dsn: str, tmp_path: Path) 
     books_balance(either_dsn)
 
 
-def rejected_row(folder: Path, dsn: str) -> dict[str, bytes]:
+def rejected_row(folder: Path, dsn: str) -> bytes:
     good = [line(label, CODES[0]) for label in minutes(START, 200)]
-    return {**usual(), f"{CODES[0]}_2000.csv": csv_text([*good, good[3]])}
+    return csv_text([*good, good[3]])
 
 
-def two_files_of_one_code(folder: Path, dsn: str) -> dict[str, bytes]:
-    return {**usual(), "again_2000.csv": member(CODES[1], 2)}
-
-
-def another_file_in_the_month(folder: Path, dsn: str) -> dict[str, bytes]:
+def another_file_in_the_month(folder: Path, dsn: str) -> bytes:
     deliver(folder / "a_2000.csv", member(CODES[2], 2), 5)
     run(dsn, folder)
-    return usual()
+    return member(CODES[0])
 
 
-def unit_that_cannot_be_read(folder: Path, dsn: str) -> dict[str, bytes]:
-    return {**usual(), f"{CODES[3]}_2000.csv": b"no,header\n"}
-
-
-def empty_unit(folder: Path, dsn: str) -> dict[str, bytes]:
-    return {**usual(), f"{CODES[4]}_2000.csv": csv_text([])}
-
-
-def unit_on_record(folder: Path, dsn: str) -> dict[str, bytes]:
-    deliver(folder / "2000_1min.zip", usual(CODES[5:8]), 1)
+def unit_on_record(folder: Path, dsn: str) -> bytes:
+    deliver(folder / "2000_1min.zip", usual(CODES[:3]), 1)
     run(dsn, folder)
-    return usual()
+    return member(CODES[0])
+
+
+def two_files_of_one_code(folder: Path, dsn: str) -> bytes:
+    return member(CODES[1], 2)
+
+
+def unit_that_cannot_be_read(folder: Path, dsn: str) -> bytes:
+    return b"no,header\n"
+
+
+def empty_unit(folder: Path, dsn: str) -> bytes:
+    return csv_text([])
 
 
 @pytest.mark.parametrize(
@@ -78,9 +77,10 @@ def unit_on_record(folder: Path, dsn: str) -> dict[str, bytes]:
     ],
 )
 def test_a_special_unit_is_loaded_alone_and_the_others_together(
-    either_dsn: str, tmp_path: Path, special: Callable[[Path, str], dict[str, bytes]]
+    either_dsn: str, tmp_path: Path, special: Callable[[Path, str], bytes]
 ) -> None:
-    deliver(tmp_path / "2000_1min.zip", special(tmp_path, either_dsn), 3)
+    first = special(tmp_path, either_dsn)
+    deliver(tmp_path / "2000_1min.zip", usual() | {f"{CODES[0]}_2000.csv": first}, 3)
     report = run(either_dsn, tmp_path)
     assert len(report.failed) == (special is unit_that_cannot_be_read)
     assert max(attempts(either_dsn)) >= 40
@@ -96,30 +96,3 @@ def test_rows_of_a_foreign_writer_send_each_unit_alone(plain_dsn: str, tmp_path:
     assert run(plain_dsn, tmp_path).count("ok") == 9
     assert attempts(plain_dsn) == [1] * 9
     assert_exact(plain_dsn, tmp_path)
-
-
-def doomed(dsn: str, folder: str) -> None:
-    small_units.MAX_UNITS = 5
-    run(dsn, Path(folder))
-
-
-@pytest.fixture(scope="module")
-def survived() -> Iterator[Load]:
-    with server(Path(__file__)) as load:
-        yield load
-
-
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_load_killed_at_any_step_has_loaded_whole_commits(
-    either_dsn: str, tmp_path: Path, survived: Load, stride: int
-) -> None:
-    deliver(tmp_path / "2000_1min.zip", usual(CODES[:15]), 1)
-    with psycopg.connect(either_dsn) as connection:
-        schema.ensure(connection)
-    steps, loaded = 0, set()
-    while not survived(either_dsn, tmp_path, steps):
-        books_balance(either_dsn)
-        loaded.add(len(entries(either_dsn)))
-        steps += stride
-    assert loaded == {0, 5, 10, 15}
-    assert_exact(either_dsn, tmp_path)

@@ -3,7 +3,7 @@
 import csv
 import datetime as dt
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from bar_files import csv_text, deliver, line, run
 
-from marketdata_assets.bars import checks, kline, schema
+from marketdata_assets.bars import checks, kline
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo import sample_bars
 
@@ -21,13 +21,6 @@ DAYS = [day for day in sample_bars.weekdays(YEAR) if day.month in (9, 10) and da
 OLD = [day for day in sample_bars.weekdays(2003) if day.month == 9][:4]
 PRICES = ("开盘价", "收盘价", "最高价", "最低价")
 Change = Callable[[Decimal], Decimal]
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(dsn) as connection:
-        schema.ensure(connection)
-        yield connection
 
 
 def bars(code: str = "sh600009", days: list[dt.date] = DAYS, dividend: float = 0.0, **changes: Change) -> bytes:

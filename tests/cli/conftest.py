@@ -3,13 +3,14 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from commands import stack_on
 from databases import emptied_clickhouse, fresh_postgres, spare_work
 
-from marketdata_assets.databases import make_clickhouse_tables
+from marketdata_assets.databases import make_tables
 from marketdata_assets.local.stack import LocalStack
 
 
@@ -28,7 +29,7 @@ def running() -> Iterator[LocalStack]:
 def empty_tables(running: LocalStack) -> Iterator[Callable[[], str]]:
     """As elsewhere, on the server of the stack."""
     server = str(running.endpoints.clickhouse_url).rpartition("/")[0]
-    with emptied_clickhouse(server, make_clickhouse_tables) as emptied:
+    with emptied_clickhouse(server, partial(make_tables, "clickhouse")) as emptied:
         yield emptied
 
 

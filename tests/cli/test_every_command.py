@@ -1,6 +1,7 @@
 """Every command where its output is closed, an address is malformed, or its folders cannot be written.
 
-It ends with a message and an exit code, and never with a traceback. The commands are those of the program's own tree.
+It ends with a message and an exit code, and never with a traceback. The commands are those of the program's own tree;
+the quick run has some of them.
 """
 
 import os
@@ -71,6 +72,13 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 COMMANDS = sorted(leaves(get_command(app)))
+SOME = COMMANDS[::7]
+
+
+@pytest.fixture(params=[pytest.param(SOME, id="some"), pytest.param(COMMANDS, id="all", marks=pytest.mark.slow)])
+def names(request: pytest.FixtureRequest) -> list[str]:
+    found: list[str] = request.param
+    return found
 
 
 def run_command(words: list[str], variables: Mapping[str, str], folder: str, stdout: str) -> None:
@@ -107,11 +115,11 @@ def ends() -> Iterator[Ends]:
         yield ask
 
 
-def given(folder: Path, *but: str) -> list[list[str]]:
-    """Every command with its arguments."""
+def given(names: list[str], folder: Path, *but: str) -> list[list[str]]:
+    """Commands with their arguments."""
     return [
         [*name.split(), *(one.format(folder=folder) for one in ARGUMENTS.get(name, []))]
-        for name in COMMANDS
+        for name in names
         if name not in but
     ]
 
@@ -128,16 +136,18 @@ def bad(found: list[dict[str, Any]], *expected: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_help_of_every_command_says_that_its_output_is_closed(ends: Ends, home: Path) -> None:
-    asked = [([*name.split(), "--help"], {}) for name in COMMANDS if name != "exec"]
+def test_help_of_every_command_says_that_its_output_is_closed(ends: Ends, home: Path, names: list[str]) -> None:
+    asked = [([*name.split(), "--help"], {}) for name in names if name != "exec"]
     for stdout in ("closed", "/dev/full"):
         found = ends(home, asked, stdout)
         assert bad(found, "standard output: ") == []
         assert {one["code"] for one in found} == {1}
 
 
-def test_every_command_without_servers_ends_with_a_message_while_its_output_is_closed(ends: Ends, home: Path) -> None:
-    assert bad(ends(home, [(words, {}) for words in given(home, *SERVES, *OUTSIDE)], "closed")) == []
+def test_every_command_without_servers_ends_with_a_message_while_its_output_is_closed(
+    ends: Ends, home: Path, names: list[str]
+) -> None:
+    assert bad(ends(home, [(words, {}) for words in given(names, home, *SERVES, *OUTSIDE)], "closed")) == []
 
 
 MALFORMED = {
@@ -148,8 +158,8 @@ MALFORMED = {
 }
 
 
-def test_every_command_names_the_settings_of_malformed_addresses(ends: Ends, home: Path) -> None:
-    found = ends(home, [(words, MALFORMED) for words in given(home)])
+def test_every_command_names_the_settings_of_malformed_addresses(ends: Ends, home: Path, names: list[str]) -> None:
+    found = ends(home, [(words, MALFORMED) for words in given(names, home)])
     for name in MALFORMED:
         assert bad(found, f"{name}: ", *OWN_CAUSES) == []
     assert len([one for one in found if one["code"] == 1]) > len(found) / 2
@@ -158,8 +168,8 @@ def test_every_command_names_the_settings_of_malformed_addresses(ends: Ends, hom
 
 @pytest.mark.parametrize("folder", ["/sys/marketdata", "{home}/file/below"])
 def test_every_command_ends_with_a_message_where_its_data_folder_cannot_be_written(
-    ends: Ends, home: Path, folder: str
+    ends: Ends, home: Path, folder: str, names: list[str]
 ) -> None:
     (home / "file").touch()
     variables = {"MARKETDATA_HOME": folder.format(home=home)}
-    assert bad(ends(home, [(words, variables) for words in given(home, *OUTSIDE)])) == []
+    assert bad(ends(home, [(words, variables) for words in given(names, home, *OUTSIDE)])) == []

@@ -14,11 +14,11 @@ import psycopg
 import pytest
 from commands import PROGRAMS, environment, marketdata, stack_on, until
 from plain_kline import KLINE_QUERY, expected_kline
+from project_definitions import definitions
 
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.cli.instance import environment_of
-from marketdata_assets.definitions import defs
 from marketdata_assets.defs.partition_results import INTERRUPTED
 from marketdata_assets.defs.repair.housekeeping import end_killed, killed_runs
 from marketdata_assets.defs.runs import runs_that_load
@@ -134,8 +134,8 @@ def test_run_of_a_killed_command_is_ended_by_a_sensor_however_far_it_was(
 ) -> None:
     root = running.settings.root
     with dg.DagsterInstance.get() as instance:
-        run = instance.create_run_for_job(defs().get_repository_def().get_job("bars_and_kline"))
-        other = instance.create_run_for_job(defs().get_repository_def().get_job("bars_and_kline"))
+        run = instance.create_run_for_job(definitions().get_repository_def().get_job("bars_and_kline"))
+        other = instance.create_run_for_job(definitions().get_repository_def().get_job("bars_and_kline"))
         if status != "NOT_STARTED":
             instance.report_engine_event("started", run)
             instance.run_storage.handle_run_event(run.run_id, _event(run, "PIPELINE_START"))

@@ -24,11 +24,11 @@ def pipe() -> tuple[int, int]:
 
 @contextmanager
 def up(home: Path, ends: Callable[[], tuple[int, int]]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A stack that is ready, and the other end of its output, of which all is read so far."""
+    """A stack of two servers that is ready, and the other end of its output, of which all is read so far."""
     reader, writer = ends()
     with subprocess.Popen(
         [MARKETDATA, "up", "--no-ui"],
-        env=environment(home),
+        env=environment(home, MARKETDATA_DOMAINS="alphas"),
         cwd=home,
         stdin=subprocess.DEVNULL,
         stdout=writer,
@@ -71,7 +71,7 @@ def supervises_and_ends(home: Path, process: subprocess.Popen[bytes]) -> None:
     assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize("ends", [pipe, pty.openpty], ids=["pipe", "terminal"])
+@pytest.mark.parametrize("ends", [pipe, pytest.param(pty.openpty, marks=pytest.mark.slow)], ids=["pipe", "terminal"])
 def test_up_starts_a_server_again_when_the_reader_of_its_output_is_gone(
     home: Path, ends: Callable[[], tuple[int, int]]
 ) -> None:

@@ -190,3 +190,14 @@ class Line:
                     writer.write(data)
                     await writer.drain()
         writer.transport.abort()
+
+
+async def leave_in_hand(url: str, rows: int = 500) -> None:
+    """A reader of trades that goes without a word, with so many messages that it did not ack."""
+    line = Line(url)
+    async with line as through:
+        reader = Reader(through, "MARKET", "clickhouse_trade")
+        await reader.__aenter__()
+        async for _ in reader.batches(rows, 0.2, follow=False):
+            break
+        line.cut()

@@ -15,6 +15,7 @@ from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
@@ -57,6 +58,10 @@ OKX = Case("okx", "linear", ["ABC-USDT-SWAP", "XYZ-USDT-SWAP"], OkxVenue, "trade
 DERIBIT = Case("deribit", "inverse", ["ABC-PERPETUAL", "XYZ-PERPETUAL"], DeribitVenue, "trades.100ms", "book")
 
 KRAKEN = Case("kraken", "spot", ["ABC/USD", "BTC/USD"], KrakenVenue, "trade", "book", lost="checksum", best=10)
+HYPERLIQUID = Case(
+    "hyperliquid", "linear", ["ABC", "XYZ"], lambda names: HyperliquidVenue(names, book_ms=0), "trades", "l2Book",
+    best=20,
+)  # fmt: skip
 COINBASE = Case("coinbase", "spot", ["ABC-USD", "XYZ-USD"], CoinbaseVenue, "market_trades", "level2", shared=True)
 
 EVERY_VENUE = (BINANCE, OKX, DERIBIT)
@@ -64,13 +69,14 @@ EVERY_MARKET = (BINANCE, LINEAR, OKX, DERIBIT)
 BY_CHANNEL = (KRAKEN, COINBASE)
 
 
-def each(*cases: Case) -> pytest.MarkDecorator:
-    """A test of each case."""
-    return pytest.mark.parametrize("case", cases, ids=lambda case: f"{case.exchange}-{case.market_type}")
+def each(*cases: Case, alike: bool = False) -> pytest.MarkDecorator:
+    """A test of each case. With `alike`, as what is tested is the same for every venue, all but the first are slow."""
+    of = [pytest.param(one, marks=[pytest.mark.slow] if alike and number else []) for number, one in enumerate(cases)]
+    return pytest.mark.parametrize("case", of, ids=lambda case: f"{case.exchange}-{case.market_type}")
 
 
-def collected(*cases: Case, **options: Any) -> Callable[[Callable[..., Awaitable[None]]], Any]:
-    """A coroutine as the test of a market that is live, for each case; it may take `case` and `tmp_path` as well."""
+def collected(*cases: Case, alike: bool = False, **options: Any) -> Callable[[Callable[..., Awaitable[None]]], Any]:
+    """A coroutine as the test of a market that is live, for `each` case; it may take `case` and `tmp_path` as well."""
 
     def decorate(test: Callable[..., Awaitable[None]]) -> Any:
         def whole(case: Case, tmp_path: Path) -> None:
@@ -79,7 +85,7 @@ def collected(*cases: Case, **options: Any) -> Callable[[Callable[..., Awaitable
             collect(case, tmp_path, partial(test, **{name: given[name] for name in wanted}), **options)
 
         whole.__name__, whole.__doc__, whole.__module__ = test.__name__, test.__doc__, test.__module__
-        return each(*cases)(whole)
+        return each(*cases, alike=alike)(whole)
 
     return decorate
 

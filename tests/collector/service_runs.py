@@ -116,18 +116,6 @@ def program(name: str, *arguments: str, folder: Path, port: int) -> Iterator[Non
 def redis_server(folder: Path, port: int = 0, *more: str) -> Iterator[int]:
     """A redis-server that keeps nothing on disk; its port."""
     port = port or free_port()
-    options = [
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--dir",
-        str(folder),
-        *more,
-    ]
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", *more]
     with program("redis-server", *options, "--dir", str(folder), folder=folder, port=port):
         yield port

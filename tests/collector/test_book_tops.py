@@ -13,8 +13,6 @@ from marketdata_assets.collector.items import BookTop, BookTops, Item, items, me
 from marketdata_assets.collector.jetstream.stream import consumers
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.collector.servers import Servers
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 from marketdata_demo.venues.binance_venue import BinanceVenue
 
 BOOK = [[("1.5", "3"), ("1.4", "2")], [("1.6", "1")]]
@@ -69,20 +67,17 @@ def test_it_has_a_subject_of_its_own_and_no_consumer_that_loads_it() -> None:
 
 
 @in_loop
-async def test_jetstream_has_the_best_levels_that_the_book_has(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "stack", nats_url=None, nats_port=0)
-    with LocalStack(settings, services=("nats",)) as stack, BinanceVenue("spot", ["ABCUSDT"]) as venue:
+async def test_jetstream_has_the_best_levels_that_the_book_has(tmp_path: Path, nats_url: str) -> None:
+    with BinanceVenue("spot", ["ABCUSDT"]) as venue:
         wanted = {"orderbook_top": {"levels": 3, "interval_ms": 10}}
         text = text_of({"spot": market(venue, ["ABCUSDT"], ["trade", "orderbook"])}, **wanted)
-        url = stack.endpoints.nats_url
-        async with running(text, tmp_path, Servers(nats_url=url)) as run:
+        async with running(text, tmp_path, Servers(nats_url=nats_url)) as run:
             await run.subscribed()
             while not (book := run.collector._book("binance", "spot", "ABCUSDT")):
                 await run.emit(venue, 5)
                 await asyncio.sleep(0.02)
             await run.emit(venue, 100)
-            assert url
-            client = await nats.connect(url)
+            client = await nats.connect(nats_url)
             newest: dict[str, Any] = {}
             async with asyncio.timeout(30):
                 while newest.get("bids") != [list(level) for level in book.bids[:3]]:

@@ -4,11 +4,9 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import Iterator
 
 import pytest
 from in_loop import in_loop
-from jetstream_cases import nats_server
 
 from marketdata_assets.collector.errors import Claimed
 from marketdata_assets.collector.jetstream.claim import claim, owner_of
@@ -25,12 +23,6 @@ async def main():
         await asyncio.sleep(600)
 asyncio.run(main())
 """
-
-
-@pytest.fixture(scope="module")
-def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with nats_server(tmp_path_factory.mktemp("nats")) as server:
-        yield server.url
 
 
 @in_loop

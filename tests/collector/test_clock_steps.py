@@ -102,7 +102,7 @@ def after_a_step(case: Case, folder: Path, step: int, act: Callable[[Run, Venue]
 
 
 @pytest.mark.parametrize("step", [HOURS_3, -HOURS_3])
-@each(*EVERY_VENUE)
+@each(*EVERY_VENUE, alike=True)
 def test_no_subscription_is_silent_because_the_clock_was_set(case: Case, tmp_path: Path, step: int) -> None:
     async def judged(run: Run, venue: Venue) -> None:
         assert verdict(run) == []
@@ -119,7 +119,7 @@ def test_no_subscription_is_silent_because_the_clock_was_set(case: Case, tmp_pat
 
 
 @pytest.mark.parametrize("step", [HOURS_3, -HOURS_3])
-@each(*EVERY_VENUE)
+@each(*EVERY_VENUE, alike=True)
 def test_no_gap_ends_before_it_begins_when_the_clock_was_set(case: Case, tmp_path: Path, step: int) -> None:
     async def lost(run: Run, venue: Venue) -> None:
         venue.call(venue.sockets[0].transport.abort)

@@ -22,6 +22,7 @@ from marketdata_demo.venues.binance_venue import BinanceVenue
 
 SHIPPED = config.shipped()
 PROJECT = Path(__file__).parents[2]
+PLAIN: dict[str, Any] = {"spot": {"symbols": ["A"], "data_types": ["trade"]}}
 
 
 def test_the_shipped_file_equals_the_defaults() -> None:
@@ -125,7 +126,7 @@ def test_variables_override_the_file(variable: str, value: Any, path: tuple[str,
 
 
 def test_enabling_an_exchange_that_the_file_does_not_have_takes_the_shipped_section() -> None:
-    text = text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}})
+    text = text_of(PLAIN)
     assert "okx" not in parse(text, "f", Variables(enable_okx=False)).exchanges
     found = parse(text, "f", Variables(enable_okx=True))
     assert found.exchanges["okx"] == read(None).exchanges["okx"]
@@ -173,9 +174,7 @@ def test_addresses_come_from_variables_then_the_file_of_secrets_then_the_local_s
 
 def test_enabled_sinks() -> None:
     def meant(servers: Servers, **sections: Any) -> tuple[str, ...]:
-        return assembly.enabled_sinks(
-            parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, **sections), "f"), servers
-        )
+        return assembly.enabled_sinks(parse(text_of(PLAIN, **sections), "f"), servers)
 
     nats, house = Servers(nats_url="nats://x"), Servers(clickhouse_url="http://x/y")
     assert meant(Servers()) == ("capture",)
@@ -200,7 +199,7 @@ def test_an_invalid_address_is_named_and_not_shown(tmp_path: Path, key: str, url
         "clickhouse_url": {"clickhouse": {"direct_write": True}},
         "redis_url": {"redis": {"cache": True}},
     }[key]
-    found = parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, **on), "f")
+    found = parse(text_of(PLAIN, **on), "f")
     places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
     for url in urls:
         with pytest.raises(CollectorError, match=f"MARKETDATA_{key.upper()}, or {key}") as caught:
@@ -221,7 +220,7 @@ def test_connection_settings_reach_the_connections() -> None:
         "poll_seconds": 11.0,
         "listing_hours": 2.0,
     }
-    found = parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, connections=values), "f")
+    found = parse(text_of(PLAIN, connections=values), "f")
     timing = assembly.timing_of(found.connections)
     assert (timing.backoff, timing.longest_backoff, timing.age, timing.snapshot) == (1.5, 7.0, 8.0, 10.0)
     assert (timing.silence, timing.listing) == ({"trade": 9.0}, 7200.0)

@@ -11,7 +11,7 @@ import pytest
 from collecting import Run
 from collector_records import trade
 from in_loop import in_loop, until
-from jetstream_cases import Line, nats_server, publishing
+from jetstream_cases import Line, publishing
 from market_cases import BINANCE, collect
 
 from marketdata_assets.budget import Budget
@@ -27,7 +27,6 @@ from marketdata_assets.collector.connections import (
 )
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import in_flight, publisher, spool, stream
-from marketdata_assets.collector.shard_files import Checkpoint
 from marketdata_assets.collector.sinks import capture, clickhouse, redis
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
@@ -78,28 +77,6 @@ def test_a_lost_socket_and_its_replacement_are_logged(tmp_path: Path, logged: Lo
     assert logged("instruments_listed")[0]["followed"] == len(BINANCE.names)
 
 
-def test_an_unavailable_venue_is_logged_with_its_attempts(tmp_path: Path, logged: Logged) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, venue.away)
-        await run.until(lambda: run.connections[0].failures > 3)
-        await asyncio.get_running_loop().run_in_executor(None, venue.back)
-
-    collect(BINANCE, tmp_path, act)
-    attempts = [line["attempt"] for line in logged("connect_failed")]
-    assert len(attempts) >= 3
-    assert attempts == sorted(set(attempts))
-
-
-def test_the_snapshots_of_books_are_logged(tmp_path: Path, logged: Logged) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        await run.live()
-
-    collect(BINANCE, tmp_path, act)
-    assert {(line["instrument"], line["how"]) for line in logged("book_resync")} == {
-        (name, "snapshot") for name in BINANCE.names
-    }
-
-
 @in_loop
 async def test_a_thousand_reconnects_give_few_lines(tmp_path: Path, logged: Logged) -> None:
     budget = Budget(tmp_path, "x", 0.0001, 1_000.0)
@@ -127,19 +104,18 @@ class _Events:
     sent = take
 
 
-def test_an_outage_of_nats_is_logged_from_spooling_to_drained(tmp_path: Path, logged: Logged) -> None:
-    async def act(url: str) -> None:
-        line = Line(url)
-        async with line as through, publishing(through, tmp_path / "spool") as sink:
-            await until(lambda: sink.state().connected)
-            line.deaf = True
-            sink.put(items([trade(number) for number in range(100)]))
-            await until(lambda: sink.state().spooled > 0)
-            line.deaf = False
-            await until(lambda: sink.state().acked == 100)
-
-    with nats_server(tmp_path / "nats") as server:
-        asyncio.run(act(server.url))
+@in_loop
+async def test_an_outage_of_nats_is_logged_from_spooling_to_drained(
+    tmp_path: Path, nats_url: str, logged: Logged
+) -> None:
+    line = Line(nats_url)
+    async with line as through, publishing(through, tmp_path / "spool") as sink:
+        await until(lambda: sink.state().connected)
+        line.deaf = True
+        sink.put(items([trade(number) for number in range(100)]))
+        await until(lambda: sink.state().spooled > 0)
+        line.deaf = False
+        await until(lambda: sink.state().acked == 100)
     assert logged("stream_created")[0]["stream"] == "MARKET"
     assert logged("spool_opened")[0]["messages"] == 0
     assert logged("nats_unavailable")[0]["attempt"] == 1
@@ -192,11 +168,3 @@ async def test_an_unavailable_clickhouse_is_logged(tmp_path: Path, logged: Logge
     sink.close()
     assert logged("clickhouse_insert_failed")[0]["attempt"] == 1
     assert logged("spooling")[0]["folder"] == str(tmp_path)
-
-
-def test_a_damaged_checkpoint_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = tmp_path / "since.json"
-    file.write_text("{")
-    assert Checkpoint(file).read() == {}
-    assert "state_unreadable" in caplog.text
-    assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["since.json.unreadable"]

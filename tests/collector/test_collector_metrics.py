@@ -4,15 +4,16 @@ import asyncio
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
+from in_loop import in_loop
 from prometheus_client.parser import text_string_to_metric_families
-from service_runs import SPOT, market, redis_server, running, text_of
+from service_runs import SPOT, market, program, redis_server, running, text_of
 
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
@@ -23,6 +24,7 @@ from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.collector.status import Status
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Trade, VenueError
+from marketdata_assets.local.process import free_port
 from marketdata_demo.venues.binance_venue import BinanceVenue
 
 NS = 1_000_000_000
@@ -113,22 +115,55 @@ def test_alerts_fire_on_their_faults(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def test_real_prometheus_scrapes_collector_and_knows_its_rules(tmp_path: Path) -> None:
-    prometheus = _needed("prometheus")
-    child = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("prometheus_run.py")), prometheus, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert child.returncode == 0, child.stdout + child.stderr
-    found = json.loads(child.stdout.splitlines()[-1])
-    assert found["up"] == "1"
-    assert float(found["trades"]) == found["expected"] > 0
+def configured(folder: Path, target: str) -> Path:
+    """The shipped configuration of Prometheus, with this collector as its target and a scrape each second."""
+    config = yaml.safe_load(ALERTS.with_name("prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    for rules in config["rule_files"]:
+        shutil.copy(ALERTS.with_name(rules), folder)
+    (folder / "targets").mkdir()
+    (folder / "targets" / "collector.yml").write_text(yaml.safe_dump([{"targets": [target]}]))
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+async def asked(client: httpx.AsyncClient, path: str, **params: str) -> dict[str, Any]:
+    """Until it is ready, Prometheus answers without JSON."""
+    answer = await client.get(path, params=params)
+    return dict(answer.json()["data"]) if answer.status_code == 200 else {}
+
+
+@in_loop
+async def test_real_prometheus_scrapes_collector_and_knows_its_rules(tmp_path: Path) -> None:
+    _needed("prometheus")
+    with BinanceVenue("spot", ["ABCUSDT"], seed=7) as venue:
+        async with running(text_of({"spot": market(venue, ["ABCUSDT"], SPOT)}), tmp_path) as run:
+            await run.subscribed()
+            await run.emit(venue, 200)
+            expected = len(venue.source().trades["ABCUSDT"])
+            await run.until(lambda: run.collector.status().markets[0].counters.records["trade"] == expected)
+            port = free_port()
+            file = configured(tmp_path, f"127.0.0.1:{run.collector.server.port}")
+            options = [f"--config.file={file}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"]
+            options.append(f"--web.listen-address=127.0.0.1:{port}")
+            with program("prometheus", *options, folder=tmp_path, port=port):
+                async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client, asyncio.timeout(60):
+                    trades = {"query": 'collector_records_total{data_type="trade"}'}
+                    while not (found := (await asked(client, "/api/v1/query", **trades)).get("result")):
+                        await asyncio.sleep(0.2)
+                    assert float(found[0]["value"][1]) == expected > 0
+                    [up] = (await asked(client, "/api/v1/query", query='up{job="collector"}'))["result"]
+                    assert up["value"][1] == "1"
+                    rules: list[dict[str, Any]] = []
+                    while not rules or any(rule["health"] == "unknown" for rule in rules):
+                        await asyncio.sleep(0.2)
+                        groups = (await asked(client, "/api/v1/rules"))["groups"]
+                        rules = [rule for group in groups for rule in group["rules"]]
     files = [ALERTS, ALERTS.with_name("alerts-pipeline.yml")]
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
-    assert sorted(found["rules"]) == sorted(rule["alert"] for group in groups for rule in group["rules"])
-    assert set(found["unhealthy_rules"]) == set()
+    assert sorted(rule["name"] for rule in rules) == sorted(rule["alert"] for one in groups for rule in one["rules"])
+    assert {rule["health"] for rule in rules} == {"ok"}
 
 
 def test_a_redis_that_rejects_the_password_is_reported_without_the_password(tmp_path: Path) -> None:

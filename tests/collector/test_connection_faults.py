@@ -47,7 +47,7 @@ async def test_continuous_trade_ids_of_binance_make_no_gap(run: Run, venue: Venu
     assert not run.gaps("trade")
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_a_stream_that_stays_silent_after_a_reconnect_still_has_its_gap(
     run: Run, venue: Venue, case: Case
 ) -> None:
@@ -67,7 +67,7 @@ async def test_a_gap_that_trade_ids_disprove_is_healed(run: Run, venue: Venue) -
     await run.until(lambda: sum(one.healed_at is not None for one in run.gaps("trade")) == 2, emit=10)
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_the_watermark_stays_at_the_loss_while_a_socket_is_down(run: Run, venue: Venue, case: Case) -> None:
     await run.emit(20)
     assert run.market.watermark() is None
@@ -79,7 +79,7 @@ async def test_the_watermark_stays_at_the_loss_while_a_socket_is_down(run: Run, 
     assert mark == min(one.ts_from for one in run.gaps(case.trades))
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_a_stalled_network_loses_nothing(run: Run, venue: Venue) -> None:
     venue.hold()
     await run.emit(200)
@@ -91,7 +91,7 @@ async def test_a_stalled_network_loses_nothing(run: Run, venue: Venue) -> None:
     assert [one.reconnects for one in run.connections] == [0]
 
 
-@collected(*EVERY_VENUE, ping_after=0.2)
+@collected(*EVERY_VENUE, alike=True, ping_after=0.2)
 async def test_a_half_open_socket_is_detected_by_a_ping(run: Run, venue: Venue, case: Case) -> None:
     venue.half_open()
     await run.emit(50)
@@ -101,14 +101,7 @@ async def test_a_half_open_socket_is_detected_by_a_ping(run: Run, venue: Venue, 
     assert run.gaps(case.trades, "reopened")
 
 
-@collected(*EVERY_VENUE, ping_after=0.1)
-async def test_a_quiet_socket_that_answers_is_left_alone(run: Run, venue: Venue) -> None:
-    await asyncio.sleep(0.5)  # five times as long as the silence after which it is asked
-    assert [one.reconnects for one in run.connections] == [0]
-    assert len(venue.sockets) == 1
-
-
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_unreadable_messages_are_kept_and_the_socket_stays_open(run: Run, venue: Venue) -> None:
     venue.garbage()
     await back_to_life(run)
@@ -147,7 +140,7 @@ async def test_a_socket_with_only_unreadable_messages_is_dropped(run: Run, venue
     await back_to_life(run)
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_a_broken_websocket_is_reopened(run: Run, venue: Venue) -> None:
     venue.garbage(text=False)
     await run.until(lambda: run.connections[0].reconnects)
@@ -155,7 +148,7 @@ async def test_a_broken_websocket_is_reopened(run: Run, venue: Venue) -> None:
     await back_to_life(run)
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_sockets_closed_by_the_venue_are_reopened(run: Run, venue: Venue) -> None:
     venue.close_all(1012)
     await run.until(lambda: run.connections[0].reconnects)
@@ -163,7 +156,7 @@ async def test_sockets_closed_by_the_venue_are_reopened(run: Run, venue: Venue) 
     await back_to_life(run)
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_an_unavailable_venue_is_retried_forever_with_backoff(run: Run, venue: Venue, case: Case) -> None:
     await run.emit(50)
     await asyncio.get_running_loop().run_in_executor(None, venue.away)
@@ -174,7 +167,7 @@ async def test_an_unavailable_venue_is_retried_forever_with_backoff(run: Run, ve
     await back_to_life(run)
 
 
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_rejected_handshakes_are_retried(run: Run, venue: Venue) -> None:
     venue.no_new_sockets(3)
     venue.hang_up()

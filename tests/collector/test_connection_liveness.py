@@ -12,7 +12,6 @@ from marketdata_assets.collector.connections.connection import NS, Connection
 from marketdata_assets.collector.connections.liveness import (
     MAX_RESUBSCRIBED,
     MAX_TRIES,
-    MAX_UNREADABLE,
     check,
     normal_silence,
 )
@@ -120,14 +119,6 @@ def test_a_socket_without_confirmations_is_dropped(count: int, tmp_path: Path) -
     one = Watched(tmp_path, *(f"k{number}" for number in range(count)), confirmed=False)
     done = [said for seconds in (11, 22, 33) for said in one.at(seconds)]
     assert done[-1] == f"drop: {count} subscriptions are not confirmed"
-
-
-def test_an_unreadable_socket_is_dropped(tmp_path: Path) -> None:
-    one = Watched(tmp_path, "a")
-    one.socket.unreadable = MAX_UNREADABLE - 1
-    assert one.at(1) == []
-    one.socket.unreadable = MAX_UNREADABLE
-    assert len(one.at(2)) == 1
 
 
 def test_a_silent_subscription_is_restarted_then_its_socket_replaced_then_its_interval_doubles(tmp_path: Path) -> None:

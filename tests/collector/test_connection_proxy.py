@@ -1,13 +1,16 @@
-"""Sockets through a proxy, as the environment names it."""
+"""Sockets through a proxy, as the environment names it, and over TLS, where the certificate has to be vouched for."""
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
-from in_loop import in_loop
+from certificates import certificate
+from in_loop import in_loop, until
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
 from marketdata_assets.collector import config as configuration
@@ -135,3 +138,29 @@ def test_which_sockets_have_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "HTTP_PROXY"):
         monkeypatch.delenv(name)
     assert Network().proxy_of("wss://stream.venue.test/stream") is None
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@in_loop
+async def test_a_certificate_is_accepted_where_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    key, own = certificate(tmp_path, "DNS:localhost")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, key)
+    server = await ws_create_server(lambda _: Greeter(), "localhost", 0, ssl=context)
+    url, heard = f"wss://localhost:{server.sockets[0].getsockname()[1]}/", list[bytes]()
+    session = adapter_for("binance", "spot").socket_session()
+    socket = Socket(1, url, session, (), lambda _, raws, __: heard.extend(raws))
+    try:
+        if not trusted:
+            with pytest.raises(CANNOT_CONNECT, match="certificate"):
+                await socket.open(5.0)
+            return
+        await socket.open(5.0)
+        await until(lambda: heard == [b"hello"])
+        await socket.leave(1.0)
+    finally:
+        server.close()

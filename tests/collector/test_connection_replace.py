@@ -3,7 +3,7 @@
 import asyncio
 
 from collecting import LONGEST, Run
-from market_cases import BINANCE, DERIBIT, EVERY_MARKET, EVERY_VENUE, OKX, Case, collected
+from market_cases import BINANCE, DERIBIT, EVERY_MARKET, EVERY_VENUE, HYPERLIQUID, OKX, Case, collected
 from test_connection_faults import back_to_life
 
 from marketdata_assets.collector.connections.connection import Connection
@@ -28,7 +28,7 @@ def unbroken(run: Run, name: str) -> bool:
     return True
 
 
-@collected(*EVERY_MARKET, age=0.5, types=("trade", "orderbook", "ticker"))
+@collected(*EVERY_MARKET, HYPERLIQUID, age=0.5, types=("trade", "orderbook", "ticker"))
 async def test_a_planned_replacement_loses_and_duplicates_nothing(run: Run, venue: Venue, case: Case) -> None:
     venue.rate = 500.0
     await run.until(lambda: planned(run) >= 2)
@@ -38,8 +38,7 @@ async def test_a_planned_replacement_loses_and_duplicates_nothing(run: Run, venu
     ids = run.ids()
     assert len(ids) == len(set(ids)) == sum(map(len, venue.source().trades.values()))
     for name in case.names:
-        mine = [number for one, number in ids if one == name]
-        assert mine == sorted(mine)
+        assert [number for one, number in ids if one == name] == [made.number for made in venue.source().trades[name]]
         assert unbroken(run, name)
     assert run.market.state().duplicates > 0
     assert not run.gaps()
@@ -47,7 +46,7 @@ async def test_a_planned_replacement_loses_and_duplicates_nothing(run: Run, venu
     assert {one.reconnects for one in run.connections} == {0}
 
 
-@collected(*EVERY_VENUE, age=0.3, overlap=LONGEST)
+@collected(*EVERY_VENUE, alike=True, age=0.3, overlap=LONGEST)
 async def test_a_socket_lost_during_its_replacement_is_covered_by_the_new_one(
     run: Run, venue: Venue, case: Case
 ) -> None:
@@ -62,7 +61,7 @@ async def test_a_socket_lost_during_its_replacement_is_covered_by_the_new_one(
     assert not run.gaps(case.trades)
 
 
-@collected(*EVERY_VENUE, age=0.3, overlap=LONGEST)
+@collected(*EVERY_VENUE, alike=True, age=0.3, overlap=LONGEST)
 async def test_the_old_socket_continues_when_the_new_one_is_lost(run: Run, venue: Venue, case: Case) -> None:
     connection = held(run)
     venue.rate = 300.0
@@ -160,7 +159,7 @@ async def test_a_venue_that_closes_old_sockets_closes_none_of_ours(run: Run, ven
     assert not run.gaps()
 
 
-@collected(*EVERY_VENUE, age=0.3, overlap=LONGEST)
+@collected(*EVERY_VENUE, alike=True, age=0.3, overlap=LONGEST)
 async def test_a_new_socket_takes_over_when_it_delivers_everything(run: Run, venue: Venue, case: Case) -> None:
     connection = held(run)
     venue.rate = 300.0

@@ -46,8 +46,8 @@ async def writing(
 
 
 @in_loop
-async def test_batches_are_inserted_by_size_and_by_time(clickhouse_url: str, tmp_path: Path) -> None:
-    async with writing(clickhouse_url, tmp_path, batch_seconds=0.3) as sink:
+async def test_batches_are_inserted_by_size_and_by_time(tables_url: str, tmp_path: Path) -> None:
+    async with writing(tables_url, tmp_path, batch_seconds=0.3) as sink:
         sink.put(items(trade(number) for number in range(120)))
         await until(lambda: sink.state().acked >= 120)
         sink.put(items([trade(120)]))
@@ -55,16 +55,16 @@ async def test_batches_are_inserted_by_size_and_by_time(clickhouse_url: str, tmp
         state = sink.state()
         assert (state.queued, state.spooled, state.dropped, state.oldest_ns) == (0, 0, 0, None)
         assert sink.latency.count == 121
-    assert ids(clickhouse_url) == list(range(121))
+    assert ids(tables_url) == list(range(121))
 
 
 @in_loop
-async def test_rejected_rows_are_quarantined_and_the_others_inserted(clickhouse_url: str, tmp_path: Path) -> None:
-    async with writing(clickhouse_url, tmp_path) as sink:
+async def test_rejected_rows_are_quarantined_and_the_others_inserted(tables_url: str, tmp_path: Path) -> None:
+    async with writing(tables_url, tmp_path) as sink:
         sink.put(items([trade(1), trade(2, "0.1234567890123456789"), trade(3)]))
         await until(lambda: sink.state().acked == 3)
         assert sink.rejected == 1
-    assert ids(clickhouse_url) == [1, 3]
+    assert ids(tables_url) == [1, 3]
 
 
 @in_loop
@@ -75,7 +75,7 @@ async def test_records_are_spooled_while_the_server_is_unavailable(tmp_path: Pat
             sink.put(items(trade(number) for number in range(100)))
             await until(lambda: sink.state().acked >= 50)
             server.kill()
-            for number in range(100, 3000, 100):
+            for number in range(100, 1500, 100):
                 sink.put(items(trade(one) for one in range(number, number + 100)))
                 await asyncio.sleep(0.01)
             await until(lambda: sink.state().spooled > 0 and sink.state().queued < 500)
@@ -84,19 +84,19 @@ async def test_records_are_spooled_while_the_server_is_unavailable(tmp_path: Pat
             server.start()
             await until(lambda: sink.state().spooled == 0 and sink.state().queued == 0)
             assert sink.state().dropped == 0
-        assert ids(server.url) == list(range(3000))
+        assert ids(server.url) == list(range(1500))
     finally:
         server.stop()
 
 
 @in_loop
-async def test_a_stop_without_a_server_leaves_all_to_the_next_start(clickhouse_url: str, tmp_path: Path) -> None:
+async def test_a_stop_without_a_server_leaves_all_to_the_next_start(tables_url: str, tmp_path: Path) -> None:
     async with writing(f"http://127.0.0.1:{free_port()}/x", tmp_path) as sink:
         sink.put(items(trade(number) for number in range(500)))
-    async with writing(clickhouse_url, tmp_path) as sink:
+    async with writing(tables_url, tmp_path) as sink:
         assert sink.state().spooled == 500
         await until(lambda: sink.state().spooled == 0)
-    assert ids(clickhouse_url) == list(range(500))
+    assert ids(tables_url) == list(range(500))
 
 
 @in_loop

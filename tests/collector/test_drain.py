@@ -4,12 +4,11 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from in_loop import in_loop
-from jetstream_cases import nats_server
 from own_clickhouse import OwnClickHouse
 from streamed import contents, publish, records
 
@@ -36,14 +35,8 @@ asyncio.run(drain(sys.argv[1], sys.argv[2], pace=Pace(batch_rows=70, batch_secon
 """
 
 
-@pytest.fixture
-def nats_url(tmp_path: Path) -> Iterator[str]:
-    with nats_server(tmp_path / "nats") as server:  # streams of one server may not share subjects
-        yield server.url
-
-
-def drained(clickhouse_url: str, nats_url: str, batch_rows: int = 1000) -> Drained:
-    return asyncio.run(drain(clickhouse_url, nats_url, pace=Pace(batch_rows=batch_rows, batch_seconds=0.2)))
+def drained(tables_url: str, nats_url: str, batch_rows: int = 1000) -> Drained:
+    return asyncio.run(drain(tables_url, nats_url, pace=Pace(batch_rows=batch_rows, batch_seconds=0.2)))
 
 
 def fill(nats_url: str, count: int) -> list[Item]:
@@ -62,40 +55,40 @@ def counted(url: str) -> dict[str, int]:
         return {name: len(rows) for name, rows in contents(client).items()}
 
 
-def test_all_types_are_loaded_once_and_reported(clickhouse_url: str, nats_url: str) -> None:
+def test_all_types_are_loaded_once_and_reported(tables_url: str, nats_url: str) -> None:
     fill(nats_url, 50)
-    report = drained(clickhouse_url, nats_url, batch_rows=20)
+    report = drained(tables_url, nats_url, batch_rows=20)
     assert list(report.types) == list(schema.TABLES)
     assert {(one.rows, one.batches, one.redelivered, one.rejected, one.left) for one in report.types.values()} == {
         (50, 3, 0, 0, 0)
     }
-    assert counted(clickhouse_url) == expected(50)
-    assert drained(clickhouse_url, nats_url).rows == 0
+    assert counted(tables_url) == expected(50)
+    assert drained(tables_url, nats_url).rows == 0
 
 
-def test_rejected_rows_are_quarantined_and_acked(clickhouse_url: str, nats_url: str) -> None:
+def test_rejected_rows_are_quarantined_and_acked(tables_url: str, nats_url: str) -> None:
     made = fill(nats_url, 3)
     bad = [
         Item(made[0].record, payload) for payload in (b"no json", made[1].payload, made[0].payload[:-1] + b',"x":1}')
     ]
     odd = [Item(records(n)[0], item.payload) for n, item in zip((7, 8, 9), bad, strict=True)]
     asyncio.run(publish(nats_url, odd))
-    report = drained(clickhouse_url, nats_url)
+    report = drained(tables_url, nats_url)
     assert (report.types["trade"].rows, report.types["trade"].rejected, report.left) == (4, 2, 0)
-    with clickhouse.connect(clickhouse_url) as client:
+    with clickhouse.connect(tables_url) as client:
         kept = client.query("SELECT type, raw, source FROM exchange_rejects FINAL ORDER BY raw").result_rows
     assert sorted(kept) == sorted(("trade", item.payload.decode(), "drain") for item in bad[:2])
 
 
-def test_a_drain_killed_between_insert_and_ack_loses_and_duplicates_nothing(clickhouse_url: str, nats_url: str) -> None:
+def test_a_drain_killed_between_insert_and_ack_loses_and_duplicates_nothing(tables_url: str, nats_url: str) -> None:
     fill(nats_url, 100)
-    arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url]
+    arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, tables_url, nats_url]
     assert subprocess.run(arguments).returncode == -signal.SIGKILL
-    assert sum(counted(clickhouse_url).values()) > 0
-    report = drained(clickhouse_url, nats_url, batch_rows=33)
+    assert sum(counted(tables_url).values()) > 0
+    report = drained(tables_url, nats_url, batch_rows=33)
     assert any(one.redelivered for one in report.types.values())
     assert report.left == 0
-    assert counted(clickhouse_url) == expected(100)
+    assert counted(tables_url) == expected(100)
 
 
 def test_an_unavailable_store_leaves_the_rest_in_the_stream(nats_url: str, tmp_path: Path) -> None:
@@ -114,31 +107,27 @@ def test_an_unavailable_store_leaves_the_rest_in_the_stream(nats_url: str, tmp_p
         server.stop()
 
 
-def test_a_missing_stream_is_named(clickhouse_url: str, nats_url: str) -> None:
+def test_a_missing_stream_is_named(tables_url: str, nats_url: str) -> None:
     with pytest.raises(StreamMissing, match="MARKET"):
-        drained(clickhouse_url, nats_url)
+        drained(tables_url, nats_url)
 
 
 @in_loop
 async def test_the_direct_writer_and_the_drain_give_the_same_tables(
-    clickhouse_url: str, clickhouse_server: str, nats_url: str, tmp_path: Path
+    tables_url: str, empty_tables: Callable[[], str], nats_url: str, tmp_path: Path
 ) -> None:
-    twice = [one for number in range(60) for one in records(number)]
     late = [one for number in range(20) for one in records(number)]  # as of a second socket
-    made = items([*twice, *late])
-    other = f"{clickhouse_url}_direct"
-    with clickhouse.connect(f"{clickhouse_server}/default") as client:
-        client.command(f"CREATE DATABASE {other.rpartition('/')[2]} ENGINE = Atomic")
-    try:
-        await publish(nats_url, made)
-        await drain(clickhouse_url, nats_url, pace=Pace(batch_seconds=0.2))
-        sink = ClickHouseSink(other, Spool(tmp_path / "spool", 1 << 24), lambda *_: None, ClickHouse(batch_rows=90))
+    made = items([*(one for number in range(60) for one in records(number)), *late])
+    await publish(nats_url, made)
+    await drain(tables_url, nats_url, pace=Pace(batch_seconds=0.2))
+    with clickhouse.connect(tables_url) as client:
+        drained = contents(client)
+        assert empty_tables() == tables_url
+        sink = ClickHouseSink(
+            tables_url, Spool(tmp_path / "spool", 1 << 24), lambda *_: None, ClickHouse(batch_rows=90)
+        )
         sink.put(made)
         assert await sink.drain(30) == 0
         sink.close()
-        with clickhouse.connect(clickhouse_url) as one, clickhouse.connect(other) as two:
-            assert contents(one) == contents(two)
-            assert len(contents(two)["trade"]) == 60
-    finally:
-        with clickhouse.connect(f"{clickhouse_server}/default") as client:
-            client.command(f"DROP DATABASE {other.rpartition('/')[2]} SYNC")
+        assert contents(client) == drained
+    assert len(drained["trade"]) == 60

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from in_loop import in_loop
-from jetstream_cases import nats_server, start
+from jetstream_cases import start
 from streamed import publish, records
 from test_drain import counted, expected
 
@@ -24,22 +24,8 @@ from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.process import Server
-from marketdata_assets.stores import clickhouse
 
 PATIENCE = 60.0
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[Server]:
-    with nats_server(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def tables(clickhouse_url: str) -> None:
-    """There from the start, to be counted."""
-    with clickhouse.connect(clickhouse_url) as client:
-        schema.ensure(client)
 
 
 async def fill(url: str, first: int, end: int) -> None:
@@ -65,40 +51,39 @@ async def following(service: DrainService, work: Callable[[], Awaitable[None]]) 
 
 
 @in_loop
-async def test_rows_arrive_while_it_follows_and_after_the_server_was_away(clickhouse_url: str, nats: Server) -> None:
-    service = DrainService(clickhouse_url, nats.url)
+async def test_rows_arrive_while_it_follows_and_after_the_server_was_away(tables_url: str, server: Server) -> None:
+    service = DrainService(tables_url, server.url)
 
     async def work() -> None:
         await until(lambda: service.progress.error is not None)
         assert "created when the collector starts" in str(service.progress.error)
-        await fill(nats.url, 0, 20)
-        await until(lambda: counted(clickhouse_url) == expected(20))
+        await fill(server.url, 0, 20)
+        await until(lambda: service.progress.drained.rows >= 20 * len(schema.TABLES))
+        assert counted(tables_url) == expected(20)
         assert service.progress.as_dict()["status"] == "healthy"
-        await fill(nats.url, 20, 30)
-        await until(lambda: counted(clickhouse_url) == expected(30))
-        nats.kill()
+        server.kill()
         await until(lambda: service.progress.error is not None)
-        await asyncio.to_thread(start, nats)
-        await fill(nats.url, 30, 40)
-        await until(lambda: counted(clickhouse_url) == expected(40))
-        assert service.progress.drained.types["trade"].rows >= 40
+        await asyncio.to_thread(start, server)
+        await fill(server.url, 20, 30)
+        await until(lambda: all(one.rows >= 30 for one in service.progress.drained.types.values()))
+        assert counted(tables_url) == expected(30)
 
     await following(service, work)
-    again = await drain(clickhouse_url, nats.url, pace=Pace(batch_seconds=0.2))
+    again = await drain(tables_url, server.url, pace=Pace(batch_seconds=0.2))
     assert (again.rows, again.left, again.lost_gaps) == (0, 0, 0)
 
 
 @in_loop
-async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: str, nats: Server) -> None:
-    await fill(nats.url, 0, 5)
-    service = DrainService(clickhouse_url, nats.url)
+async def test_it_waits_for_another_drain_and_keeps_others_out(tables_url: str, server: Server) -> None:
+    await fill(server.url, 0, 5)
+    service = DrainService(tables_url, server.url)
 
     async def work() -> None:
         await until(lambda: service.progress.error is None and service.progress.drained.rows == 5 * len(schema.TABLES))
         with pytest.raises(Claimed, match="marketdata drain --follow"):
-            await drain(clickhouse_url, nats.url)
+            await drain(tables_url, server.url)
 
-    async with connected(nats.url) as client:
+    async with connected(server.url) as client:
         async with claim(client, claim_of("MARKET"), "run 1"):
             stop = asyncio.Event()
             running = asyncio.create_task(service.run(stop))
@@ -112,11 +97,11 @@ async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: s
 
 @in_loop
 async def test_process_serves_health_and_metrics_and_ends_in_order_on_sigterm(
-    clickhouse_url: str, nats: Server, tmp_path: Path
+    tables_url: str, server: Server, tmp_path: Path
 ) -> None:
-    await fill(nats.url, 0, 10)
+    await fill(server.url, 0, 10)
     command = [str(Path(sys.executable).with_name("marketdata")), "drain", "--follow", "--port", "0", "--json"]
-    servers = {"MARKETDATA_CLICKHOUSE_URL": clickhouse_url, "MARKETDATA_NATS_URL": nats.url}
+    servers = {"MARKETDATA_CLICKHOUSE_URL": tables_url, "MARKETDATA_NATS_URL": server.url}
     environment = {**os.environ, **servers, "MARKETDATA_HOME": str(tmp_path / "home")}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
@@ -125,9 +110,10 @@ async def test_process_serves_health_and_metrics_and_ends_in_order_on_sigterm(
             line = process.stderr.readline()
             url = line.split()[-1]
             loaded = [f'drain_rows_total{{data_type="{name}"}} 10.0' for name in schema.TABLES]
-            await until(lambda: all(line in httpx.get(f"{url}/metrics").text for line in loaded))
-            assert counted(clickhouse_url) == expected(10)
-            assert httpx.get(f"{url}/health").json()["status"] == "healthy"
+            with httpx.Client(base_url=url) as client:
+                await until(lambda: all(line in client.get("/metrics").text for line in loaded))
+                assert counted(tables_url) == expected(10)
+                assert client.get("/health").json()["status"] == "healthy"
             process.send_signal(signal.SIGTERM)
             out, _ = process.communicate(timeout=PATIENCE)
         finally:

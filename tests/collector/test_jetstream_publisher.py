@@ -4,12 +4,10 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import nats
-import pytest
 from collector_records import delta, ticker, trade, trades
 from in_loop import in_loop, until
 from jetstream_cases import (
@@ -17,7 +15,6 @@ from jetstream_cases import (
     Line,
     OldServer,
     change_stream,
-    nats_server,
     publishing,
     put_slowly,
     start,
@@ -29,12 +26,6 @@ from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.jetstream.stream import Stream
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.local.process import Server
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with nats_server(tmp_path / "stack") as one:
-        yield one
 
 
 def payloads(records: list[Recorded]) -> list[bytes]:
@@ -79,18 +70,18 @@ async def test_bursts_of_two_processes_at_once_are_each_stored_whole(server: Ser
 @in_loop
 async def test_repeated_kills_of_the_server_leave_each_item_once(server: Server, tmp_path: Path) -> None:
     async with publishing(server.url, tmp_path / "spool") as publisher:
-        putting = asyncio.create_task(put_slowly(publisher, [*trades(30_000)], step=50))
-        for done in (2_000, 8_000, 15_000):
+        putting = asyncio.create_task(put_slowly(publisher, [*trades(12_000)], step=50))
+        for done in (1_000, 3_000, 6_000):
             await until(lambda done=done: publisher.state().acked > done)
             server.kill()
-            if done == 8_000:
+            if done == 3_000:
                 await until(lambda: publisher.state().spooled > 1_000)
             await asyncio.to_thread(start, server)
         await putting
         await until(lambda: publisher.state().oldest_ns is None, 60)
         state = publisher.state()
     assert (state.dropped, state.spooled, state.spool_bytes, state.oldest_ns) == (0, 0, 0, None)
-    assert numbers(await stored(server.url)) == list(range(1, 30_001))
+    assert numbers(await stored(server.url)) == list(range(1, 12_001))
 
 
 @in_loop

@@ -4,22 +4,22 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import nats
 import pytest
 from collector_records import delta, trades
 from in_loop import in_loop, until
-from jetstream_cases import Line, nats_server, publishing, start
+from jetstream_cases import leave_in_hand, publishing, start
 
 from marketdata_assets.collector.errors import CollectorError, NatsUnavailable, StreamMissing
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import stream as streams
 from marketdata_assets.collector.jetstream.inspection import consumer_state
+from marketdata_assets.collector.jetstream.publisher import Limits
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
 from marketdata_assets.collector.jetstream.stream import Consumer, Stream, connected, consumers, ensure, redeliver_now
 from marketdata_assets.errors import TransientError
@@ -29,21 +29,13 @@ from marketdata_assets.local.process import Server
 TRADES = consumers()["trade"]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with nats_server(tmp_path / "stack") as one:
-        yield one
-
-
 async def fill(url: str, count: int, first: int = 1) -> None:
     """Trades with an update of a book behind each, which the consumer does not want."""
     await ensure(url)
-    async with publishing(url) as publisher:
-        for at in range(first, first + count, 5_000):
-            some = trades(min(5_000, first + count - at), first=at)
-            publisher.put(items([record for one in some for record in (one, delta(int(one.trade_id)))]))
-        await until(lambda: publisher.state().connected)  # else they are spooled
-        assert await publisher.drain(30) == 0
+    async with publishing(url, limits=Limits(ack_seconds=120, spill_seconds=120)) as publisher:
+        both = [record for one in trades(count, first=first) for record in (one, delta(int(one.trade_id)))]
+        publisher.put(items(both))
+        await until(lambda: publisher.state().oldest_ns is None)
 
 
 def numbers(batch: Batch) -> list[int]:
@@ -114,7 +106,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @in_loop
 async def test_a_busy_server_is_asked_for_redelivery_again(server: Server, busy: list[str]) -> None:
     await fill(server.url, 3_000)
-    await _leave_in_hand(server)
+    await leave_in_hand(server.url)
     assert set(await read(server.url)) == set(range(1, 3_001))
     assert busy == [TRADES.name] * 3
     assert await pending(server) == 0
@@ -124,7 +116,7 @@ async def test_a_busy_server_is_asked_for_redelivery_again(server: Server, busy:
 @pytest.mark.usefixtures("busy")
 async def test_an_ack_of_newer_messages_does_not_ack_older_outstanding_ones(server: Server) -> None:
     await fill(server.url, 3_000)
-    await _leave_in_hand(server)
+    await leave_in_hand(server.url)
     seen: list[int] = []
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         async for batch in reader.batches(500, 5, follow=False):
@@ -271,24 +263,13 @@ def batches_of(reader: Reader) -> aclosing[AsyncGenerator[Batch, None]]:
 @in_loop
 async def test_messages_deleted_from_the_stream_are_not_waited_for(server: Server) -> None:
     await fill(server.url, 2_000)
-    await _leave_in_hand(server)
+    await leave_in_hand(server.url)
     client = await nats.connect(server.url)
     await client.jetstream().purge_stream("MARKET")
     await client.close()
     await fill(server.url, 1_000, first=5_001)
     assert await read(server.url) == list(range(5_001, 6_001))
     assert await pending(server) == 0
-
-
-async def _leave_in_hand(server: Server) -> None:
-    """A reader that goes without a word."""
-    line = Line(server.url)
-    async with line as url:
-        reader = Reader(url, "MARKET", TRADES.name)
-        await reader.__aenter__()
-        async for _ in reader.batches(500, 5, follow=False):
-            break
-        line.cut()
 
 
 @in_loop

@@ -111,7 +111,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(steps=STEPS)
 @example(steps=[("append", 1), ("append", 1), ("consume", 1), ("prepend", 1), ("reopen", 0), ("reopen", 0)])
 @example(

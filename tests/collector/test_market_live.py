@@ -16,7 +16,7 @@ from marketdata_assets.collector.connections import Market, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, OrderBook, Trade, VenueError
+from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, OrderBook, Trade
 from marketdata_assets.exchanges.replay import outcomes
 from marketdata_demo.venues.venue import Venue
 
@@ -90,14 +90,7 @@ async def test_a_subscription_that_stays_silent_has_its_socket_replaced(run: Run
     assert run.connections[0].reconnects == 0
 
 
-@collected(BINANCE, names=["ABCUSDT"], types=("trade", "orderbook"), silence={"trade": 0.15})
-async def test_a_subscription_that_stays_silent_is_retried_later(run: Run, venue: Venue) -> None:
-    key = "abcusdt@trade"
-    await run.until(lambda: run.subscription(key).resubscribed == 2)
-    assert run.connections[0].planned == 1
-
-
-@collected(*EVERY_VENUE)
+@collected(*EVERY_VENUE, alike=True)
 async def test_a_failing_callback_is_reported_and_its_data_becomes_a_gap(run: Run, venue: Venue, case: Case) -> None:
     def refuse(records: list[Any]) -> None:
         if not any(isinstance(one, Trade) for one in records):
@@ -195,7 +188,7 @@ async def test_liquidations_of_other_instruments_are_dropped(run: Run, venue: Ve
     assert {one.instrument for one in run.of(Liquidation)} == {OKX.names[0]}
 
 
-@each(*EVERY_VENUE)
+@each(*EVERY_VENUE, alike=True)
 @in_loop
 async def test_a_graceful_stop_takes_everything_sent_before(case: Case, tmp_path: Path) -> None:
     with case.open(case.names) as venue:
@@ -239,7 +232,7 @@ async def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path
             await asyncio.sleep(0.02)
 
 
-@each(*EVERY_VENUE)
+@each(*EVERY_VENUE, alike=True)
 def test_the_time_since_the_checkpoint_is_a_gap_of_each_instrument(case: Case, tmp_path: Path) -> None:
     since = 1_700_000_000_000_000_000
 
@@ -297,12 +290,12 @@ def recorded_books(run: Run) -> dict[str, int]:
     return counted
 
 
-@collected(*EVERY_VENUE, book_checkpoint=0.3)
+@collected(*EVERY_VENUE, alike=True, book_checkpoint=0.3)
 async def test_whole_books_are_recorded_again_and_again(run: Run, venue: Venue, case: Case) -> None:
     await run.until(lambda: all(recorded_books(run).get(name, 0) >= 2 for name in case.names), emit=5)
 
 
-@collected(*EVERY_VENUE, book_checkpoint_updates=30)
+@collected(*EVERY_VENUE, alike=True, book_checkpoint_updates=30)
 async def test_the_book_of_a_busy_instrument_is_recorded_earlier(run: Run, venue: Venue, case: Case) -> None:
     await run.until(lambda: recorded_books(run).keys() == set(case.names), emit=5)
 
@@ -329,13 +322,3 @@ async def test_open_interest_of_binance_is_polled(run: Run, venue: Venue) -> Non
     job = next(one for one in run.market.state().jobs if one.name == "open_interest")
     assert job.runs >= 2
     assert {one.instrument for one in run.of(OpenInterest)} == set(LINEAR.names)
-
-
-@collected(OKX)
-async def test_errors_of_a_venue_are_reported(run: Run, venue: Venue) -> None:
-    venue.garbage(b'{"event":"error","code":"60012","msg":"Invalid request"}')
-    await run.until(lambda: run.trouble)
-    assert [(one.code, one.message) for one in run.trouble if isinstance(one, VenueError)] == [
-        (60012, "Invalid request")
-    ]
-    assert run.market.state().counters.errors == {"venue_error": 1}

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from certificates import certificate
 from collector_records import trades
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,11 +79,11 @@ def test_login(tmp_path: Path, extra: str, login: str) -> None:
 def test_tls_is_used_where_the_server_wants_it_and_its_certificate_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, certificate = _certificate(tmp_path)
+    key, own = certificate(tmp_path, "IP:127.0.0.1")
 
     async def publish(port: int) -> None:
         with monkeypatch.context() as trusting:
-            trusting.setenv("SSL_CERT_FILE", str(certificate))
+            trusting.setenv("SSL_CERT_FILE", str(own))
             wire = await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None)
             await wire.flush()
             await wire.close()
@@ -91,22 +91,9 @@ def test_tls_is_used_where_the_server_wants_it_and_its_certificate_is_checked(
         with pytest.raises(NatsUnavailable, match="certificate"):
             await NatsConnection.open(Address.of(f"tls://127.0.0.1:{port}"), lambda _: None)
 
-    extra = f"tls {{ cert_file: {json.dumps(str(certificate))}, key_file: {json.dumps(str(key))} }}"
+    extra = f"tls {{ cert_file: {json.dumps(str(own))}, key_file: {json.dumps(str(key))} }}"
     with configured(tmp_path / "server", extra) as port:
         asyncio.run(publish(port))
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A key, and a certificate for 127.0.0.1 that signs itself."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl to make a certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=nats", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([openssl, "req", "-x509", *kind, *names, *files], check=True, capture_output=True)
-    return key, certificate
 
 
 @pytest.mark.parametrize("url", ["http://a:1", "nats://", "nats://me:secret@host:port", "nats://a:99999999"])

@@ -55,7 +55,9 @@ def others(opened: ExitStack, **clock: Any) -> list[At]:
     return [*hyperliquid(opened, **clock), *spot_venues(opened, **clock)]
 
 
-@pytest.mark.parametrize("markets", [three_venues, bybit, others])
+@pytest.mark.parametrize(
+    "markets", [three_venues, *(pytest.param(one, marks=pytest.mark.slow) for one in (bybit, others))]
+)
 def test_the_tables_and_bars_equal_the_events(
     tmp_path: Path, clickhouse_url: str, clickhouse_client: Client, markets: Callable[..., list[At]]
 ) -> None:
@@ -113,6 +115,7 @@ def _candle_row(market: Market, candle: Candle) -> tuple[Any, ...]:
     return (*(Decimal(market.price(one)) for one in prices), candle.trades)
 
 
+@pytest.mark.slow
 def test_every_message_of_a_fast_venue_is_stored_once(tmp_path: Path) -> None:
     """The bench of rates in short, with two collectors: what it counts is what was sent."""
     rate = 1500.0

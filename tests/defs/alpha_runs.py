@@ -80,10 +80,13 @@ class AlphasEnv:
         job: str = "alphas",
         ops: Mapping[str, Any] | None = None,
         assets: Sequence[dg.AssetKey] | None = None,
+        *,
+        checks: bool = False,
     ) -> dg.ExecuteInProcessResult:
         """Run a job for one partition, or a rectangle of them; a failed run is returned, not raised."""
         tags = range_tags(first, last) if last else None
-        return execute(self.instance, job, {"ops": dict(ops or {})}, tags, assets, partition=None if last else first)
+        one, config = None if last else first, {"ops": dict(ops or {})}
+        return execute(self.instance, job, config, tags, assets, partition=one, checks=checks)
 
     def ids(self, kind: Kind, account: str) -> set[str]:
         return {document["id"] for document in self.client[f"{kind}_alphas"][account].find({}, {"id": 1})}

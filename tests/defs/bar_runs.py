@@ -51,11 +51,19 @@ class BarsEnv(Database):
     instance: dg.DagsterInstance
 
     def run(
-        self, first: str, last: str | None = None, job: str = "bars_and_kline", ops: Mapping[str, Any] | None = None
+        self,
+        first: str,
+        last: str | None = None,
+        job: str = "bars_and_kline",
+        ops: Mapping[str, Any] | None = None,
+        *,
+        checks: bool = False,
     ) -> dg.ExecuteInProcessResult:
         """Run a job for one month, or for those from `first` to `last`; a failed run is returned, not raised."""
         tags = range_tags(first, last) if last else None
-        return execute(self.instance, job, {"ops": dict(ops or {})}, tags, partition=None if last else first)
+        return execute(
+            self.instance, job, {"ops": dict(ops or {})}, tags, partition=None if last else first, checks=checks
+        )
 
     def in_progress(self, asset: str, month: str) -> dg.DagsterRun:
         """A run of the UI, of a backfill or of automation, that has begun: it names its asset, and no job of ours."""
@@ -82,9 +90,11 @@ def execute(
     assets: Sequence[dg.AssetKey] | None = None,
     *,
     partition: str | None = None,
+    checks: bool = False,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job in this process; a failed run is returned, not raised."""
-    return _execute(instance, _prepared(repository(), job, frozenset(assets or ())), config, tags, assets, partition)
+    """Run a job in this process, by default without its checks; a failed run is returned, not raised."""
+    prepared = _prepared(repository(), job, frozenset(assets or ()), checks)
+    return _execute(instance, prepared, config, tags, assets, partition)
 
 
 def run_checks(
@@ -115,14 +125,20 @@ def _execute(
 
 
 @lru_cache(64)
-def _prepared(found: dg.RepositoryDefinition, job: str, assets: frozenset[dg.AssetKey]) -> dg.JobDefinition:
+def _prepared(
+    found: dg.RepositoryDefinition, job: str, assets: frozenset[dg.AssetKey], checks: bool
+) -> dg.JobDefinition:
     """What `execute_in_process` makes of a job and its assets; to make it anew takes longer than most runs."""
-    return found.get_job(job).as_ephemeral_job({}, {}, asset_selection=[*assets] or None)
+    made = found.get_job(job).as_ephemeral_job({}, {}, asset_selection=[*assets] or None)
+    selected = made.asset_layer.selected_asset_keys
+    if checks or not selected:
+        return made
+    return made.get_subset(asset_selection={*selected}, asset_check_selection=set())
 
 
 @lru_cache(16)
 def _checks(found: dg.RepositoryDefinition, assets: frozenset[dg.AssetKey]) -> dg.JobDefinition:
-    job = _prepared(found, "__ASSET_JOB", frozenset())
+    job = _prepared(found, "__ASSET_JOB", frozenset(), checks=True)
     keys = {key for key in job.asset_layer.asset_graph.asset_check_keys if key.asset_key in assets}
     return job.get_subset(asset_selection=set(), asset_check_selection=keys)
 

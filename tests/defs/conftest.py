@@ -15,8 +15,7 @@ from pymongo import MongoClient
 from tick_runs import TicksEnv
 from unlimited import UNLIMITED
 
-from marketdata_assets.alphas import catalogues
-from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
+from marketdata_assets.settings import MONGO_DATASETS
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import Providers
 from marketdata_demo.servers.brain import BrainServer
@@ -35,46 +34,52 @@ def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         monkeypatch.setattr("marketdata_assets.plotting.pyplot", lambda: None)
 
 
-def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """In memory; it has seen nothing."""
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as made:
+        yield made
+
+
+def _warehouse(dsn: str, folder: Path, instance: dg.DagsterInstance, patch: pytest.MonkeyPatch) -> BarsEnv:
     patch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
     patch.setenv("MARKETDATA_BARS_DIR", str(folder / "bars"))
     patch.setenv("MARKETDATA_HOME", str(folder / "home"))
     patch.setenv("MARKETDATA_WORKERS", "1")
     patch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "0")  # one observation is enough
-    (folder / "instance").mkdir()
     (folder / "bars").mkdir()
-    with dg.DagsterInstance.ephemeral(tempdir=str(folder / "instance")) as instance:
-        yield BarsEnv(dsn, folder / "bars", instance)
+    return BarsEnv(dsn, folder / "bars", instance)
 
 
 @pytest.fixture
-def bars_env(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
+def bars_env(dsn: str, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> BarsEnv:
     """On plain PostgreSQL."""
-    yield from _warehouse(dsn, tmp_path, monkeypatch)
+    return _warehouse(dsn, tmp_path, instance, monkeypatch)
 
 
 @pytest.fixture
-def either_bars_env(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarsEnv]:
+def either_bars_env(
+    either_dsn: str, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> BarsEnv:
     """On each of the two K-line engines."""
-    yield from _warehouse(either_dsn, tmp_path, monkeypatch)
+    return _warehouse(either_dsn, tmp_path, instance, monkeypatch)
 
 
 @pytest.fixture
 def alphas_env(
-    mongo_uri: str, mongo_client: MongoClient[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mongo_uri: str,
+    mongo_client: MongoClient[dict[str, Any]],
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[AlphasEnv]:
     """No accounts, no alphas, an API that knows nobody."""
-    for name in (
-        "regular_alphas",
-        "super_alphas",
-        *map(asset_name, RECORD_SETS),
-        *map(catalogues.asset_name, catalogues.NAMES),
-    ):
+    for name in MONGO_DATASETS:
         mongo_client.drop_database(name)
     for name in ("BRAIN_ACCOUNTS", "BRAIN_CREDENTIALS", "ALPHAS_DIR", "ALPHAS_QUIET_SECONDS"):
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
-    (tmp_path / "instance").mkdir()
-    with BrainServer() as brain, dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
+    with BrainServer() as brain:
         monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("MARKETDATA_MONGO_URI", mongo_uri)
         monkeypatch.setenv("MARKETDATA_BRAIN_URL", brain.url)
@@ -93,6 +98,7 @@ def ticks_env(
     tables_url: str,
     tables_client: Client,
     tmp_path: Path,
+    instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> Iterator[TicksEnv]:
@@ -104,11 +110,7 @@ def ticks_env(
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
     monkeypatch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "0")
     monkeypatch.delenv("TUSHARE_TOKEN", raising=False)
-    (tmp_path / "instance").mkdir()
-    with (
-        TushareServer(()) as tushare,
-        dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance,
-    ):
+    with TushareServer(()) as tushare:
         monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", tables_url)
         monkeypatch.setenv("MARKETDATA_TUSHARE_URL", tushare.url)
@@ -120,20 +122,22 @@ def ticks_env(
 
 @pytest.fixture
 def exchanges_env(
-    tables_url: str, tables_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ExchangesEnv]:
+    tables_url: str,
+    tables_client: Client,
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> ExchangesEnv:
     """No capture, no record, no stream."""
     for name in ("CAPTURES_DIR", "CAPTURES_QUIET_SECONDS", "EXCHANGE_DAYS", "EXCHANGE_HOSTS", "NATS_URL"):
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
-    (tmp_path / "instance").mkdir()
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
-        monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", tables_url)
-        yield ExchangesEnv(tables_client, tmp_path / "home", instance, monkeypatch)
+    monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", tables_url)
+    return ExchangesEnv(tables_client, tmp_path / "home", instance, monkeypatch)
 
 
 @pytest.fixture
-def flows_env(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlowsEnv]:
+def flows_env(dsn: str, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> FlowsEnv:
     """No flow but the shipped ones, no file, no table."""
     monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
@@ -141,10 +145,8 @@ def flows_env(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("MARKETDATA_FLOWS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("MARKETDATA_WORKERS", "1")
     monkeypatch.setenv("MARKETDATA_FLOWS_QUIET_SECONDS", "0")  # one observation is enough
-    (tmp_path / "instance").mkdir()
     (tmp_path / "data").mkdir()
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
-        yield FlowsEnv(dsn, tmp_path / "data", tmp_path / "own", instance)
+    return FlowsEnv(dsn, tmp_path / "data", tmp_path / "own", instance)
 
 
 def _unlimited() -> Providers:

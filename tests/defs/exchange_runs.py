@@ -43,12 +43,14 @@ class ExchangesEnv:
 
     def fill(self, **config: Any) -> dg.ExecuteInProcessResult:
         """Run the job that fills the tables; a failed run is returned, not raised."""
-        return execute(self.instance, TABLES_JOB, {"ops": {TABLES_STEP: {"config": config}}})
+        return execute(self.instance, TABLES_JOB, {"ops": {TABLES_STEP: {"config": config}}}, checks=True)
 
-    def days(self, first: str = FIRST, last: str = LAST, *, fetch: bool = False) -> dg.ExecuteInProcessResult:
+    def days(
+        self, first: str = FIRST, last: str = LAST, *, fetch: bool = False, checks: bool = False
+    ) -> dg.ExecuteInProcessResult:
         """Close gaps and make bars."""
         config = {"ops": {"exchange_gaps": {"config": {"fetch": fetch}}}}
-        return execute(self.instance, DAYS_JOB, config, range_tags(first, last))
+        return execute(self.instance, DAYS_JOB, config, range_tags(first, last), checks=checks)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return list(clickhouse.read(self.client, sql).iter_rows())

@@ -50,10 +50,17 @@ class FlowsEnv(Database):
         return path
 
     def run(
-        self, name: str, tags: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        checks: bool = False,
     ) -> dg.ExecuteInProcessResult:
         """Run the flow's job; a failed run is returned, not raised."""
-        return execute(self.instance, f"flow_{name}", {"ops": {name: {"config": dict(config or {})}}}, tags)
+        return execute(
+            self.instance, f"flow_{name}", {"ops": {name: {"config": dict(config or {})}}}, tags, checks=checks
+        )
 
     def repository(self) -> dg.RepositoryDefinition:
         return repository()

@@ -41,7 +41,7 @@ def of_usual_names(alphas_env: AlphasEnv) -> list[str]:
 def test_loads_checks_and_readers_use_the_names(alphas_env: AlphasEnv, names: dict[str, str]) -> None:
     alphas_env.ready("lk")
     for job in ("alphas", "alpha_records"):
-        result = alphas_env.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", job)
+        result = alphas_env.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", job, checks=True)
         assert result.success, failures(result)
         checks = result.get_asset_check_evaluations()
         assert checks
@@ -66,7 +66,9 @@ def test_record_sets_that_are_not_offered_are_known_under_the_names(
     alphas_env.ready("lk")
     assert alphas_env.run(f"lk|{MONTHS[0]}").success
     alphas_env.brain.not_offered = {"prod_correlation"}
-    result = alphas_env.run(f"lk|{MONTHS[0]}", job="alpha_records", assets=[dg.AssetKey("alpha_prod_correlation")])
+    result = alphas_env.run(
+        f"lk|{MONTHS[0]}", job="alpha_records", assets=[dg.AssetKey("alpha_prod_correlation")], checks=True
+    )
     assert result.success
     left_out = {one.check_name: one.metadata["left_out"].value for one in result.get_asset_check_evaluations()}
     assert all(one.passed for one in result.get_asset_check_evaluations())

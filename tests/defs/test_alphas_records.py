@@ -39,7 +39,7 @@ def evaluated(result: dg.ExecuteInProcessResult) -> dict[str, set[str]]:
 
 
 def test_a_run_fills_every_record_set_and_its_checks_pass(loaded: AlphasEnv) -> None:
-    result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
+    result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, checks=True)
     assert result.success
     assert len(result.get_asset_check_evaluations()) == 2 * len(RECORD_SETS)
     assert evaluated(result) == {}
@@ -73,7 +73,7 @@ def test_one_month_that_fails_is_named_and_the_others_are_materialized(loaded: A
 def test_an_invalid_record_set_is_found(loaded: AlphasEnv, asset: str, change: dict[str, Any]) -> None:
     assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)]).success
     assert loaded.client[asset]["lk"].find_one_and_update({}, {"$set": change})
-    again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)])
+    again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)], checks=True)
     assert evaluated(again) == {asset: {"records_valid"}}
 
 
@@ -83,7 +83,7 @@ def test_checks_judge_the_alphas_that_the_run_was_asked_for(loaded: AlphasEnv) -
     best = max(one["is"]["sharpe"] for one in stored.find({}, {"is.sharpe": 1}))
     count = stored.count_documents({"is.sharpe": {"$gte": best}})
     asked = config(PNL, filters={"min_sharpe": best, "type": ["regular"]})
-    result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, ops=asked, assets=[PNL])
+    result = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, ops=asked, assets=[PNL], checks=True)
     assert evaluated(result) == {}
     assert loaded.client["alpha_pnl"]["lk"].count_documents({}) == count
     assert "records_complete" in filters_of(result, f'{{"type":["regular"],"min_sharpe":{best}}}')
@@ -113,7 +113,7 @@ def test_yearly_figures_ascend_within_train_and_test(loaded: AlphasEnv) -> None:
     ):
         columns = {"year": years, "stage": stages}
         assert loaded.client["alpha_yearly_stats"]["lk"].find_one_and_update({}, {"$set": {"columns": columns}})
-        assert evaluated(loaded.run(*whole, assets=[yearly])) == failed, columns
+        assert evaluated(loaded.run(*whole, assets=[yearly], checks=True)) == failed, columns
 
 
 def tick(alphas_env: AlphasEnv) -> Any:
@@ -158,7 +158,7 @@ def test_a_run_for_changes_writes_files_and_names_accounts_that_fail(alphas_env:
 
 
 def test_catalogues_are_fetched_for_every_account_that_can_log_in(loaded: AlphasEnv) -> None:
-    result = execute(loaded.instance, "alpha_catalogues", {})
+    result = execute(loaded.instance, "alpha_catalogues", {}, checks=True)
     assert result.success
     assert loaded.client["brain_operators"]["lk"].count_documents({}) == 4
     markets = len(loaded.client["regular_alphas"]["lk"].distinct("settings"))

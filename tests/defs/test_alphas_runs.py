@@ -31,7 +31,7 @@ ALL_MONTHS = ("aa|2024-01", "aa|2024-03")
 
 def test_two_accounts_and_three_months_come_from_the_api_to_mongodb_in_one_run(alphas_env: AlphasEnv) -> None:
     alphas_env.ready("aa", "bb")
-    result = alphas_env.run("aa|2024-01", "bb|2024-03")
+    result = alphas_env.run("aa|2024-01", "bb|2024-03", checks=True)
     assert result.success, failures(result)
     for asset in CHAIN:
         assert alphas_env.materialized(asset) == keys(("aa", "bb"))
@@ -121,7 +121,7 @@ def test_account_that_fails_leaves_the_other_alone(alphas_env: AlphasEnv, troubl
 def test_archive_without_an_account_is_imported_and_nobody_is_asked(alphas_env: AlphasEnv) -> None:
     drop_slice(alphas_env.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), alpha("bbbbbbb", "2024-01")])
     alphas_env.partitions("old")
-    result = alphas_env.run("old|2024-01", "old|2024-02")
+    result = alphas_env.run("old|2024-01", "old|2024-02", checks=True)
     assert result.success, failures(result)
     found = alphas_env.metadata(result, FILES)["old|2024-01"]
     assert (found["fetched"], found["raw_files"], totals(result, FILES)["partitions_kept"]) == (False, 1, 2)

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from bar_runs import BARS, KLINE, STOCKS, BarsEnv, deliver, failures, materializations, totals, verdicts, write_zip
+from nights import night
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
 from marketdata_assets.defs.checks import specs
@@ -54,7 +55,7 @@ def test_a_range_is_one_run_with_a_row_count_for_each_month(either_bars_env: Bar
 
 def test_every_check_runs_and_passes(either_bars_env: BarsEnv) -> None:
     deliver(either_bars_env.folder, 2014, [3, 4])
-    assert verdicts(either_bars_env.run("2014-03", "2014-04")) == dict.fromkeys(
+    assert verdicts(either_bars_env.run("2014-03", "2014-04", checks=True)) == dict.fromkeys(
         [
             "every_row_accounted",
             "month_gain",
@@ -124,7 +125,7 @@ def test_refused_rows_are_counted_and_the_books_still_balance(bars_env: BarsEnv)
     cells = lines[5].split(b",")
     lines[5] = b",".join([*cells[:3], b"inf", *cells[4:]])
     write_zip(bars_env.folder / "2014_1min.zip", {"sz000001_2014.csv": b"\n".join(lines)})
-    result = bars_env.run("2014-03")
+    result = bars_env.run("2014-03", checks=True)
     found = totals(result, BARS)
     assert (found["rows"], found["rejected"]) == (len(lines) - 3, 1)
     assert verdicts(result)["every_row_accounted"]
@@ -288,3 +289,21 @@ def test_kline_of_another_definition_is_refused_until_rebuilt(either_bars_env: B
     assert "marketdata kline rebuild" in failures(refused)["stock_monthly_kline"]
     assert either_bars_env.run("2014-03", ops={"stock_monthly_kline": {"config": {"rebuild": True}}}).success
     assert either_bars_env.rows(KLINE_QUERY) == expected_kline(path)
+
+
+def test_months_that_no_file_covers_are_missing(bars_env: BarsEnv) -> None:
+    deliver(bars_env.folder, 2014, [3, 4])
+    result = bars_env.run("2013-11", "2014-05")
+    assert result.success, failures(result)
+    proven = {f"2014-0{number}" for number in range(1, 6)}
+    for asset in (BARS, KLINE):
+        assert bars_env.materialized(asset) == proven
+        found = materializations(bars_env.instance, result, asset)
+        rows = {month: own["dagster/partition_row_count"] for month, own in found.items()}
+        assert {month for month, count in rows.items() if count} == {"2014-03", "2014-04"}
+        [last] = [month for month, own in found.items() if "dagster/row_count" in own]
+        assert last == max(found), "the figures of the table are with the last partition alone"
+        assert not {"rows", "files_loaded", "seconds"} & {name for own in found.values() for name in own}
+    requests = night(bars_env.instance).run_requests
+    months = {one.tags.get("dagster/asset_partition_range_start", "") for one in requests if "bars" in one.job_name}
+    assert not any(month.startswith("2013") for month in months), "a month that no file covers is requested by nobody"

@@ -6,7 +6,7 @@ from bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repositor
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
-from marketdata_assets.defs.bars import automation
+from marketdata_assets.defs import runs
 from marketdata_assets.defs.bars.assets import JOB, OP
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.partition_results import find_mismatches
@@ -38,7 +38,7 @@ def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_bars_
 
 
 def test_repair_of_very_scattered_months_is_one_run(bars_env: BarsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(automation, "MOST_RANGES", 2)
+    monkeypatch.setattr(runs, "MOST_RANGES", 2)
     deliver(bars_env.folder, 2014)
     assert select(bars_env, SOME).success
     [request] = night(bars_env.instance).run_requests
@@ -59,12 +59,6 @@ def test_failed_file_leaves_its_months_failed_and_the_others_loaded(bars_env: Ba
     assert bars_env.materialized(BARS) == {"2014-03"}
     assert find_mismatches(bars_env.instance, "stock_1min_qfq", BAR_MONTHS, (), months) == {"2015-03"}
     assert bars_env.rows(KLINE_QUERY) == [line for line in expected_kline(good) if line[0] == "2014-03"]
-
-
-@pytest.mark.parametrize(("months", "said"), [(["2014-13"], "'2014-13' is no month"), ([], "there are none")])
-def test_months_that_are_none_are_named(bars_env: BarsEnv, months: list[str], said: str) -> None:
-    result = select(bars_env, months)
-    assert said in failures(result)[OP]
 
 
 @pytest.mark.parametrize("job", ["alphas_selected", "bars_selected", "ticks_selected"])

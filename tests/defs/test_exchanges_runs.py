@@ -68,7 +68,7 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
     assert counts["exchange_trades"] == sum(written.trades.values())
     others = {"exchange_ohlcv_1m", "exchange_instrument_states"}  # states come of the collector alone
     assert all(count for name, count in counts.items() if name not in others)
-    made = exchanges_env.days()
+    made = exchanges_env.days(checks=True)
     assert made.success, failures(made)
     assert exchanges_env.counts()["exchange_ohlcv_1m"] == sum(written.bars.values())
     assert exchanges_env.materialized(BARS) == exchanges_env.materialized(GAPS) == {FIRST, LAST}
@@ -105,24 +105,7 @@ def test_what_is_told_of_tables_days_and_gaps(exchanges_env: ExchangesEnv) -> No
         "marketdata_assets.plotting.pyplot", lambda: None
     )  # a picture that is there now was kept
     assert exchanges_env.fill(force=True).success
-    assert exchanges_env.days().success
-    kept = (
-        exchanges_env.metadata(TRADES)["trades_by_hour"],
-        exchanges_env.metadata(BARS, LAST)["closes"],
-        exchanges_env.metadata(GAPS, LAST)["timeline"],
-    )
-    assert kept == pictures
-
-
-@pytest.mark.usefixtures("pictures")
-def test_a_day_that_has_changed_is_drawn_again(exchanges_env: ExchangesEnv) -> None:
-    written = exchanges_env.sample()
-    assert exchanges_env.fill(files=[str(written.files[0])]).success
-    assert exchanges_env.days(LAST, LAST).success
-    first = exchanges_env.metadata(BARS, LAST)["closes"]
-    assert exchanges_env.fill(files=[str(written.files[1])]).success
-    assert exchanges_env.days(LAST, LAST).success
-    assert exchanges_env.metadata(BARS, LAST)["closes"] != first
+    assert exchanges_env.metadata(TRADES)["trades_by_hour"] == trades["trades_by_hour"]
 
 
 def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env: ExchangesEnv) -> None:
@@ -299,11 +282,11 @@ def test_gap_is_healed_from_the_history_of_the_venue_and_bars_follow(
     there = [trade(number) for number in range(1, 201) if not (80 < number < 121 or 149 < number < 153)]
     about = ("binance", "linear", "ABC-USDT", "ABCUSDT", "aggTrade", 80, 121)
     insert_records(exchanges_env.client, [*there, Gap(*about, there[79].ts_recv, there[80].ts_recv, "reopened")])  # type: ignore[arg-type]
-    without = exchanges_env.days(LAST, LAST)
+    without = exchanges_env.days(LAST, LAST, checks=True)
     assert verdicts(without)["exchange_gaps:none_open"] is False
     assert exchanges_env.metadata(GAPS, LAST)["open"] == 2
     assert exchanges_env.metadata(BARS, LAST)["bars_with_open_gaps"] > 0
-    result = exchanges_env.days(LAST, LAST, fetch=True)
+    result = exchanges_env.days(LAST, LAST, fetch=True, checks=True)
     assert result.success, failures(result)
     assert all(verdicts(result).values())
     told = exchanges_env.metadata(GAPS, LAST)

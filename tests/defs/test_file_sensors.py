@@ -57,29 +57,19 @@ def servers(dsn: str, clickhouse_url: str, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize("setting", SENSORS)
-def test_the_sensor_looks_into_the_folder(setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"MARKETDATA_{setting.upper()}", str(tmp_path))
-    assert str(tmp_path) in look(setting)
-
-
-@pytest.mark.usefixtures("servers")
-@pytest.mark.parametrize("setting", SENSORS)
-def test_a_folder_that_a_variable_names_and_that_does_not_exist_is_an_error(
+def test_the_sensor_looks_into_the_folder_and_names_one_that_is_missing(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong name, or a disk that is not mounted, does not look like a folder without files."""
     variable = f"MARKETDATA_{setting.upper()}"
+    assert f"there is no {tmp_path}/home/" in look(setting)
+    if setting != "flows_data":
+        assert variable in look(setting)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert str(tmp_path) in look(setting)
     monkeypatch.setenv(variable, str(tmp_path / "typo"))
     with pytest.raises(TerminalError, match=f"^{variable}: {tmp_path}/typo is no folder; create it"):
         look(setting)
-
-
-@pytest.mark.usefixtures("servers")
-@pytest.mark.parametrize("setting", SENSORS)
-def test_a_folder_that_was_never_made_is_said_with_the_remedy(setting: str, tmp_path: Path) -> None:
-    assert f"there is no {tmp_path}/home/" in look(setting)
-    if setting != "flows_data":
-        assert f"MARKETDATA_{setting.upper()}" in look(setting)
 
 
 JOBS = {

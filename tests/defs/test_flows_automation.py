@@ -203,7 +203,7 @@ def test_check_objects_to_a_change_behind_the_flows_back(
 ) -> None:
     flows_env.declare("closes", PRICES + f"    mode: {mode}\n")
     flows_env.deliver("a.csv", ROW.format("AAA"), "prices")
-    run = flows_env.run("closes")
+    run = flows_env.run("closes", checks=True)
     assert all(verdicts(run).values())
     flows_env.change(*change.split(";"))
     assert checks_alone(flows_env)[check] is False
@@ -212,7 +212,7 @@ def test_check_objects_to_a_change_behind_the_flows_back(
 def test_expectations_are_checks_of_the_asset(flows_env: FlowsEnv) -> None:
     flows_env.declare("closes", PRICES + "  quality: {columns: {close: {max: 0.5}}, rows: {by: day, share: 0.5}}\n")
     flows_env.deliver("a.csv", ROW.format("AAA"), "prices")
-    found = verdicts(flows_env.run("closes"))
+    found = verdicts(flows_env.run("closes", checks=True))
     assert (found["close_as_expected"], found["rows_as_expected"]) == (False, True)
 
 

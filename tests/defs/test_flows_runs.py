@@ -38,7 +38,7 @@ def vendor_file(fixtures: Path) -> Path:
 def test_recorded_vendor_file_lands_row_by_row(fixtures: Path, flows_env: FlowsEnv) -> None:
     recorded = vendor_file(fixtures).read_bytes()
     flows_env.deliver("bj920000.csv", recorded)
-    run = flows_env.run("stock_daily", NOVEMBER)
+    run = flows_env.run("stock_daily", NOVEMBER, checks=True)
     assert run.success
     assert verdicts(run) == PASSED
     _, header, *lines = recorded.decode("gb18030").splitlines()
@@ -89,7 +89,7 @@ def test_many_files_land_and_cost_nothing_the_second_time(flows_env: FlowsEnv, m
     """The demo has a thousand of them."""
     monkeypatch.setenv("MARKETDATA_WORKERS", "2")
     sample_flows.write(flows_env.data / "stock_daily", 200, FRIDAY, days=12)
-    run = flows_env.run("stock_daily", NOVEMBER)
+    run = flows_env.run("stock_daily", NOVEMBER, checks=True)
     assert run.success, failures(run)
     assert verdicts(run) == PASSED
     assert (told(run)["files_loaded"], told(run)["rows"]) == (200, 2_400)
@@ -116,7 +116,7 @@ def test_bad_file_fails_the_run_by_name_and_the_others_land(flows_env: FlowsEnv)
 
 def test_refused_row_is_kept_with_its_line(flows_env: FlowsEnv) -> None:
     sample_flows.write(flows_env.data / "stock_daily", 1, FRIDAY)
-    run = flows_env.run("stock_daily", NOVEMBER)
+    run = flows_env.run("stock_daily", NOVEMBER, checks=True)
     assert run.success
     assert verdicts(run) == PASSED
     [(unit, line, reason, raw)] = flows_env.rows("SELECT unit, line, reason, raw FROM marketdata_quarantine")
@@ -133,7 +133,7 @@ def test_own_flow_is_an_asset_with_all_that_it_declares(flows_env: FlowsEnv) -> 
     assert [key.to_user_string() for key in node.parent_keys] == ["prices_files"]
     assert {"flows_closes_files"} <= {one.name for one in repository.sensor_defs}
     assert {"flows_closes_clock"} <= {one.name for one in repository.schedule_defs}
-    run = flows_env.run("closes")
+    run = flows_env.run("closes", checks=True)
     assert run.success
     assert verdicts(run) == PASSED
     assert flows_env.rows("SELECT symbol, day, close FROM prices") == [("AAA", dt.date(2024, 1, 2), 1.5)]

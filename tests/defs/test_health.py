@@ -6,13 +6,13 @@ import pytest
 from bar_runs import BarsEnv, deliver, execute
 from commands import marketdata
 
-from marketdata_assets import overview
+from marketdata_assets import domains, overview
 from marketdata_assets.defs.repair.health import CHECK
 
 
 def problems(bars_env: BarsEnv) -> tuple[bool, str, dict[str, str]]:
     """Whether the check passed, the problems as a table, and the tables of the domains."""
-    ended = execute(bars_env.instance, "health", {})
+    ended = execute(bars_env.instance, "health", {}, checks=True)
     assert ended.success
     (event,) = ended.get_asset_materialization_events()
     (check,) = ended.get_asset_check_evaluations()
@@ -49,10 +49,10 @@ def test_a_server_that_does_not_answer_is_a_problem_and_the_other_domains_are_sh
     assert [*tables] == ["bars"]
 
 
-@pytest.mark.parametrize("domain", sorted(overview.DOMAINS))
+@pytest.mark.parametrize("domain", domains.OWN)
 def test_the_command_for_a_problem_exists(domain: str, tmp_path: Path) -> None:
     row = {"group": domain, "asset": "any", "partitions": 9, **dict.fromkeys(overview.PROBLEMS, 1)}
-    rows = [row, {**row, "named": []}] if overview.DOMAINS[domain].files else [row]
+    rows = [row, {**row, "named": []}] if domains.find(domain).files else [row]
     found = overview.problems(rows)
     assert {one.state for one in found} == {*overview.PROBLEMS}
     for command in {one.command for one in found}:

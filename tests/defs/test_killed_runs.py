@@ -59,7 +59,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
         yield killed
 
 
-@pytest.mark.parametrize("selected", [False, True])
+@pytest.mark.parametrize("selected", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_killed_load_of_bars_keeps_the_months_of_its_first_file(
     bars_env: BarsEnv, killed: Killed, selected: bool
 ) -> None:
@@ -73,7 +73,9 @@ def test_killed_load_of_bars_keeps_the_months_of_its_first_file(
     assert marked & set(months) == {"2014-03"} <= there
 
 
-@pytest.mark.parametrize("asset", [FILES, PACKAGES, REGULAR])
+@pytest.mark.parametrize(
+    "asset", [FILES, pytest.param(PACKAGES, marks=pytest.mark.slow), pytest.param(REGULAR, marks=pytest.mark.slow)]
+)
 def test_killed_step_of_alphas_keeps_what_is_complete(
     alphas_env: AlphasEnv, killed: Killed, asset: dg.AssetKey
 ) -> None:

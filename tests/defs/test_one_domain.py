@@ -62,7 +62,7 @@ def test_jobs_and_sensors_of_other_domains_are_absent(monkeypatch: pytest.Monkey
 
 
 def test_all_of_them_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = repository(monkeypatch, ",".join(domains.SERVERS))
+    named = repository(monkeypatch, ",".join(domains.OWN))
     monkeypatch.delenv("MARKETDATA_DOMAINS")
     every = defs().get_repository_def()
     assert {*named.job_names} == {*every.job_names}

@@ -30,7 +30,7 @@ def test_changed_values_are_objected_to_and_compared_again_when_a_source_is_load
         result = execute(flows_env.instance, job, {}, tags)
         assert result.success, failures(result)
     assert asked(flows_env) == [MONTHS], "the flow has rows of both months"
-    result = execute(flows_env.instance, reconciliation.JOB, {}, MONTHS)
+    result = execute(flows_env.instance, reconciliation.JOB, {}, MONTHS, checks=True)
     assert result.success, failures(result)
     [verdict] = result.get_asset_check_evaluations()
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.ERROR)

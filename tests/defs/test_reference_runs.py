@@ -59,7 +59,7 @@ def load(
     ticks_env: TicksEnv, first: str = MONTH, last: str = MONTH, tags: Mapping[str, str] | None = None, **config: Any
 ) -> dg.ExecuteInProcessResult:
     ops = {"ops": {STEP: {"config": config}}}
-    return execute(ticks_env.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})})
+    return execute(ticks_env.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})}, checks=True)
 
 
 def materialized(ticks_env: TicksEnv) -> dict[str, set[str]]:
@@ -206,7 +206,7 @@ def test_night_loads_what_is_not_final_once(ticks_env: TicksEnv) -> None:
     assert automation.JOB in {one.job_name for one in night(ticks_env.instance).run_requests or []}
 
 
-@pytest.mark.parametrize("today", ["2027-01-05", "2027-06-01"])
+@pytest.mark.parametrize("today", ["2027-01-05", pytest.param("2027-06-01", marks=pytest.mark.slow)])
 def test_after_the_end_of_the_librarys_calendar_everything_works(ticks_env: TicksEnv, today: str) -> None:
     """The exchange has announced the days up to May 2027; the first of January and a day of May are no trading days."""
     evening_of = dt.datetime.fromisoformat(f"{today}T16:11:00+08:00")

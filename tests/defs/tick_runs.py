@@ -94,7 +94,7 @@ class TicksEnv:
 
     def registry(self, **config: Any) -> dg.ExecuteInProcessResult:
         steps = ("trading_calendar", "instruments", "symbol_registry")
-        return execute(self.instance, "symbols", {"ops": {step: {"config": config} for step in steps}})
+        return execute(self.instance, "symbols", {"ops": {step: {"config": config} for step in steps}}, checks=True)
 
     def run(
         self,
@@ -105,7 +105,7 @@ class TicksEnv:
     ) -> dg.ExecuteInProcessResult:
         """Run partitions, as the UI does; a failed run is returned, not raised."""
         ops = {"ops": {STEP: {"config": config}}}
-        return execute(self.instance, "ticks", ops, tick_rectangle(months, symbols), assets)
+        return execute(self.instance, "ticks", ops, tick_rectangle(months, symbols), assets, checks=True)
 
     def select(
         self, months: Mapping[str, Sequence[str]], wanted: Sequence[Table] = TABLES, **config: Any

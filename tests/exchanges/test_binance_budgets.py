@@ -15,8 +15,7 @@ from recorded_budgets import RecordedBudgets
 from marketdata_assets.budget import Budget, ReservedShares
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.binance.adapter import BinanceAdapter
-from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, limits
-from marketdata_assets.exchanges.binance.session import MARKETS
+from marketdata_assets.exchanges.binance.history import MARKETS, STATISTICS_LANE, limits
 from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.rest import Limits

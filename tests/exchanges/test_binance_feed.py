@@ -53,12 +53,12 @@ NOT_NEEDED = {"i"}
 """What an event can do without, and shows when it is there."""
 
 
-def feed(market_type: MarketType, **options: bool) -> BinanceFeed:
-    return BinanceFeed(market_type, strict=False, **{"books": False, **options})
+def feed(market_type: MarketType) -> BinanceFeed:
+    return BinanceFeed(market_type, strict=False)
 
 
-def push(market_type: MarketType, event: Any, **options: bool) -> list[Outcome]:
-    return feed(market_type, **options).push(raw(event), 7)
+def push(market_type: MarketType, event: Any) -> list[Outcome]:
+    return feed(market_type).push(raw(event), 7)
 
 
 def raw(event: Any) -> bytes:
@@ -72,14 +72,15 @@ def stream(event: dict[str, Any], name: str = "abcusdt@x") -> dict[str, Any]:
 @pytest.mark.parametrize(("market_type", "event"), EVENTS, ids=IDS)
 def test_an_event_is_the_same_however_it_comes(market_type: MarketType, event: dict[str, Any]) -> None:
     (bare,) = push(market_type, event)
-    assert isinstance(bare, Record)
+    is_diff = event.get("e") == "depthUpdate"
+    assert isinstance(bare, Control if is_diff else Record), "a diff waits for a snapshot"
     turned = dict(reversed(event.items()))
     told = [event, turned, stream(event), stream(turned), {"data": event, "stream": "abcusdt@x"}, [event]]
     one = feed(market_type)
     for message in told * 2:  # the second time some are known by how they begin
-        assert one.push(raw(message), 7) == [bare]
-        assert one.push(json.dumps(message, indent=1).encode(), 7) == [bare]
-    assert push(market_type, stream([event, event])) == [bare, bare]
+        for written in (raw(message), json.dumps(message, indent=1).encode()):
+            assert (feed(market_type) if is_diff else one).push(written, 7) == [bare]
+    assert is_diff or push(market_type, stream([event, event])) == [bare, bare]
     assert push(market_type, event | {"new": {"deep": [1, None]}, "another": "x"}) == [bare]
 
 
@@ -138,11 +139,10 @@ def test_a_price_or_size_that_is_no_number_makes_a_dead_letter(wrong: str) -> No
 
 @pytest.mark.parametrize("wrong", ["x", "", "1.2.3", "nan", " 1", "-1"])
 def test_a_level_that_is_no_number_makes_a_dead_letter(wrong: str) -> None:
-    for books in (False, True):
-        for level in ([wrong, "1"], ["1", wrong]):
-            if level[0] != "-1":  # a price may be negative
-                assert_dead(push("spot", DEPTH | {"b": [level]}, books=books))
-                assert_dead(push("linear", DEPTH_FUTURES | {"a": [level]}, books=books))
+    for level in ([wrong, "1"], ["1", wrong]):
+        if level[0] != "-1":  # a price may be negative
+            assert_dead(push("spot", DEPTH | {"b": [level]}))
+            assert_dead(push("linear", DEPTH_FUTURES | {"a": [level]}))
 
 
 def test_a_time_in_microseconds_is_refused() -> None:
@@ -164,15 +164,13 @@ def test_a_dated_future_pays_no_funding_and_a_perpetual_must_say_what() -> None:
 
 def test_the_best_levels_of_a_futures_book_are_no_diff() -> None:
     few = stream(DEPTH_FUTURES, "abcusdt@depth5@100ms")
-    one = feed("linear", books=True)
+    one = feed("linear")
     for _ in range(2):
         (made,) = one.push(raw(few), 7)
         assert isinstance(made, OrderBook)
         assert made.kind == "snapshot"
     assert one.books == {}
-    (diff,) = push("spot", stream(DEPTH, "abcusdt@depth5"))  # spot's best levels have another shape
-    assert isinstance(diff, OrderBook)
-    assert diff.kind == "delta"
+    assert push("spot", stream(DEPTH, "abcusdt@depth5")) == push("spot", DEPTH)  # spot's best levels have another shape
 
 
 CONTROLS: list[tuple[Any, Outcome]] = [

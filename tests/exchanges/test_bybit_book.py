@@ -1,168 +1,75 @@
-"""Books of Bybit: what its rules say of snapshots and of numbers that begin anew, and recorded books."""
+"""Books of Bybit: what its rules say of snapshots and of numbers that begin anew."""
 
 import json
-from collections.abc import Iterator
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from marketdata_assets.exchanges.books import Book, BookState
 from marketdata_assets.exchanges.bybit.feed import BybitFeed
-from marketdata_assets.exchanges.captures.capture import open_capture
-from marketdata_assets.exchanges.records import DeadLetter, Gap, MarketType, OrderBook, Outcome, VenueError
+from marketdata_assets.exchanges.records import Gap, OrderBook, Outcome
 
-TOPIC, KEY = "orderbook.50.ABCUSDT", "orderbook.50:ABCUSDT"
-Sides = tuple[dict[int, str], dict[int, str]]
+Side = dict[int, str]
 
 
-def message(kind: str, number: int, seq: int, bids: dict[int, str], asks: dict[int, str]) -> dict[str, Any]:
-    data = {"s": "ABCUSDT", "b": _rows(bids), "a": _rows(asks), "u": number, "seq": seq}
-    return {"topic": TOPIC, "type": kind, "ts": 1_700_000_000_000 + seq, "data": data, "cts": 1_700_000_000_000 + seq}
+def push(feed: BybitFeed, kind: str, number: int, seq: int, bids: Side, asks: Side | None = None) -> list[Outcome]:
+    """What a feed makes of a message, which is of the depth that spot has alone where the market is that."""
+    rows = [[[str(tick), size] for tick, size in side.items()] for side in (bids, asks or {})]
+    data = {"s": "ABCUSDT", "b": rows[0], "a": rows[1], "u": number, "seq": seq}
+    topic = f"orderbook.{1 if feed.market_type == 'spot' else 50}.ABCUSDT"
+    told: dict[str, Any] = {"topic": topic, "type": kind, "ts": seq, "data": data, "cts": seq}
+    return feed.push(json.dumps(told, separators=(",", ":")).encode(), 1000 + seq)
 
 
-def _rows(side: dict[int, str]) -> list[list[str]]:
-    return [[str(tick), size] for tick, size in side.items()]
+def book_of(feed: BybitFeed) -> tuple[Side, Side] | None:
+    """The book, where it is called live."""
+    (state,) = feed.books.values()
+    bids, asks = ({int(price): size for price, size in side} for side in state.book.levels())
+    return (bids, asks) if state.status == "live" else None
 
 
-class Listener:
-    """A feed, and everything that it gave out."""
-
-    def __init__(self) -> None:
-        self.feed = BybitFeed("linear", strict=False)
-        self.outcomes: list[Outcome] = []
-        self._now = 1000
-
-    def push(self, told: dict[str, Any], connection: int = 0) -> list[Outcome]:
-        self._now += 1
-        made = self.feed.push(json.dumps(told, separators=(",", ":")).encode(), self._now, connection)
-        self.outcomes += made
-        return made
-
-    def believes(self) -> Sides | None:
-        """The book, where it is called live."""
-        if KEY not in self.feed.books or self.state.status != "live":
-            return None
-        bids, asks = ({int(price): size for price, size in side} for side in self.state.book.levels())
-        return bids, asks
-
-    @property
-    def state(self) -> BookState:
-        return self.feed.books[KEY]
-
-    @property
-    def gaps(self) -> list[Gap]:
-        return [one for one in self.outcomes if isinstance(one, Gap)]
+def begun(number: int, seq: int = 1) -> BybitFeed:
+    feed = BybitFeed("linear", strict=False)
+    assert [type(one) for one in push(feed, "snapshot", number, seq, {100: "1"})] == [OrderBook]
+    return feed
 
 
 def test_a_restart_of_the_service_is_a_gap_that_its_snapshot_closes() -> None:
-    listener = Listener()
-    listener.push(message("snapshot", 500, 1, {100: "1"}, {}))
-    listener.push(message("delta", 501, 2, {101: "1"}, {}))
-    opened, _, closed = listener.push(message("snapshot", 1, 3, {102: "1"}, {}))
+    feed = begun(500)
+    push(feed, "delta", 501, 2, {101: "1"})
+    opened, _, closed = push(feed, "snapshot", 1, 3, {102: "1"})
     assert isinstance(opened, Gap)
     assert isinstance(closed, Gap)
     assert (opened.cause, opened.last_id, opened.next_id, opened.healed_at) == ("sequence", 501, 1, None)
     assert closed.healed_at == closed.ts_to
-    listener.push(message("delta", 2, 4, {103: "1"}, {}))
-    assert listener.believes() == ({102: "1", 103: "1"}, {})
+    push(feed, "delta", 2, 4, {103: "1"})
+    assert book_of(feed) == ({102: "1", 103: "1"}, {})
 
 
 def test_a_restart_that_calls_its_snapshot_a_delta_replaces_the_book() -> None:
-    listener = Listener()
-    listener.push(message("snapshot", 10, 1, {100: "1"}, {}))
-    listener.push(message("delta", 1, 2, {105: "2"}, {121: "3"}))
-    assert listener.believes() == ({105: "2"}, {121: "3"})
+    feed = begun(10)
+    push(feed, "delta", 1, 2, {105: "2"}, {121: "3"})
+    assert book_of(feed) == ({105: "2"}, {121: "3"})
 
 
 def test_messages_numbered_anew_without_a_snapshot_break_the_book() -> None:
-    listener = Listener()
-    listener.push(message("snapshot", 500, 70, {100: "1"}, {}))
-    (gap,) = listener.push(message("delta", 8, 77, {100: "2"}, {}))
+    feed = begun(500, 70)
+    (gap,) = push(feed, "delta", 8, 77, {100: "2"})
     assert isinstance(gap, Gap)
-    assert gap.healed_at is None
-    assert listener.believes() is None
+    assert (gap.healed_at, book_of(feed)) == (None, None)
 
 
 def test_a_snapshot_that_repeats_the_book_or_follows_it_is_no_gap() -> None:
-    listener = Listener()
-    for number in (10, 10, 11):
-        assert [type(one) for one in listener.push(message("snapshot", number, number, {100: "1"}, {}))] == [OrderBook]
-    assert listener.gaps == []
+    feed = begun(10, 10)
+    for number in (10, 11):
+        assert [type(one) for one in push(feed, "snapshot", number, number, {100: "1"})] == [OrderBook]
 
 
 def test_a_snapshot_of_depth_1_comes_again_while_nothing_changes() -> None:
     feed = BybitFeed("spot", strict=False)
-    one = {**message("snapshot", 10, 1, {100: "1"}, {120: "2"}), "topic": "orderbook.1.ABCUSDT"}
     for _ in range(3):
-        assert [type(made) for made in feed.push(json.dumps(one).encode(), 1)] == [OrderBook]
+        assert [type(one) for one in push(feed, "snapshot", 10, 1, {100: "1"}, {120: "2"})] == [OrderBook]
 
 
 def test_delta_says_what_it_follows() -> None:
-    listener = Listener()
-    listener.push(message("snapshot", 10, 1, {100: "1"}, {}))
-    (record,) = listener.push(message("delta", 11, 2, {100: "0"}, {}))
+    (record,) = push(begun(10), "delta", 11, 2, {100: "0"})
     assert isinstance(record, OrderBook)
     assert (record.kind, record.first_id, record.last_id) == ("delta", 11, 11)
     assert record.bids == (("100", "0"),)
-
-
-@pytest.mark.parametrize("row", [["x", "1"], ["100", ""], ["100"], ["100", 5], "100", ["100", "-1"], ["1e999", "1"]])
-def test_message_that_cannot_be_read_takes_its_book_out_of_use(row: Any) -> None:
-    listener = Listener()
-    listener.push(message("snapshot", 10, 1, {100: "1"}, {}))
-    bad = message("delta", 11, 2, {}, {})
-    bad["data"]["b"] = [row]
-    assert [type(one) for one in listener.push(bad)] == [DeadLetter, Gap]
-    assert listener.believes() is None
-    assert KEY in listener.feed.resync_requests
-
-
-# Recorded traffic.
-
-
-@pytest.mark.parametrize("market_type", ["spot", "linear"])
-def test_recorded_books_equal_plain_ones_at_every_message(fixtures: Path, market_type: MarketType) -> None:
-    """All messages are read with the recorded list of instruments, and every book has the levels of a plain one."""
-    path = fixtures / "bybit" / f"{market_type}.ndjson"
-    if not path.is_file():
-        pytest.skip(f"no recorded traffic of Bybit: {path}")
-    feed, plain, checked = BybitFeed(market_type), dict[str, PlainBook](), 0
-    for recv, raw, url in _recorded(path):
-        made = feed.answer(url, raw, recv) if url else feed.push(raw, recv)
-        assert not [one for one in made if isinstance(one, DeadLetter | Gap | VenueError)]
-        told = json.loads(raw)
-        if "orderbook" in told.get("topic", ""):
-            topic, _, name = told["topic"].rpartition(".")
-            book = plain.setdefault(name, PlainBook())
-            book.take(told)
-            assert book.equals(feed.books[f"{topic}:{name}"].book)
-            checked += 1
-    assert checked > 500
-
-
-class PlainBook:
-    """A book as two dicts of decimals, which knows no rule but: set, or take away."""
-
-    def __init__(self) -> None:
-        self.sides: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]] = ({}, {})
-
-    def take(self, told: dict[str, Any]) -> None:
-        if told["type"] == "snapshot":
-            self.sides = ({}, {})
-        for side, levels in zip(self.sides, (told["data"]["b"], told["data"]["a"]), strict=True):
-            for price, size in levels:
-                side[Decimal(price)] = Decimal(size)
-                if not Decimal(size):
-                    del side[Decimal(price)]
-
-    def equals(self, book: Book) -> bool:
-        ours = [[(Decimal(price), Decimal(size)) for price, size in side] for side in book.levels()]
-        return ours == [sorted(self.sides[0].items(), reverse=True), sorted(self.sides[1].items())]
-
-
-def _recorded(path: Path) -> Iterator[tuple[int, bytes, str]]:
-    for entry in open_capture(path).entries():
-        if entry.kind in ("in", "http"):
-            yield entry.ts_recv, entry.raw, entry.url if entry.kind == "http" else ""

@@ -1,9 +1,7 @@
 """Capture files of many hours that are loaded one by one: each has its books, or a recorded gap."""
 
 import asyncio
-import datetime as dt
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from marketdata_assets.exchanges.tables.captures import load_captures
 SECOND = 10**9
 HOUR = 3600 * SECOND
 START = 1_762_000_200 * SECOND
-HOURS = 61
+HOURS = 27
 URL = "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=1000"
 
 
@@ -57,47 +55,18 @@ def okx(hours: int) -> Iterator[Entry]:
         yield Entry(ts + 1, "in", json.dumps(told).encode())
 
 
-def deribit(hours: int) -> Iterator[Entry]:
-    """The same for Deribit."""
-    yield Entry(START, "open")
-    for number in range(60 * hours):
-        ts = START + number * 60 * SECOND
-        what = "change" if number else "new"
-        book = {"instrument_name": "BTC-PERPETUAL", "timestamp": ts // 10**6, "change_id": number + 1}
-        book |= {"bids": [[what, 99.0, 10.0 * (number + 1)]], "asks": [] if number else [["new", 102.0, 10.0]]}
-        book |= {"type": "change", "prev_change_id": number} if number else {"type": "snapshot"}
-        params = {"channel": "book.BTC-PERPETUAL.100ms", "data": book}
-        yield Entry(ts + 1, "in", json.dumps({"jsonrpc": "2.0", "method": "subscription", "params": params}).encode())
-
-
-def bybit(hours: int) -> Iterator[Entry]:
-    """The same for Bybit."""
-    yield Entry(START, "open")
-    for number in range(60 * hours):
-        ts = START + number * 60 * SECOND
-        book = {"s": "BTCUSDT", "b": [["99", f"{number + 1}"]], "a": [] if number else [["102", "1"]]}
-        book |= {"u": number + 1, "seq": 3 * number}
-        told = {"topic": "orderbook.200.BTCUSDT", "type": "delta" if number else "snapshot", "ts": ts // 10**6}
-        yield Entry(ts + 1, "in", json.dumps(told | {"data": book}).encode())
-
-
-MARKETS = {
-    "binance": ("spot", binance),
-    "okx": ("spot", okx),
-    "deribit": ("inverse", deribit),
-    "bybit": ("linear", bybit),
-}
+TRAFFIC = {"binance": binance, "okx": okx}
+"""A venue whose books begin with an answer of REST, and one whose subscriptions do; `test_checkpoints` has all."""
 
 
 def collected(folder: Path, venue: str, hours: int, *, later: int = 0) -> list[Path]:
     """The files of a collector, an hour each; `later` (ns) than the beginning."""
-    market_type, traffic = MARKETS[venue]
-    feed = feed_of(venue, market_type, "test")  # type: ignore[arg-type]
+    feed = feed_of(venue, "spot", "test")
     sink = CaptureSink(folder)
-    tap = sink.tap(venue, market_type, feed.checkpoint)  # type: ignore[arg-type]
+    tap = sink.tap(venue, "spot", feed.checkpoint)
 
     async def run() -> None:
-        for number, early in enumerate(traffic(hours)):
+        for number, early in enumerate(TRAFFIC[venue](hours)):
             entry = replace(early, ts_recv=early.ts_recv + later)
             tap(entry)
             outcomes(feed, entry)
@@ -114,7 +83,7 @@ def rows(client: Client, sql: str) -> list[tuple[object, ...]]:
     return [tuple(row) for row in client.query(sql).result_rows]
 
 
-@pytest.mark.parametrize("venue", MARKETS)
+@pytest.mark.parametrize("venue", TRAFFIC)
 def test_each_file_has_its_books_and_is_read_alone(
     client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +93,7 @@ def test_each_file_has_its_books_and_is_read_alone(
     read: list[str] = []
     entries = captures.open_capture
     monkeypatch.setattr(captures, "open_capture", lambda path: (read.append(path.name), entries(path))[1])
-    for hour in (60, 0, 26, 1):
+    for hour in (26, 0, 25, 1):
         read.clear()
         [report] = load_captures(client, [files[hour]]).units
         assert set(read) == {files[hour].name}
@@ -135,12 +104,10 @@ def test_each_file_has_its_books_and_is_read_alone(
         )
     assert rows(client, "SELECT count() FROM exchange_gaps") == [(0,)]
     levels = rows(client, "SELECT bids[1].2 FROM exchange_orderbooks WHERE kind = 'checkpoint' ORDER BY ts_recv")
-    assert [int(str(size).split(".")[0]) for (size,) in levels] == [
-        number * (10 if venue == "deribit" else 1) for number in (60, 26 * 60, 60 * 60)
-    ]
+    assert [int(str(size).split(".")[0]) for (size,) in levels] == [60, 25 * 60, 26 * 60]
 
 
-@pytest.mark.parametrize("venue", MARKETS)
+@pytest.mark.parametrize("venue", TRAFFIC)
 def test_all_files_at_once_give_the_same_records_and_no_gaps(client: Client, tmp_path: Path, venue: str) -> None:
     files = collected(tmp_path, venue, 5)
     for path in files:
@@ -169,12 +136,9 @@ def test_hours_loaded_one_by_one_have_their_books_and_none_is_given_after_the_en
     assert after["known"].to_list() == [False, False]
 
 
-@pytest.mark.parametrize("venue", ["okx", "deribit"])
-def test_the_first_file_of_a_run_continues_the_one_before_it_with_a_gap(
-    client: Client, tmp_path: Path, venue: str
-) -> None:
-    collected(tmp_path, venue, 3)
-    files = collected(tmp_path, venue, 2, later=5 * HOUR)
+def test_the_first_file_of_a_run_continues_the_one_before_it_with_a_gap(client: Client, tmp_path: Path) -> None:
+    collected(tmp_path, "okx", 3)
+    files = collected(tmp_path, "okx", 2, later=5 * HOUR)
     assert [header_of(path).begins for path in files] == ["run", "checkpoint", "checkpoint", "run", "checkpoint"]
     for path in files:
         [report] = load_captures(client, [path]).units
@@ -209,7 +173,7 @@ def test_a_file_with_all_books_begins_soon_after_entries_were_dropped(client: Cl
     assert missing[-1] <= whole[0][0] <= missing[-1] + 2
 
 
-@pytest.mark.parametrize("venue", MARKETS)
+@pytest.mark.parametrize("venue", TRAFFIC)
 def test_a_busy_book_is_recorded_whole_more_often(
     client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,11 +188,10 @@ def test_a_busy_book_is_recorded_whole_more_often(
     assert set(whole) <= set(changes)
 
 
-@pytest.mark.parametrize("venue", MARKETS)
+@pytest.mark.parametrize("venue", TRAFFIC)
 def test_changes_of_old_files_without_any_snapshot_are_a_gap(client: Client, tmp_path: Path, venue: str) -> None:
-    market_type, traffic = MARKETS[venue]
-    with CaptureWriter(tmp_path, venue, market_type) as writer:  # type: ignore[arg-type]
-        for one in traffic(30):
+    with CaptureWriter(tmp_path, venue, "spot") as writer:
+        for one in TRAFFIC[venue](30):
             writer.write(one.ts_recv, one.kind, one.raw, connection=one.connection, url=one.url)
     assert len(writer.paths) == 30
     [early], [late] = (load_captures(client, [writer.paths[hour]]).units for hour in (2, 28))
@@ -238,16 +201,3 @@ def test_changes_of_old_files_without_any_snapshot_are_a_gap(client: Client, tmp
     [gap] = rows(client, "SELECT cause, ts_from, ts_to, healed_at FROM exchange_gaps")
     begin = START + 28 * HOUR
     assert gap == ("no snapshot", begin + 1, begin + 59 * 60 * SECOND + 1, None)
-
-
-def test_a_capture_that_changes_while_it_is_loaded_is_due_again(client: Client, tmp_path: Path) -> None:
-    [file] = collected(tmp_path, "okx", 1)
-    moments = iter([lambda: None, lambda: os.utime(file, (1, 1))])
-
-    def now() -> dt.datetime:
-        next(moments)()
-        return dt.datetime.now(dt.UTC)
-
-    [report] = load_captures(client, [file], now=now).units
-    assert (report.outcome, "overwritten while it was being read" in str(report.error)) == ("failed", True)
-    assert captures.due(client, file.parent) == [file]

@@ -1,20 +1,18 @@
-"""Every recorded payload of Deribit becomes the right record, or a control or error that says what it is."""
+"""Recorded payloads of Deribit: the fields of their records, and what controls and errors say."""
 
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
+import recorded_payloads
+from recorded_payloads import RECV
 
-from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.deribit.instruments import parse_instruments
-from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import (
     Control,
     FundingRate,
     Kline,
-    Liquidation,
     OpenInterest,
     OrderBook,
     Outcome,
@@ -23,94 +21,17 @@ from marketdata_assets.exchanges.records import (
     VenueError,
 )
 
-RECV = 1_800_000_000_000_000_000
-API = "https://www.deribit.com/api/v2/public"
-FUTURE, OPTION = [Ticker, OpenInterest], [Ticker, OpenInterest]
-PERPETUAL = [Ticker, FundingRate, OpenInterest]
 
-BY_SOCKET: dict[str, list[Any]] = {
-    "book/cmp_l2_event_inverse_future_snapshot_0.json": [OrderBook],
-    "book/cmp_l2_event_inverse_swap_snapshot_2.json": [OrderBook],
-    "book/cmp_l2_event_option_snapshot_4.json": [OrderBook],
-    "book/cmp_l2_topk_inverse_future_0.json": [OrderBook],
-    "book/cmp_l2_topk_option_2.json": [OrderBook],
-    "book/naut_ws_book_delta.json": [OrderBook],
-    "book/naut_ws_book_snapshot.json": [OrderBook],
-    "book/tardis_deribit_12.json": [OrderBook],
-    "book/tardis_deribit_2.json": [OrderBook],
-    "book/vike_btc_perpetual_100ms.ndjson": [Control, *[OrderBook] * 5],
-    "control/heartbeat.ndjson": [Control, Control],
-    "control/naut_ws_subscribe_response.json": [Control],
-    "control/naut_ws_test_request.json": [Control],
-    "control/vike_subscribe_matched_no_channel.json": [Control],
-    "error/naut_ws_error.json": [VenueError],
-    "index/naut_ws_volatility_index.json": [Control],
-    "kline/cmp_candlestick_inverse_future_0.json": [Kline],
-    "kline/cmp_candlestick_option_2.json": [Kline],
-    "kline/naut_ws_chart.json": [Kline],
-    "liquidation/tardis_deribit_10.json": [Trade, Liquidation],
-    "ticker/cmp_bbo_inverse_future_0.json": [Ticker],
-    "ticker/cmp_ticker_inverse_future_0.json": FUTURE,
-    "ticker/cmp_ticker_option_2.json": OPTION,
-    "ticker/naut_ws_quote.json": [Ticker],
-    "ticker/tardis_deribit_1.json": [Ticker],
-    "ticker/tardis_deribit_15.json": [Control],  # a combo
-    "ticker/tardis_deribit_17.json": OPTION,
-    "ticker/tardis_deribit_5.json": PERPETUAL,
-    "ticker/tardis_deribit_7.json": OPTION,
-    "ticker/tardis_deribit_9.json": OPTION,
-    "trade/cmp_trade_inverse_future_0.json": [Trade],
-    "trade/cmp_trade_option_2.json": [Trade],
-    "trade/tardis_deribit_0.json": [Trade, Trade],
-}
-BY_REST: dict[str, tuple[str, list[Any]]] = {
-    "book_rest/cmp_l2_snapshot_inverse_future_0.json": ("get_order_book", [OrderBook, *FUTURE]),
-    "book_rest/cmp_l2_snapshot_option_2.json": ("get_order_book", [OrderBook, *OPTION]),
-    "book_rest/naut_http_get_order_book.json": ("get_order_book", [OrderBook, *PERPETUAL]),
-    "instruments/naut_http_get_instruments.json": ("get_instruments", [Control]),
-    "kline_rest/naut_http_get_tradingview_chart_data.json": (
-        "get_tradingview_chart_data?instrument_name=BTC-PERPETUAL&resolution=1",
-        [Kline] * 5,
-    ),
-    "open_interest/cmp_open_interest_inverse_future_0.json": ("get_book_summary_by_instrument", FUTURE),
-    "open_interest/cmp_open_interest_inverse_swap_2.json": ("get_book_summary_by_instrument", PERPETUAL),
-    "trade_rest/naut_http_get_last_trades.json": ("get_last_trades_by_instrument", [Trade] * 10),
-}
-
-
-@pytest.fixture
-def folder(fixtures: Path) -> Path:
-    return fixtures / "deribit"
-
-
-def outcomes(folder: Path, name: str) -> list[Outcome]:
-    """What the payload becomes by itself, whatever came before it."""
-    feed = DeribitFeed(None, Instruments("deribit"), strict=False, books=False)
-    text = (folder / name).read_bytes()
-    payloads = text.splitlines() if name.endswith(".ndjson") else [text]
-    if name in BY_REST:
-        return feed.answer(f"{API}/{BY_REST[name][0]}", text, RECV)
-    return [one for payload in payloads for one in feed.push(payload, RECV)]
+def outcomes(fixtures: Path, name: str) -> list[Outcome]:
+    return recorded_payloads.outcomes(fixtures, f"deribit/{name}")
 
 
 def fields(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__struct_fields__ if getattr(record, name) is not None}
 
 
-def test_no_payload_is_left_out(folder: Path) -> None:
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*.*json")}
-    of_their_own = {"capture/2021-04-05_10options_119s.ndjson", "instruments/get_instruments_2021-07_2022-05.ndjson"}
-    assert there == BY_SOCKET.keys() | BY_REST.keys() | of_their_own
-
-
-@pytest.mark.parametrize("name", [*BY_SOCKET, *BY_REST])
-def test_payload_becomes_the_right_outcomes(folder: Path, name: str) -> None:
-    expected = BY_SOCKET.get(name) or BY_REST[name][1]
-    assert [type(one) for one in outcomes(folder, name)] == expected
-
-
-def test_trade_with_a_forced_taker(folder: Path) -> None:
-    trade, forced = outcomes(folder, "liquidation/tardis_deribit_10.json")
+def test_trade_with_a_forced_taker(fixtures: Path) -> None:
+    trade, forced = outcomes(fixtures, "liquidation/tardis_deribit_10.json")
     common = {
         "exchange": "deribit",
         "market_type": "inverse",
@@ -126,17 +47,17 @@ def test_trade_with_a_forced_taker(folder: Path) -> None:
     assert fields(forced) == common | {"liquidation_id": "66460463-T"}
 
 
-def test_trades_of_an_option_and_of_before_the_present_names(folder: Path) -> None:
-    (option,) = outcomes(folder, "trade/cmp_trade_option_2.json")
+def test_trades_of_an_option_and_of_before_the_present_names(fixtures: Path) -> None:
+    (option,) = outcomes(fixtures, "trade/cmp_trade_option_2.json")
     assert isinstance(option, Trade)
     assert (option.symbol, option.price, option.size) == ("BTC-USD-210326-62000-C", "0.007", "0.1")
-    rest = outcomes(folder, "trade_rest/naut_http_get_last_trades.json")
+    rest = outcomes(fixtures, "trade_rest/naut_http_get_last_trades.json")
     assert [one.contracts for one in rest if isinstance(one, Trade)] == [*["1.0"] * 9, "106.0"]
     assert [one.trade_id for one in rest if isinstance(one, Trade)][:2] == ["ETH-284830839", "ETH-284830843"]
 
 
-def test_book_messages_field_by_field(folder: Path) -> None:
-    (delta,) = outcomes(folder, "book/naut_ws_book_delta.json")
+def test_book_messages_field_by_field(fixtures: Path) -> None:
+    (delta,) = outcomes(fixtures, "book/naut_ws_book_delta.json")
     assert fields(delta) == {
         "exchange": "deribit",
         "market_type": "inverse",
@@ -151,7 +72,7 @@ def test_book_messages_field_by_field(folder: Path) -> None:
         "last_id": 123456790,
         "prev_id": 123456789,
     }
-    (top,) = outcomes(folder, "book/cmp_l2_topk_option_2.json")
+    (top,) = outcomes(fixtures, "book/cmp_l2_topk_option_2.json")
     assert fields(top) | {"bids": None} == {
         "exchange": "deribit",
         "market_type": "option",
@@ -167,32 +88,13 @@ def test_book_messages_field_by_field(folder: Path) -> None:
     }
 
 
-def test_numbers_with_an_exponent_stay_as_they_were_written(folder: Path) -> None:
-    books = [one for one in outcomes(folder, "book/vike_btc_perpetual_100ms.ndjson") if isinstance(one, OrderBook)]
+def test_numbers_with_an_exponent_stay_as_they_were_written(fixtures: Path) -> None:
+    books = [one for one in outcomes(fixtures, "book/vike_btc_perpetual_100ms.ndjson") if isinstance(one, OrderBook)]
     assert books[0].bids[0] == ("85217.5", "2.0e3")
-    assert books[1].asks[-1] == ("85240.0", "1.3e4")
-    assert [book.prev_id for book in books[1:]] == [book.last_id for book in books[:-1]]
 
 
-def test_cut_book_follows_its_chain_where_levels_are_not_compared(folder: Path) -> None:
-    lines = (folder / "book/vike_btc_perpetual_100ms.ndjson").read_bytes().splitlines()
-    trusting = DeribitFeed(None, Instruments("deribit"), strict=False, actions=False)
-    for line in lines:
-        trusting.push(line, RECV)
-    (state,) = trusting.books.values()
-    assert (state.status, state.applied, state.gaps, state.last_id) == ("live", 4, 0, 177146680351)
-    assert state.book.bbo()[0] == ("85217.5", "2.0e3")
-    comparing = DeribitFeed(None, Instruments("deribit"), strict=False)
-    for line in lines:
-        comparing.push(line, RECV)
-    (state,) = comparing.books.values()
-    assert (state.status, state.gaps) == ("broken", 1)
-    assert state.open_gap
-    assert state.open_gap.cause == "actions"
-
-
-def test_ticker_of_an_option_and_of_a_perpetual(folder: Path) -> None:
-    ticker, interest = outcomes(folder, "ticker/tardis_deribit_7.json")
+def test_ticker_of_an_option_and_of_a_perpetual(fixtures: Path) -> None:
+    ticker, interest = outcomes(fixtures, "ticker/tardis_deribit_7.json")
     assert fields(ticker) == {
         "exchange": "deribit",
         "market_type": "option",
@@ -225,15 +127,15 @@ def test_ticker_of_an_option_and_of_a_perpetual(folder: Path) -> None:
     }
     assert isinstance(interest, OpenInterest)
     assert (interest.size, interest.value) == ("533.2", None)
-    _, funding, interest = outcomes(folder, "ticker/tardis_deribit_5.json")
+    _, funding, interest = outcomes(fixtures, "ticker/tardis_deribit_5.json")
     assert isinstance(funding, FundingRate)
     assert (funding.rate, funding.interval_hours, funding.mark_price) == ("0.0", 8, "8304.39")
     assert isinstance(interest, OpenInterest)
     assert (interest.size, interest.value) == (None, "84844461")  # USD
 
 
-def test_ticker_without_trades_and_quotes_has_nulls(folder: Path) -> None:
-    ticker, interest = outcomes(folder, "ticker/tardis_deribit_9.json")
+def test_ticker_without_trades_and_quotes_has_nulls(fixtures: Path) -> None:
+    ticker, interest = outcomes(fixtures, "ticker/tardis_deribit_9.json")
     assert isinstance(ticker, Ticker)
     assert (ticker.last, ticker.high, ticker.volume, ticker.settlement_price) == (None, None, None, None)
     assert (ticker.bid, ticker.bid_size) == ("0.0", "0.0")  # as Deribit writes it
@@ -241,8 +143,8 @@ def test_ticker_without_trades_and_quotes_has_nulls(folder: Path) -> None:
     assert interest.size == "0.0"
 
 
-def test_candles_of_socket_and_rest_have_the_same_fields(folder: Path) -> None:
-    (candle,) = outcomes(folder, "kline/naut_ws_chart.json")
+def test_candles_of_socket_and_rest_have_the_same_fields(fixtures: Path) -> None:
+    (candle,) = outcomes(fixtures, "kline/naut_ws_chart.json")
     assert fields(candle) == {
         "exchange": "deribit",
         "market_type": "inverse",
@@ -259,29 +161,38 @@ def test_candles_of_socket_and_rest_have_the_same_fields(folder: Path) -> None:
         "volume": "0.95978896",
         "quote_volume": "83970.0",
     }
-    rest = outcomes(folder, "kline_rest/naut_http_get_tradingview_chart_data.json")
+    rest = outcomes(fixtures, "kline_rest/naut_http_get_tradingview_chart_data.json")
     first = rest[0]
     assert isinstance(first, Kline)
     assert (first.open, first.quote_volume, first.open_time) == ("87451.0", "257490.0", 1766483460000000000)
 
 
-def test_controls_and_errors_say_what_they_are(folder: Path) -> None:
+CONTROLS = (
+    "control/heartbeat.ndjson",
+    "control/vike_subscribe_matched_no_channel.json",
+    "index/naut_ws_volatility_index.json",
+)
+
+
+def test_controls_and_errors_say_what_they_are(fixtures: Path) -> None:
     said = {
-        name: [(one.kind, one.detail) for one in outcomes(folder, name) if isinstance(one, Control)]
-        for name in BY_SOCKET
+        name: [(one.kind, one.detail) for one in outcomes(fixtures, name) if isinstance(one, Control)]
+        for name in CONTROLS
     }
     assert said["control/heartbeat.ndjson"] == [("heartbeat", ""), ("test_request", "")]
     assert said["control/vike_subscribe_matched_no_channel.json"] == [("ack", "")]
     assert said["index/naut_ws_volatility_index.json"] == [("ignored", "deribit_volatility_index.btc_usd")]
-    assert outcomes(folder, "error/naut_ws_error.json") == [VenueError(10028, "too_many_requests", True)]
+    assert outcomes(fixtures, "error/naut_ws_error.json") == [VenueError(10028, "too_many_requests", True)]
 
 
-def test_lists_of_instruments_are_read_without_combos(folder: Path) -> None:
+def test_lists_of_instruments_are_read_without_combos(fixtures: Path) -> None:
     kinds: Counter[str] = Counter()
-    for line in (folder / "instruments/get_instruments_2021-07_2022-05.ndjson").read_text().splitlines():
+    for line in (fixtures / "deribit/instruments/get_instruments_2021-07_2022-05.ndjson").read_text().splitlines():
         listed = parse_instruments(json.dumps(json.loads(line)["data"]).encode()).instruments
         assert all(one.contract_value for one in listed)
         kinds.update(one.market_type for one in listed)
     assert kinds == {"option": 980, "inverse": 21, "linear": 16}
-    newer = parse_instruments((folder / "instruments/naut_http_get_instruments.json").read_bytes()).instruments
+    newer = parse_instruments(
+        (fixtures / "deribit/instruments/naut_http_get_instruments.json").read_bytes()
+    ).instruments
     assert [one.name for one in newer] == ["BTC-PERPETUAL", "BTC-27DEC24", "BTC-27DEC24-100000-C"]

@@ -8,7 +8,7 @@ from clickhouse_connect.driver.client import Client
 from landed_market import land, records
 from msgspec.structs import replace
 
-from marketdata_assets.exchanges.records import Exchange, Gap, Kline, OrderBook, Record, Trade
+from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Record, Trade
 from marketdata_assets.exchanges.tables import checks, ohlcv
 from marketdata_assets.exchanges.tables.checks import Question
 from marketdata_assets.exchanges.tables.rows import insert_records
@@ -83,16 +83,25 @@ def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputa
     assert "trades" in wrong["differs"]
 
 
-@pytest.mark.parametrize("venue", ["okx", "deribit"])
-def test_a_lost_trade_of_a_venue_that_numbers_trades_is_found(client: Client, whole: Market, venue: Exchange) -> None:
-    place = middle(whole, Trade, exchange=venue)
-    lost = whole[place]
-    assert isinstance(lost, Trade)
-    found = checks.holes_on_record(landed(client, [*whole[:place], *whole[place + 1 :]], computed=False))
-    [example] = found.examples
-    first, last = lost.first_id or lost.sequence, lost.sequence
-    assert (found.count, found.facts["trades_missing"]) == (1, int(last or 0) - int(first or 0) + 1)
-    assert f"{lost.instrument} trades: numbers" in example["hole"]
+def test_what_is_lost_or_told_twice_is_found_by_its_own_check(client: Client, whole: Market) -> None:
+    """A trade of each venue that numbers trades, a change of a book, and a trade that is there at two times."""
+    trades = [middle(whole, Trade, exchange=one) for one in ("okx", "deribit")]
+    place = middle(whole, OrderBook, exchange="okx", kind="delta")
+    lost, book, twice = [whole[one] for one in trades], whole[place], whole[middle(whole, Trade, exchange="binance")]
+    assert isinstance(book, OrderBook)
+    assert isinstance(twice, Trade)
+    market = [one for number, one in enumerate(whole) if number not in (*trades, place)]
+    again = replace(twice, ts_event=(twice.ts_event or 0) + 1, price="1", size="1", contracts=None, side="buy")
+    question = landed(client, [*market, again], computed=False)
+    holes = checks.holes_on_record(question)
+    spans = [(one.instrument, int(one.first_id or one.sequence or 0), int(one.sequence or 0)) for one in lost]  # type: ignore[union-attr]
+    assert (holes.count, holes.facts["trades_missing"]) == (2, sum(last - first + 1 for _, first, last in spans))
+    for instrument, *_ in spans:
+        assert any(f"{instrument} trades: numbers" in one["hole"] for one in holes.examples)
+    [hole] = checks.changes_follow(question).examples
+    assert (hole["instrument"], hole["last_id"], hole["next_id"]) == (book.instrument, book.prev_id, book.last_id)
+    found = checks.one_row_a_trade(question)
+    assert (found.count, found.examples[0]["instrument"]) == (1, twice.instrument)
 
 
 def test_bars_that_an_open_gap_touches_are_not_judged(client: Client) -> None:
@@ -120,22 +129,12 @@ def test_minute_without_a_bar_is_missed_unless_a_gap_is_open_there(client: Clien
     assert checks.bars_equal_klines(question).passed
 
 
-def test_change_that_does_not_follow_is_found(client: Client, whole: Market) -> None:
-    place = middle(whole, OrderBook, exchange="okx", kind="delta")
-    lost = whole[place]
-    assert isinstance(lost, OrderBook)
-    found = checks.changes_follow(landed(client, [*whole[:place], *whole[place + 1 :]], computed=False))
-    assert [(one["instrument"], one["last_id"], one["next_id"]) for one in found.examples] == [
-        (lost.instrument, lost.prev_id, lost.last_id)
-    ]
-
-
-def recorded_by_two(missing: range, *, gap: bool = False) -> Market:
+def recorded_by_two(name: str, missing: range, *, gap: bool = False) -> Market:
     """A book of an update a second, 10 ids each, as two recorders with clocks 2.5 s apart received it.
 
     The second one begins after 50 seconds, with a snapshot of 4 seconds before.
     """
-    about = ("binance", "linear", "ETH-USDT", "ETHUSDT")
+    about = ("binance", "linear", name, name)
     start, level = int(START.timestamp()) * 10**9, (("1", "1"),)
     found: Market = [OrderBook(*about, start, start, "snapshot", level, level, "base", None, 0, None)]
     for number in range(10, 1000, 10):
@@ -152,24 +151,25 @@ def recorded_by_two(missing: range, *, gap: bool = False) -> Market:
     return found
 
 
-@pytest.mark.parametrize(
-    ("missing", "gap", "found"),
-    [
-        (range(0), False, []),
-        (range(300, 310, 10), False, [(290, 300)]),
-        (range(300, 360, 10), False, [(290, 350)]),
-        (range(300, 310, 10), True, []),
-        (range(290, 300, 10), True, []),  # the other recorder, with the other clock, received the update after it
-        (range(10, 20, 10), False, [(0, 10)]),  # after the first snapshot
-        (range(10, 470, 10), False, []),  # the second recorder's snapshot begins another chain
-        (range(440, 470, 10), False, []),  # that snapshot holds them
-    ],
-)
-def test_two_recorders_of_one_book_make_no_hole_and_hide_none(
-    client: Client, missing: range, gap: bool, found: list[tuple[int, int]]
-) -> None:
-    question = landed(client, recorded_by_two(missing, gap=gap), computed=False)
-    assert [(one["last_id"], one["next_id"]) for one in checks.changes_follow(question).examples] == found
+TWO_RECORDERS: list[tuple[range, bool, list[tuple[int, int]]]] = [  # missing, whether a gap says so, found
+    (range(0), False, []),
+    (range(300, 310, 10), False, [(290, 300)]),
+    (range(300, 360, 10), False, [(290, 350)]),
+    (range(300, 310, 10), True, []),
+    (range(290, 300, 10), True, []),  # the other recorder, with the other clock, received the update after it
+    (range(10, 20, 10), False, [(0, 10)]),  # after the first snapshot
+    (range(10, 470, 10), False, []),  # the second recorder's snapshot begins another chain
+    (range(440, 470, 10), False, []),  # that snapshot holds them
+]
+
+
+def test_two_recorders_of_one_book_make_no_hole_and_hide_none(client: Client) -> None:
+    names = [f"ABC{number}" for number in range(len(TWO_RECORDERS))]
+    books = zip(names, TWO_RECORDERS, strict=True)
+    market = [one for name, (missing, gap, _) in books for one in recorded_by_two(name, missing, gap=gap)]
+    examples = checks.changes_follow(landed(client, market, computed=False)).examples
+    wanted = [(name, *hole) for name, (_, _, holes) in zip(names, TWO_RECORDERS, strict=True) for hole in holes]
+    assert sorted((one["instrument"], one["last_id"], one["next_id"]) for one in examples) == wanted
 
 
 def test_instruments_with_many_rows_are_checked_in_a_part_of_the_day(
@@ -193,22 +193,6 @@ def test_a_lost_change_of_a_busy_book_is_found_in_some_part_of_the_day(
     assert checks.changes_follow(landed(client, kept, computed=False)).count > 0
 
 
-def test_trade_with_two_times_is_found(client: Client, whole: Market) -> None:
-    trade = whole[middle(whole, Trade)]
-    assert isinstance(trade, Trade)
-    other = Trade(*_about(trade), (trade.ts_event or 0) + 1, trade.ts_recv, trade.trade_id, "1", "1", None, "buy")
-    found = checks.one_row_a_trade(landed(client, [*whole, _like(other, trade)], computed=False))
-    assert (found.count, found.examples[0]["instrument"]) == (1, trade.instrument)
-
-
-def _about(trade: Trade) -> tuple[str, str, str, str]:
-    return trade.exchange, trade.market_type, trade.symbol, trade.instrument
-
-
-def _like(other: Trade, trade: Trade) -> Trade:
-    return replace(other, first_id=trade.first_id, last_id=trade.last_id)
-
-
 def test_candle_that_says_something_else_is_found(client: Client, whole: Market) -> None:
     place = middle(whole, Kline, exchange="okx", closed=True)
     candle = whole[place]
@@ -218,19 +202,20 @@ def test_candle_that_says_something_else_is_found(client: Client, whole: Market)
     assert [(one["instrument"], one["differs"]) for one in found.examples] == [(candle.instrument, "high")]
 
 
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [("high = low - 1", "price_order"), ("close = close + 1", "bars_recomputed"), ("volume = 0", "price_order")],
-)
-def test_bar_that_was_changed_is_found(client: Client, whole: Market, change: str, name: str) -> None:
+def test_bar_that_was_changed_is_found(client: Client, whole: Market) -> None:
     question = landed(client, whole)
-    column, value = change.split(" = ")
     one = "FROM exchange_ohlcv_1m WHERE exchange = 'binance' AND taker_buy_volume > 0 ORDER BY time LIMIT 1"
-    changed = f"SELECT * REPLACE (toDecimal128({value}, 18) AS {column}) {one}"
-    client.command(f"CREATE TABLE one ENGINE = Memory AS {changed}")
-    client.command(f"DELETE FROM exchange_ohlcv_1m WHERE time = (SELECT time {one}) AND exchange = 'binance'")
-    client.command("INSERT INTO exchange_ohlcv_1m SELECT * FROM one")
-    assert not CHECKS[name](question).passed
+    client.command(f"CREATE TABLE one ENGINE = Memory AS SELECT * {one}")
+    for column, value, name in (
+        ("high", "low - 1", "price_order"),
+        ("close", "close + 1", "bars_recomputed"),
+        ("volume", "0", "price_order"),
+    ):
+        client.command("DELETE FROM exchange_ohlcv_1m WHERE exchange = 'binance' AND time = (SELECT time FROM one)")
+        client.command(
+            f"INSERT INTO exchange_ohlcv_1m SELECT * REPLACE (toDecimal128({value}, 18) AS {column}) FROM one"
+        )
+        assert not CHECKS[name](question).passed
 
 
 def test_refused_record_is_found(client: Client, whole: Market) -> None:

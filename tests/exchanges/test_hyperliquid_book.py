@@ -3,7 +3,6 @@
 import json
 import random
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,17 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.books import Book
-from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.hyperliquid.feed import HyperliquidFeed
 from marketdata_assets.exchanges.records import (
     Control,
     DeadLetter,
-    FundingRate,
     Gap,
     OrderBook,
     Outcome,
-    Ticker,
-    Trade,
 )
 from marketdata_demo.venues.live_market import Market
 
@@ -120,12 +115,6 @@ def test_the_fast_book_is_another_one(feed: HyperliquidFeed) -> None:
     assert best == {KEY: ("4.2", "1"), "fastBook:ABC": ("4.22", "1")}
 
 
-def test_books_are_not_kept_where_nobody_wants_them() -> None:
-    feed = HyperliquidFeed(strict=False, books=False)
-    assert kinds(feed.push(book(5), RECV)) == [Control]
-    assert not feed.books
-
-
 class Naive:
     """A book as plain dicts, from the messages alone."""
 
@@ -165,30 +154,3 @@ def test_books_equal_a_naive_book_whatever_is_lost_or_repeated(seed: int, faults
 
 def sides_of(book: Book) -> list[dict[Decimal, Decimal]]:
     return [{Decimal(price): Decimal(size) for price, size in side} for side in book.levels()]
-
-
-def test_recorded_books_equal_naive_ones_at_every_message(fixtures: Path) -> None:
-    path = fixtures / "hyperliquid" / "capture" / "hft_btc_20250126.txt.gz"
-    if not path.is_file():
-        pytest.skip(f"no recorded traffic of Hyperliquid: {path}")
-    feed, naive, books = HyperliquidFeed(strict=False), Naive(), 0
-    capture = open_capture(path)
-    assert capture.venue() == ("hyperliquid", None)
-    for entry in capture.entries():
-        made = feed.push(entry.raw, entry.ts_recv)
-        assert not [one for one in made if isinstance(one, DeadLetter | Gap)]
-        if b'"l2Book"' in entry.raw:
-            naive.take(entry.raw)
-            assert sides_of(feed.books["l2Book:BTC"].book) == naive.sides
-            books += 1
-    assert books == 46
-
-
-def test_recorded_messages_are_read(fixtures: Path) -> None:
-    paths = sorted((fixtures / "hyperliquid" / "messages").glob("*.json"))
-    if not paths:
-        pytest.skip(f"no recorded messages of Hyperliquid: {fixtures / 'hyperliquid' / 'messages'}")
-    made = {path.name: HyperliquidFeed(strict=False).push(path.read_bytes(), RECV) for path in paths}
-    unreadable = {name for name, outcomes in made.items() if DeadLetter in kinds(outcomes)}
-    assert unreadable <= {"tardis_hyperliquid_9.json"}  # one best price: bid or ask?
-    assert {kind for outcomes in made.values() for kind in kinds(outcomes)} >= {Trade, OrderBook, Ticker, FundingRate}

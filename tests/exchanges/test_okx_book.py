@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +18,6 @@ from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook, Outc
 KEY = "books:ABC-USDT"
 ARG = {"channel": "books", "instId": "ABC-USDT"}
 BIDS, ASKS = range(100, 120), range(120, 140)  # never crossed, and few enough for the checksum to see all of them
-Mode = Literal["sequence", "checksum", "both"]
 Sides = tuple[dict[int, str], dict[int, str]]
 
 changes = st.lists(
@@ -29,21 +27,19 @@ changes = st.lists(
     unique_by=lambda change: change[0],
 )
 updates = st.lists(changes, min_size=3, max_size=8)
-modes = st.sampled_from(["sequence", "checksum", "both"])
 
 
 @dataclass
 class Stream:
-    """A snapshot and what changes after it, as OKX sends them, and the book after each."""
+    """A snapshot and what changes after it, as OKX sent them before 2023, and the book after each."""
 
     messages: list[dict[str, Any]]
     truth: list[Sides]
-    mode: Mode
 
     @classmethod
-    def of(cls, updates: Sequence[Sequence[tuple[int, str]]], mode: Mode) -> "Stream":
+    def of(cls, updates: Sequence[Sequence[tuple[int, str]]]) -> "Stream":
         book: Sides = ({100: "1", 101: "7"}, {121: "4", 125: "0.3"})
-        stream = cls([], [], mode)
+        stream = cls([], [])
         stream._add(book, book)
         for update in updates:
             bids, asks = ({tick: size for tick, size in update if tick in side} for side in (BIDS, ASKS))
@@ -62,9 +58,7 @@ class Stream:
 
     def _message(self, told: Sides, book: Sides, at: int, action: str) -> dict[str, Any]:
         one: dict[str, Any] = {"asks": _rows(told[1]), "bids": _rows(told[0]), "ts": str(1_700_000_000_000 + at)}
-        one["checksum"] = 0 if self.mode == "sequence" else naive_checksum(book)
-        if self.mode != "checksum":
-            one |= {"seqId": 10 * at + 5, "prevSeqId": -1 if action == "snapshot" else 10 * at - 5}
+        one["checksum"] = naive_checksum(book)
         return {"arg": ARG, "action": action, "data": [one]}
 
 
@@ -98,10 +92,10 @@ class Listener:
         return [one for one in self.outcomes if isinstance(one, Gap)]
 
 
-@given(updates, modes, st.sampled_from(["none", "lost", "again", "old", "swapped"]), st.data())
-def test_faults_show_in_the_checksum_too(updates: list[Any], mode: Mode, fault: str, data: st.DataObject) -> None:
+@given(updates, st.sampled_from(["none", "lost", "again", "old", "swapped"]), st.data())
+def test_faults_show_in_the_checksum(updates: list[Any], fault: str, data: st.DataObject) -> None:
     """Messages of before 2023 have no numbers; newer ones have no checksum."""
-    stream, listener = Stream.of(updates, mode), Listener()
+    stream, listener = Stream.of(updates), Listener()
     at = data.draw(st.integers(1, len(updates) - 1))
     order = list(range(len(stream.messages)))
     if fault == "swapped":
@@ -117,15 +111,15 @@ def test_faults_show_in_the_checksum_too(updates: list[Any], mode: Mode, fault: 
     if fault in ("none", "again"):
         assert causes == ([] if fault == "none" else ["repeat"])
         assert (listener.believes(), listener.state.applied) == (stream.truth[-1], len(updates))
-        assert listener.state.checksum_ok == (0 if mode == "sequence" else len(stream.messages))
+        assert listener.state.checksum_ok == len(stream.messages)
         return
-    assert causes == ["sequence"] or (mode == "checksum" and fault != "old")
+    assert causes == ["sequence"] or fault != "old"
     _heals(stream, listener)
 
 
-@given(updates, st.sampled_from(["checksum", "both"]), st.data())
-def test_one_changed_level_fails_the_checksum(updates: list[Any], mode: Mode, data: st.DataObject) -> None:
-    stream, listener = Stream.of(updates, mode), Listener()
+@given(updates, st.data())
+def test_one_changed_level_fails_the_checksum(updates: list[Any], data: st.DataObject) -> None:
+    stream, listener = Stream.of(updates), Listener()
     one = stream.messages[data.draw(st.integers(0, len(updates)))]["data"][0]
     row = data.draw(st.sampled_from(one["bids"] + one["asks"]))
     row[1] = "9" if row[1] != "9" else "8"
@@ -135,9 +129,9 @@ def test_one_changed_level_fails_the_checksum(updates: list[Any], mode: Mode, da
     _heals(stream, listener)
 
 
-@given(updates, st.sampled_from(["checksum", "both"]))
-def test_half_a_snapshot_is_none(updates: list[Any], mode: Mode) -> None:
-    stream, listener = Stream.of(updates, mode), Listener()
+@given(updates)
+def test_half_a_snapshot_is_none(updates: list[Any]) -> None:
+    stream, listener = Stream.of(updates), Listener()
     halves = [stream.snapshot(0), stream.snapshot(0)]
     halves[0]["data"][0]["asks"], halves[1]["data"][0]["bids"] = [], []
     for half in halves:
@@ -175,16 +169,6 @@ def test_delta_says_what_it_follows() -> None:
     assert (record.kind, record.first_id, record.last_id, record.prev_id) == ("delta", 12, 12, 10)
     assert record.bids == (("100", "0"),)
     assert record.unit == "base"
-
-
-@pytest.mark.parametrize("row", [["x", "1", "0", "1"], ["100", "", "0", "1"], ["100"], ["100", 5, "0", "1"], "100"])
-def test_message_that_cannot_be_read_takes_its_book_out_of_use(row: Any) -> None:
-    listener = Listener()
-    listener.push(_message([["100", "1", "0", "1"]], "snapshot", seqId=10, prevSeqId=-1))
-    made = listener.push(_message([row], "update", seqId=12, prevSeqId=10))
-    assert [type(one) for one in made] == [DeadLetter, Gap]
-    assert listener.believes() is None
-    assert KEY in listener.feed.resync_requests
 
 
 def test_action_must_be_one_that_is_documented() -> None:

@@ -12,15 +12,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.binance.session import Session as BinanceSession
-from marketdata_assets.exchanges.binance.session import stream_name, url_of
-from marketdata_assets.exchanges.bybit import session as bybit
-from marketdata_assets.exchanges.deribit import session as deribit
-from marketdata_assets.exchanges.okx import session as okx
+from marketdata_assets.exchanges.binance.adapter import Session as BinanceSession
+from marketdata_assets.exchanges.binance.adapter import stream_name, url_of
+from marketdata_assets.exchanges.bybit import adapter as bybit
+from marketdata_assets.exchanges.deribit import adapter as deribit
+from marketdata_assets.exchanges.okx import adapter as okx
 from marketdata_assets.exchanges.okx.wire import Arg
 from marketdata_assets.exchanges.records import Control, MarketType
 from marketdata_assets.exchanges.venue_adapter import SubscriptionReply
-from marketdata_demo.venues.deribit_messages import CONTROLS, PERPETUAL, feed, result
+from marketdata_demo.venues.deribit_messages import CONTROLS, feed, result
 
 MARKETS: dict[str, MarketType] = {"binance": "spot", "okx": "linear", "deribit": "inverse", "bybit": "linear"}
 MARKETS |= {"hyperliquid": "linear", "kraken": "spot", "coinbase": "spot"}
@@ -365,15 +365,6 @@ def test_a_request_of_okx_says_only_what_is_asked_on_the_address_of_the_channel(
     }
     assert business == {"trades": False, "books": False, "candle1m": True, "trades-all": True}
     assert okx.url_of(Arg("sprd-bbo-tbt")) == okx.BUSINESS_URL
-
-
-def test_names_of_channels_of_deribit() -> None:
-    assert deribit.channel("trade", PERPETUAL) == f"trades.{PERPETUAL}.100ms"
-    assert deribit.channel("book", PERPETUAL, "raw") == f"book.{PERPETUAL}.raw"
-    assert deribit.channel("ticker", PERPETUAL, "agg2") == f"ticker.{PERPETUAL}.agg2"
-    assert deribit.channel("quote", PERPETUAL) == f"quote.{PERPETUAL}"
-    assert deribit.channel("kline", PERPETUAL, "1m") == f"chart.trades.{PERPETUAL}.1"
-    assert deribit.channel("kline", PERPETUAL, "1d") == f"chart.trades.{PERPETUAL}.1D"
 
 
 def test_heartbeats_of_deribit_are_asked_for_and_test_requests_answered() -> None:

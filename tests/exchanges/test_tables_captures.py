@@ -226,7 +226,8 @@ def test_a_file_that_grows_while_it_is_loaded_is_due(client: Client, files: list
             file.write(whole[-1:])
         return dt.datetime.now(dt.UTC)
 
-    load_captures(client, files[:1], now=recorded_at)
+    [report] = load_captures(client, files[:1], now=recorded_at).units
+    assert (report.outcome, "overwritten while it was being read" in str(report.error)) == ("failed", True)
     assert files[0] in captures.due(client, files[0].parent)
 
 

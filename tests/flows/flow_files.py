@@ -15,7 +15,8 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import sample
 from marketdata_assets.flows.definition import FlowDefinition, parse, read
 from marketdata_assets.flows.draft import Draft, draft
-from marketdata_assets.flows.run import FlowReport, run_flow
+from marketdata_assets.flows.run import FlowReport, find_units, run_flow
+from marketdata_assets.flows.trial import try_unit
 
 PRICES = """loader:
   columns: {code: code, day: day, close: close, volume: volume}
@@ -109,6 +110,15 @@ def metadata(dsn: str) -> dict[str, dict[str, Any]]:
 
 def quarantined(dsn: str) -> list[Row]:
     return rows(dsn, "SELECT unit, line, reason, raw FROM marketdata_quarantine ORDER BY unit, line")
+
+
+def read_all(flow: FlowDefinition, folder: Path) -> list[dict[str, Any]]:
+    """The rows that a run over the folder leaves in the table, without a database: of a key that of the last file."""
+    tried = [try_unit(flow, unit) for unit in find_units(flow, folder)]
+    assert not [one.rejects for one in tried if one.too_many]
+    found = [row for one in tried for row in one.rows.to_dicts()]
+    kept = {tuple(row[name] for name in flow.target.key) or (at,): row for at, row in enumerate(found)}
+    return [*kept.values()]
 
 
 def made(folder: Path, name: str, data: str | bytes, encoding: str | None = None) -> tuple[FlowDefinition, Draft, Path]:

@@ -183,33 +183,40 @@ SIXTEEN = [
     "450359962737.0499",
     "0.5",
 ]
+WIDTHS = ("numeric(16,4)", "numeric(16,0)", "numeric(16,16)", "numeric(17,4)")
+COLUMNS = {f"x{at}": kind for at, kind in enumerate(WIDTHS)}
 WIDE = """loader:
   {reader}
-  columns: [x]
-  types: {{x: "{kind}"}}
+  columns: [x0, x1, x2, x3]
+  types: {types}
 {handlers}
-target: {{table: t, mode: replace, columns: {{x: "{kind}"}}}}
+target: {{table: t, mode: replace, columns: {types}}}
 """
 
 
-@pytest.mark.parametrize("handlers", ["", "handlers: [{drop_invalid: {small: x < 1e17}}, {sort: x}]"])
+@pytest.mark.parametrize("handlers", ["", "handlers: [{drop_invalid: {small: x0 < 1e17}}, {sort: x0}]"])
 @pytest.mark.parametrize("reader", ["glob: '*.csv'", "format: json_lines", "format: json", "format: parquet"])
-@pytest.mark.parametrize("kind", ["numeric(16,4)", "numeric(16,0)", "numeric(16,16)", "numeric(17,4)"])
-def test_all_digits_of_a_number_are_stored(dsn: str, tmp_path: Path, kind: str, reader: str, handlers: str) -> None:
-    scale = int(kind.rpartition(",")[2][:-1])
-    written = [str(Decimal(text).scaleb(4 - scale).normalize()) for text in SIXTEEN]
-    written = [f"{Decimal(text):f}" for text in written if Decimal(text).scaleb(scale) % 1 == 0]
+def test_all_digits_of_a_number_are_stored(dsn: str, tmp_path: Path, reader: str, handlers: str) -> None:
+    written: dict[str, list[str]] = {}
+    for name, kind in COLUMNS.items():
+        scale = int(kind.rpartition(",")[2][:-1])
+        scaled = [Decimal(text).scaleb(4 - scale) for text in SIXTEEN]
+        written[name] = [f"{one:f}" if one.scaleb(scale) % 1 == 0 else "0" for one in scaled]
+    rows_of_file = [*zip(*written.values(), strict=True)]
     form = reader.removeprefix("format: ")
     if form == "parquet":
-        pl.DataFrame({"x": written}).cast(pl.Decimal(38, scale)).write_parquet(tmp_path / "a.parquet")
+        scales = {name: pl.Decimal(38, int(kind.rpartition(",")[2][:-1])) for name, kind in COLUMNS.items()}
+        pl.DataFrame(written).cast(scales).write_parquet(tmp_path / "a.parquet")  # type: ignore[arg-type]
+    elif form in ("json", "json_lines"):
+        objects = ["{" + ",".join(f'"x{at}": {cell}' for at, cell in enumerate(row)) + "}" for row in rows_of_file]
+        text = "[" + ",".join(objects) + "]" if form == "json" else "\n".join(objects)
+        deliver(tmp_path, "a.json" if form == "json" else "a.jsonl", text)
     else:
-        objects = [f'{{"x": {text}}}' for text in written]
-        array, lines = "[" + ",".join(objects) + "]", "\n".join(objects)
-        text = {"json": array, "json_lines": lines}.get(form, "x\n" + "\n".join(written) + "\n")
-        deliver(tmp_path, {"json": "a.json", "json_lines": "a.jsonl"}.get(form, "a.csv"), text)
-    wide = flow(tmp_path, WIDE.format(reader=reader, kind=kind, handlers=handlers), "t")
+        deliver(tmp_path, "a.csv", "\n".join(",".join(row) for row in [[*COLUMNS], *rows_of_file]) + "\n")
+    types = "{" + ", ".join(f'{name}: "{kind}"' for name, kind in COLUMNS.items()) + "}"
+    wide = flow(tmp_path, WIDE.format(reader=reader, types=types, handlers=handlers), "t")
     assert run(wide, dsn, tmp_path).rejected == 0
-    assert [row[0] for row in rows(dsn, "SELECT x FROM t ORDER BY x")] == sorted(map(Decimal, written))
+    assert sorted(rows(dsn, "SELECT x0, x1, x2, x3 FROM t")) == sorted(tuple(map(Decimal, row)) for row in rows_of_file)
 
 
 SECOND = 1_704_162_600

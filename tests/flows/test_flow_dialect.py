@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from flow_files import deliver, flow, rows, run
+from flow_files import deliver
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,25 +85,15 @@ def test_what_is_written_with_escapes_is_read_again(
 @pytest.mark.parametrize("size", [8, 1 << 20])
 @pytest.mark.parametrize("footer", [0, 1, 3, 9])
 def test_each_line_of_a_file_is_a_row_or_left_out(
-    footer: int, size: int, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    footer: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading_text, "BLOCK_BYTES", size)
     text = "sym,name,px\nTicker,AAPL,AAPL\n" + "".join(f"{n},a,{n}\n" for n in range(4)) + "合计,,10\nB,b,2\n小计,,2\n"
-    made = flow(tmp_path, f"""loader:
-  columns: [sym, name, px]
-  drop: "^(合计|小计|Ticker),"
-  skip_footer: {footer}
-target: {{table: prices, mode: append, columns: {{sym: text, name: text, px: text}}}}
-""")  # fmt: skip
-    deliver(tmp_path, "a.csv", text)
-    report = run(made, dsn, tmp_path)
-    assert not report.failed, report.failed
+    got = tried(tmp_path, text, f"  drop: '^(合计|小计|Ticker),'\n  skip_footer: {footer}\n")
     present = [line.split(",")[0] for line in text.split("\n")[1:-1]]
     present = present[: len(present) - footer] if footer < len(present) else []
     kept = [name for name in present if name not in ("合计", "小计", "Ticker")]
-    assert [row[0] for row in rows(dsn, "SELECT sym FROM prices ORDER BY sym")] == sorted(kept)
-    (read, loaded, skipped) = rows(dsn, "SELECT read, rows, skipped FROM marketdata_ledger")[0]
-    assert (read, loaded, skipped) == (8, len(kept), 8 - len(kept))
+    assert (got.rows["sym"].to_list(), got.read, dict(got.rejects)) == (kept, 8, {})
 
 
 def test_texts_of_missing_are_those_of_their_column(tmp_path: Path) -> None:

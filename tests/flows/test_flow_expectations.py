@@ -1,23 +1,28 @@
 """What a flow expects of its table: every kind of expectation, tolerances, and mistakes in the YAML by line."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from databases import Databases
 from flow_files import PRICES, deliver, flow, loaded, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks
+from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.expectations import Change, Expectation
-from marketdata_assets.stores.bookkeeping import Finding
 
 
-def found(dsn: str, folder: Path, column: str, **expected: object) -> Finding:
-    """The finding of one column, over five days of `a` and five of `b`."""
-    defined = loaded(dsn, folder, a=[10, 11, 12, 13, 14], b=[20, 21, 19, 23, 24])
-    with psycopg.connect(dsn) as connection:
-        connection.execute("UPDATE prices SET volume = NULL WHERE code = 'a' AND close = 14")
-        return checks.column_as_expected(connection, defined, column, Expectation.model_validate(expected))
+@pytest.fixture(scope="module")
+def prices(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, FlowDefinition]]:
+    """A database with five days of `a` and five of `b`, and its flow."""
+    folder = tmp_path_factory.mktemp("expected")
+    with databases.fresh() as dsn:
+        defined = loaded(dsn, folder, a=[10, 11, 12, 13, 14], b=[20, 21, 19, 23, 24])
+        with psycopg.connect(dsn) as connection:
+            connection.execute("UPDATE prices SET volume = NULL WHERE code = 'a' AND close = 14")
+        yield dsn, defined
 
 
 @pytest.mark.parametrize(
@@ -40,9 +45,11 @@ def found(dsn: str, folder: Path, column: str, **expected: object) -> Finding:
     ],
 )
 def test_rows_that_are_not_as_expected_are_named(
-    dsn: str, tmp_path: Path, column: str, expected: dict[str, object], rows: list[str]
+    prices: tuple[str, FlowDefinition], column: str, expected: dict[str, object], rows: list[str]
 ) -> None:
-    finding = found(dsn, tmp_path, column, **expected)
+    dsn, defined = prices
+    with psycopg.connect(dsn) as connection:
+        finding = checks.column_as_expected(connection, defined, column, Expectation.model_validate(expected))
     named = [] if finding.passed else sorted(example["row"] for example in finding.examples)
     assert (named, finding.count, finding.checked) == (sorted(rows), len(rows), 10)
 

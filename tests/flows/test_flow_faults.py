@@ -82,31 +82,34 @@ def test_an_async_handler_is_awaited(dsn: str, tmp_path: Path) -> None:
     assert closes(dsn) == [9]
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("return None", "it gave NoneType, not a polars DataFrame"),
-        ("return frame.drop('close')", "the handlers give no column close; they give code, day, volume"),
-        ("return frame.with_columns(day=pl.lit(1))", "column day is Int32, the target has date"),
-        ("return frame.with_columns(volume=pl.lit(0.5))", "line 2: volume 0.5 does not fit bigint"),
-        ("return frame.with_columns(close=pl.lit(1e15))", "does not fit numeric(16,4)"),
-        ("return pl.DataFrame({**frame.to_dict(), 'code': [None]})", "code is NULL, and belongs to the key"),
-        ("return frame.select('nothing')", "ColumnNotFoundError"),
-        ("raise OSError('no file of mine')", "OSError: no file of mine"),
-        ("raise SystemExit(3)", "SystemExit: 3"),
-        ("raise asyncio.CancelledError", "CancelledError"),
-        ("raise type('Odd', (BaseException,), {'__str__': lambda self: 1 / 0})", "handler 1 (call .mine.handle)"),
-        ("raise MemoryError('\\0 ' + chr(0xDC80))", "MemoryError: \\0 \\udc80"),
-    ],
-)
-def test_what_a_function_gives_is_judged(dsn: str, tmp_path: Path, body: str, said: str) -> None:
-    """The file fails alone, whatever is raised, and in the same batch as others."""
+GIVEN = [
+    ("return None", "it gave NoneType, not a polars DataFrame"),
+    ("return frame.drop('close')", "the handlers give no column close; they give code, day, volume"),
+    ("return frame.with_columns(day=pl.lit(1))", "column day is Int32, the target has date"),
+    ("return frame.with_columns(volume=pl.lit(0.5))", "line 2: volume 0.5 does not fit bigint"),
+    ("return frame.with_columns(close=pl.lit(1e15))", "does not fit numeric(16,4)"),
+    ("return pl.DataFrame({**frame.to_dict(), 'code': [None]})", "code is NULL, and belongs to the key"),
+    ("return frame.select('nothing')", "ColumnNotFoundError"),
+    ("raise OSError('no file of mine')", "OSError: no file of mine"),
+    ("raise SystemExit(3)", "SystemExit: 3"),
+    ("raise asyncio.CancelledError", "CancelledError"),
+    ("raise type('Odd', (BaseException,), {'__str__': lambda self: 1 / 0})", "handler 1 (call .mine.handle)"),
+    ("raise MemoryError('\\0 ' + chr(0xDC80))", "MemoryError: \\0 \\udc80"),
+]
+
+
+def test_what_a_function_gives_is_judged(dsn: str, tmp_path: Path) -> None:
+    """Its file fails alone, whatever is raised, and in the same batch as others."""
     prices = flow(tmp_path, CALLS)
-    handler(tmp_path, f"if 'b' in frame['code']:\n    return frame\n{body}")
-    deliver(tmp_path, "a.csv", lines("a", [1]))
-    deliver(tmp_path, "b.csv", lines("b", [1]))
-    assert said in only_error(prices, dsn, tmp_path)
-    assert closes(dsn, "b") == [1]
+    bodies = [f"if 'c{at:02}' in frame['code']:\n    {body}" for at, (body, _) in enumerate(GIVEN)]
+    handler(tmp_path, "\n".join([*bodies, "return frame"]))
+    for at in range(len(GIVEN) + 1):
+        deliver(tmp_path, f"{at:02}.csv", lines(f"c{at:02}", [1]))
+    errors = {unit.unit: unit.error or "" for unit in run(prices, dsn, tmp_path).failed}
+    assert sorted(errors) == [f"{at:02}.csv" for at in range(len(GIVEN))]
+    for at, (_, said) in enumerate(GIVEN):
+        assert said in errors[f"{at:02}.csv"]
+    assert [row[0] for row in rows(dsn)] == [f"c{len(GIVEN):02}"]
 
 
 def test_a_function_that_is_not_there_stops_the_flow(dsn: str, tmp_path: Path) -> None:
@@ -127,11 +130,10 @@ def test_a_column_that_changes_its_type_half_way_is_named_by_line(dsn: str, tmp_
     assert rows(dsn) == []
 
 
-@pytest.mark.parametrize("block_bytes", [4 * 1024 * 1024, 2000])
 def test_rows_of_another_type_within_the_limit_are_rejected_and_the_others_are_loaded(
-    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading_text, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(loading_text, "BLOCK_BYTES", 2000)
     prices = flow(tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [*range(1, 600), *["1e-9", "9,9", "n/a"], *range(602, 1000)]))
     report = run(prices, dsn, tmp_path)
@@ -144,30 +146,32 @@ def test_rows_of_another_type_within_the_limit_are_rejected_and_the_others_are_l
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "said"),
-    [
-        ("b.csv", HEADER.replace("close", "收盘").encode("gb18030"), "b.csv:1: not utf-8"),
-        ("b.csv", HEADER.encode() + "名,2024-01-01,1,1\n".encode("gb18030"), "line 2: not utf-8"),
-        ("b.csv", b"", "b.csv:1: there is no header"),
-        ("b.csv", b'{"code": "b", "day": "2024-01-01", "close": 1, "volume": 1}\n', "b.csv:1: the header has no code"),
-        ("b.csv.gz", gzip.compress(lines("b", range(1, 900)).encode())[:-20], "b.csv.gz: damaged: "),
-        ("b.csv.gz", b"plain", "b.csv.gz: damaged: Not a gzipped file"),
-        ("b.zip", b"PK\3\4 half a zip", "b.zip: not a whole zip file"),
-    ],
-)
-def test_a_damaged_file_fails_alone_and_is_loaded_once_corrected(
-    dsn: str, tmp_path: Path, name: str, data: bytes, said: str
-) -> None:
+DAMAGED = {
+    "0.csv": (HEADER.replace("close", "收盘").encode("gb18030"), "0.csv:1: not utf-8"),
+    "1.csv": (HEADER.encode() + "名,2024-01-01,1,1\n".encode("gb18030"), "line 2: not utf-8"),
+    "2.csv": (b"", "2.csv:1: there is no header"),
+    "3.csv": (b'{"code": "b", "day": "2024-01-01", "close": 1, "volume": 1}\n', "3.csv:1: the header has no code"),
+    "4.csv.gz": (gzip.compress(lines("b", range(1, 900)).encode())[:-20], "4.csv.gz: damaged: "),
+    "5.csv.gz": (b"plain", "5.csv.gz: damaged: Not a gzipped file"),
+    "6.zip": (b"PK\3\4 half a zip", "6.zip: not a whole zip file"),
+}
+
+
+def test_a_damaged_file_fails_alone_and_is_loaded_once_corrected(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: ['*.csv', '*.gz', '*.zip']\n"))
     deliver(tmp_path, "a.csv", lines("a", [1]))
-    path = deliver(tmp_path, name, data)
-    assert said in only_error(prices, dsn, tmp_path)
+    for name, (data, _) in DAMAGED.items():
+        deliver(tmp_path, name, data)
+    errors = {unit.unit: unit.error or "" for unit in run(prices, dsn, tmp_path).failed}
+    assert errors.keys() == DAMAGED.keys()
+    for name, (_, said) in DAMAGED.items():
+        assert said in errors[name]
     assert closes(dsn) == [1]
-    path.unlink()
-    deliver(tmp_path, "b.csv", lines("b", [2]))
+    for name in DAMAGED:
+        (tmp_path / name).unlink()
+        deliver(tmp_path, f"{name[0]}.csv", lines(f"b{name[0]}", [2]))
     assert not run(prices, dsn, tmp_path).failed
-    assert closes(dsn, "b") == [2]
+    assert [row[0] for row in rows(dsn)] == ["a", *(f"b{name[0]}" for name in DAMAGED)]
 
 
 def test_what_a_worker_loaded_before_it_died_is_reported_by_its_run(dsn: str, tmp_path: Path) -> None:
@@ -190,6 +194,7 @@ def test_what_a_worker_loaded_before_it_died_is_reported_by_its_run(dsn: str, tm
     assert (again.rows, again.unchanged) == (0, 3)
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_every_worker_is_on_record_as_failed(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, CALLS)
     handler(tmp_path, "if 'b' in frame['code']:\n    os.kill(os.getpid(), signal.SIGKILL)\nreturn frame")
@@ -319,7 +324,10 @@ def test_rows_in_a_part_of_the_table_are_overwritten(dsn: str, tmp_path: Path) -
     assert rows(dsn, "SELECT close FROM part") == [(5,)]
 
 
-@pytest.mark.parametrize("text", [PRICES, REPLACE, REPLACE.replace(KEY, "key: []"), APPEND.replace(KEY, "key: []")])
+OTHER_MODES = [pytest.param(text, marks=pytest.mark.slow) for text in (REPLACE, REPLACE.replace(KEY, "key: []"))]
+
+
+@pytest.mark.parametrize("text", [PRICES, APPEND.replace(KEY, "key: []"), *OTHER_MODES])
 def test_two_runs_at_once_double_nothing_and_lose_nothing(dsn: str, tmp_path: Path, text: str) -> None:
     prices = flow(tmp_path, text)
     for number in range(12):

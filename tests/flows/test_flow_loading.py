@@ -14,7 +14,6 @@ from marketdata_assets.flows import run as running
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.targets import contents
-from marketdata_assets.loading.file_ledger import FileEntry
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
 APPEND = PRICES.replace("mode: upsert", "mode: append")
@@ -67,15 +66,6 @@ def test_upsert_changes_the_rows_that_changed_and_keeps_those_that_vanished(dsn:
     assert rows(dsn, "SELECT updated_at > created_at FROM prices ORDER BY day") == [(False,), (True,), (False,)]
 
 
-@pytest.mark.parametrize("key", ["key: [code, day]", "key: []"])
-def test_replace_makes_the_rows_of_a_file_those_it_has(dsn: str, tmp_path: Path, key: str) -> None:
-    prices = loaded(dsn, tmp_path, REPLACE.replace("key: [code, day]", key), a=[1, 2, 3], b=[7])
-    deliver(tmp_path, "a.csv", lines("a", [1, 20]))
-    run(prices, dsn, tmp_path)
-    assert closes(dsn) == [1, 20]
-    assert closes(dsn, "b") == [7]
-
-
 def test_new_files_find_by_the_key_that_no_row_can_conflict(dsn: str, tmp_path: Path) -> None:
     codes = {f"code{number}": range(1, 21) for number in range(60)}
     loaded(dsn, tmp_path, **codes)
@@ -94,15 +84,6 @@ def test_replace_never_takes_a_row_of_another_file(dsn: str, tmp_path: Path) -> 
     deliver(tmp_path, "b.csv", lines("a", [8]))
     assert len(run(prices, dsn, tmp_path).failed) == 1
     assert (closes(dsn), closes(dsn, "b")) == ([1, 2, 3], [9])
-
-
-def test_append_takes_each_file_once_and_refuses_one_that_changed(dsn: str, tmp_path: Path) -> None:
-    prices = loaded(dsn, tmp_path, APPEND.replace("key: [code, day]", "key: []"), a=[1, 2])
-    assert run(prices, dsn, tmp_path, force=True).unchanged == 1
-    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
-    assert "changed after its rows were appended" in only_error(prices, dsn, tmp_path)
-    assert closes(dsn) == [1, 2]
-    assert metadata(dsn)["a.csv"]["status"] == "failed"
 
 
 def test_append_with_a_key_names_the_row_that_stands(dsn: str, tmp_path: Path) -> None:
@@ -187,6 +168,7 @@ def test_packed_files_are_read_like_plain_ones(dsn: str, tmp_path: Path) -> None
     report = run(prices, dsn, tmp_path)
     assert sorted(unit.unit for unit in report.units) == ["a.csv.gz", "more.zip!b.csv", "more.zip!c.csv"]
     assert [row[0] for row in rows(dsn)] == ["a", "b", "c"]
+    assert run(prices, dsn, tmp_path).unchanged == 3
 
 
 def test_an_empty_file_is_empty_and_a_missing_folder_or_file_is_named(dsn: str, tmp_path: Path) -> None:
@@ -224,21 +206,6 @@ def test_another_definition_loads_again_and_another_table_is_rejected(dsn: str, 
             "it has no column volume, NULL in present rows until their files are loaded again",
             "its column extra is not declared",
         ]
-
-
-def test_a_table_made_anew_is_filled_from_files_that_were_loaded(dsn: str, tmp_path: Path) -> None:
-    prices = loaded(dsn, tmp_path, a=[1])
-    with psycopg.connect(dsn) as connection:
-        connection.execute("DROP TABLE prices")
-    assert run(prices, dsn, tmp_path).rows == 1
-    assert closes(dsn) == [1]
-
-
-def test_months_of_the_rows_are_reported(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path, PRICES + "partitions: {month: day}\n")
-    deliver(tmp_path, "a.csv", lines("a", range(1, 41)))
-    report = run(prices, dsn, tmp_path)
-    assert report.loaded_months == ("2024-01", "2024-02")
 
 
 ALL_TYPES = """loader:
@@ -319,36 +286,6 @@ def test_forgetting_an_archive_forgets_its_members(dsn: str, tmp_path: Path) -> 
             ("all.zip!b.csv", 1),
         ]
     assert rows(dsn) == []
-
-
-def test_every_file_of_the_folder_has_a_state(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    good = deliver(tmp_path, "a.csv", lines("a", ["1.5", "2.25"]))
-    deliver(tmp_path, "cut.csv", b"\xff\xfe\x00")
-    deliver(tmp_path, "notes.pdf", b"x")
-    deliver(tmp_path, "B.CSV", lines("b", ["3"]))
-    (good.parent / "link.csv").symlink_to(tmp_path / "nowhere")
-    run(prices, dsn, tmp_path)
-    deliver(tmp_path, "late.csv", lines("c", ["1"]))
-
-    def states() -> dict[str, FileEntry]:
-        with psycopg.connect(dsn) as connection:
-            return {one.file: one for one in status.entries(connection, prices, tmp_path)}
-
-    found = states()
-    assert {name: str(one.state) for name, one in found.items()} == {
-        "a.csv": "loaded",
-        "cut.csv": "failed",
-        "notes.pdf": "not taken",
-        "prices.yaml": "not taken",
-        "B.CSV": "loaded",
-        "link.csv": "failed",
-        "late.csv": "due",
-    }
-    assert all(one.balanced for one in found.values())
-    assert (found["a.csv"].read, found["a.csv"].loaded, found["a.csv"].rejected) == (2, 2, 0)
-    good.write_text(lines("a", ["7"]))
-    assert states()["a.csv"].state == "due"
 
 
 @pytest.mark.parametrize(

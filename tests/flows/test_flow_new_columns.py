@@ -15,14 +15,21 @@ import pytest
 from flow_files import PRICES, closes, deliver, flow, only_error, rows, run
 from test_flow_formats import workbook
 
-from marketdata_assets.cli.backup import BOOKS
+from marketdata_assets import domains
+from marketdata_assets.cli.backup import LEDGERS
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import checks, new_columns
+from marketdata_assets.flows import checks, new_columns, reading
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
+from marketdata_assets.flows.run import find_units
+from marketdata_assets.flows.trial import try_file
+from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.loading.files import Opener
+from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import statement
 
 TABLE = """
@@ -88,14 +95,24 @@ def found(dsn: str, flow: FlowDefinition) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_a_column_that_nobody_declares_is_reported(dsn: str, tmp_path: Path, kind: str) -> None:
+def test_a_column_that_nobody_declares_is_seen_in_every_format_and_may_be_added(tmp_path: Path, kind: str) -> None:
     (tmp_path / "mine.py").write_text(READER)
-    prices = flow(tmp_path, f"loader:\n  {LOADERS[kind]}{TABLE}")
-    deliver(tmp_path, f"a.{SUFFIXES.get(kind, 'csv')}", data(kind))
-    report = run(prices, dsn, tmp_path)
-    assert (report.rows, report.failed) == (1, ())
-    assert rows(dsn, "SELECT code, close FROM prices") == [("a", "1")]
-    assert found(dsn, prices) == [("3" if kind in ("numbers", "fixed_width") else "vwap", 1)]
+    text = f"loader:\n  {LOADERS[kind]}{TABLE}"
+    path, prices = deliver(tmp_path, f"a.{SUFFIXES.get(kind, 'csv')}", data(kind)), flow(tmp_path, text)
+    rejects, [unit] = Rejects(), find_units(prices, tmp_path)
+    with Opener() as opener, reading.frames(opener, unit, prices, rejects) as (frames, _):
+        assert [row for frame in frames for row in frame.select("code", "close").rows()] == [("a", "1")]
+    numbered = kind in ("numbers", "fixed_width")
+    assert rejects.undeclared == {"3" if numbered else "vwap"}
+    adding = flow(tmp_path, text.replace("loader:", "loader:\n  new_columns: add"))
+    expected = {"code": "a", "close": "1", "column_3" if numbered else "vwap": "3"}
+    assert try_file(adding, path).rows.to_dicts() == [expected]
+
+
+def test_a_new_column_is_advice_for_a_person(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", WITH_VWAP)
+    assert run(prices, dsn, tmp_path).rows == 1
     with psycopg.connect(dsn) as connection:
         finding = checks.no_new_columns(connection, prices)
     assert (finding.passed, finding.advice, finding.count) == (False, True, 1)
@@ -147,21 +164,21 @@ def test_every_table_of_what_is_recorded_of_files_is_in_a_backup() -> None:
     made = [statement("marketdata_assets.flows", "schema.sql"), statement("marketdata_assets.stores", "ledger.sql")]
     names = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", "\n".join(made))
     assert "marketdata_flow_new_columns" in names
-    assert {*names} <= {*BOOKS}
+    backed_up = domains.find("flows").backed_up(Settings())
+    assert {*names} <= {*LEDGERS["postgres"], *backed_up}
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_a_column_that_a_file_lacks_is_null(dsn: str, tmp_path: Path, kind: str) -> None:
+def test_a_column_that_a_file_lacks_is_null(tmp_path: Path, kind: str) -> None:
     (tmp_path / "mine.py").write_text(READER)
-    deliver(tmp_path, f"a.{SUFFIXES.get(kind, 'csv')}", written(kind, [{"code": "a"}, {"code": "b"}]))
+    path = deliver(tmp_path, f"a.{SUFFIXES.get(kind, 'csv')}", written(kind, [{"code": "a"}, {"code": "b"}]))
     columns, names = "[code, close, note]", "['2', '3']" if kind in ("numbers", "fixed_width") else "[close, n*]"
     text = f"loader:\n  columns: {columns}\n  {FORMATS[kind].replace('[2, 2, 2]', '[2]')}"
     table = TABLE.replace("close: text}", "close: double, note: text}")
-    assert "loader.optional_columns" in only_error(flow(tmp_path, text + table), dsn, tmp_path)
+    with pytest.raises(LoadError, match=r"loader\.optional_columns"):
+        try_file(flow(tmp_path, text + table), path)
     lenient = flow(tmp_path, f"{text}\n  optional_columns: {names}\n  types: {{close: double}}{table}")
-    report = run(lenient, dsn, tmp_path)
-    assert (report.rows, [unit.error for unit in report.failed]) == (2, [])
-    assert rows(dsn, "SELECT code, close, note FROM prices ORDER BY code") == [("a", None, None), ("b", None, None)]
+    assert try_file(lenient, path).rows.rows() == [("a", None, None), ("b", None, None)]
 
 
 def test_files_before_a_new_column_was_delivered_are_loaded_beside_those_that_have_it(dsn: str, tmp_path: Path) -> None:

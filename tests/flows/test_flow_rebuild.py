@@ -237,7 +237,7 @@ def test_a_load_that_a_rebuild_or_forget_overtakes_ends_with_the_files_number(
 
 
 @pytest.mark.parametrize(
-    ("first", "stride"), [pytest.param(0, 27, id="quick"), pytest.param(1, 2, id="all", marks=pytest.mark.slow)]
+    ("first", "stride"), [pytest.param(0, 41, id="quick"), pytest.param(1, 2, id="all", marks=pytest.mark.slow)]
 )
 def test_a_killed_rebuild_leaves_the_old_table_or_the_new(
     dsn: str, tmp_path: Path, survived: Load, first: int, stride: int

@@ -1,7 +1,6 @@
 """How a sample is read before anything is known of it: encoding, cells, header, and the lines that are no rows."""
 
 import datetime as dt
-import io
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -69,21 +68,12 @@ def test_a_first_column_without_a_name_is_kept_unless_it_counts_rows(
     assert "column 1 has no name and is left out" in one.unsure
 
 
-def test_yfinance_with_its_three_lines_of_header(tmp_path: Path) -> None:
-    text = "Price,Close,Volume\nTicker,AAPL,AAPL\nDate,,\n2024-01-02,184.73,82488700\n2024-01-03,183.35,58414500\n"
-    flow, one, path = made(tmp_path, "AAPL.csv", text)
-    assert (flow.loader.columns["Price"], flow.target.key) == ("date", ["symbol", "date"])
-    expected = pd.read_csv(io.StringIO(text), header=[0, 1], index_col=0)
-    tried = try_file(flow, path)
-    assert tried.rows["close"].to_list() == expected["Close"]["AAPL"].to_list()
-    assert tried.rows["date"].dtype == pd.api.types.pandas_dtype("object") or tried.rows["date"][0] == dt.date(
-        2024, 1, 2
-    )
-    assert any("2 more lines belong to the header" in remark for remark in one.unsure)
+def test_lines_of_header_that_tell_columns_of_one_name_apart_are_labels(tmp_path: Path) -> None:
     two = "Price,Close,Close\nTicker,AAPL,MSFT\nDate,,\n2024-01-02,1.5,2.5\n2024-01-03,1.6,2.6\n"
-    flow, _, path = made(tmp_path, "two.csv", two)
+    flow, one, path = made(tmp_path, "two.csv", two)
     rows = try_file(flow, path).rows
     assert (rows["close_aapl"].to_list(), rows["close_msft"].to_list()) == ([1.5, 1.6], [2.5, 2.6])
+    assert any("2 more lines belong to the header" in remark for remark in one.unsure)
 
 
 BODY = "".join(f"2024-01-{n % 28 + 1:02},{n:06},{n}.5\n" for n in range(60_000))
@@ -102,11 +92,15 @@ ENDS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("body", [BODY[:300], BODY[:400_000], BODY], ids=["short", "middle", "long"])
-@pytest.mark.parametrize("name", ENDS)
-def test_lines_that_are_no_rows_are_declared_and_named(name: str, body: str, tmp_path: Path) -> None:
+BODIES = {"short": BODY[:300], "middle": BODY[:400_000], "long": BODY}
+LENGTHS = [(name, length) for name in ENDS for length in ("short", "long")]
+LENGTHS += [("subtotals", "middle"), ("a count", "middle")]
+
+
+@pytest.mark.parametrize(("name", "length"), LENGTHS)
+def test_lines_that_are_no_rows_are_declared_and_named(name: str, length: str, tmp_path: Path) -> None:
     """Those at the end of a file that is longer than the sample too."""
-    end, key = ENDS[name]
+    (end, key), body = ENDS[name], BODIES[length]
     body = body[: body.rfind("\n") + 1]
     flow, one, path = made(tmp_path, "some table.csv", "date,code,px\n" + body + end)
     assert {one for one in ("drop", "skip_footer") if one in flow.loader.model_fields_set} == ({key} if key else set())

@@ -23,7 +23,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
         yield stack
 
 
-@pytest.mark.parametrize("mode", ["upsert", "append"])
+@pytest.mark.parametrize("mode", ["upsert", pytest.param("append", marks=pytest.mark.slow)])
 def test_files_whose_commits_a_crash_has_lost_are_loaded_again_by_the_same_run(
     stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:

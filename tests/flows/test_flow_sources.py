@@ -332,6 +332,7 @@ def test_a_source_that_makes_no_sense_is_an_error_of_the_flow(source: str, said:
 
 
 SECRET = "canary-9c2d"
+SIGNING_KEYS = ("token", "sig", "X-Amz-Signature", "key", "secret", "password", "access_token", "X-Goog-Signature")
 
 
 @pytest.mark.parametrize(
@@ -342,19 +343,7 @@ SECRET = "canary-9c2d"
         f"https://{SECRET}@127.0.0.1:1/x.csv",
         f"sftp://user:{SECRET}@127.0.0.1:1/x.csv",
         f"s3://KEY:{SECRET}@bucket/x.csv",
-        *(
-            f"http://127.0.0.1:1/x.csv?v=1&{key}={SECRET}"
-            for key in (
-                "token",
-                "sig",
-                "X-Amz-Signature",
-                "key",
-                "secret",
-                "password",
-                "access_token",
-                "X-Goog-Signature",
-            )
-        ),
+        *(f"http://127.0.0.1:1/x.csv?v=1&{key}={SECRET}" for key in SIGNING_KEYS),
     ],
 )
 def test_no_error_of_a_source_shows_what_signs_its_url(url: str, tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
-"""Flows: whatever happens to a folder, each file has a state, and each row one fate, in every order and store."""
+"""Flows: whatever happens to a folder, each file has a state, and each row one fate, in every order and store.
+
+What files, corrections, kills and runs at once end in is the table of one sequential pass.
+"""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
-from deliveries import EVENTS, Rows, Step, assert_lawful, packed
+from deliveries import EVENTS, Folder, Row, Rows, Step, assert_lawful, packed
 from dying import Load, server
 from flow_files import flow, run
 from hypothesis import Phase, given, settings
@@ -72,9 +76,11 @@ class Flows:
         self.dsn, self.folder, self.dying, self.url = dsn, folder, dying, url
         self.rows_leave = self.follows_deleted = "removed_rows: delete" in text
         self.by_age = "order_by: file time" in text
+        self.at_once = 2 if "order_by: close" in text else 1
         self.file = folder.parent / "prices.yaml"
         flow(folder.parent, text)
         self.flow, _ = at_folder(defined(self.file, url), str(folder), folder)
+        self.order = (dsn, str(folder), str(self.file), url)
 
     def content(self, name: str, rows: Mapping[int, int]) -> bytes:
         """The file of a slot, packed as its name says."""
@@ -83,10 +89,12 @@ class Flows:
         return packed(name, text.encode(), MEMBER)
 
     def load(self) -> None:
-        doomed(self.dsn, str(self.folder), str(self.file), self.url)
+        with ThreadPoolExecutor(self.at_once) as pool:
+            for ended in [pool.submit(doomed, *self.order) for _ in range(self.at_once)]:
+                ended.result()
 
     def kill(self, steps: int) -> None:
-        self.dying(self.dsn, str(self.folder), str(self.file), self.url, steps)
+        self.dying(*self.order, steps)
 
     def forget(self, name: str) -> None:
         with psycopg.connect(self.dsn) as connection:
@@ -110,19 +118,28 @@ class Flows:
         return {day.day - 1: int(close) for day, close in rows}
 
 
-LAW = settings(FEW, max_examples=FEW.max_examples // 2, phases=[Phase.generate])
+class ByClose(Folder):
+    """The rules of a flow that keeps the highest close of a key."""
+
+    def _ordered(self, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
+        return sorted(rows, key=lambda item: (item[1].value, item[1].file))
+
+
 SEQUENCES = st.lists(EVENTS, min_size=2, max_size=8)
+QUICK = FEW.max_examples // 2
 
 
+@pytest.mark.parametrize(
+    "examples", [pytest.param(QUICK, id="quick"), pytest.param(100 * QUICK, id="long", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("kind", "order", "removed"),
     [
         *(("postgres", order, removed) for order in ("file name", "file time") for removed in ("keep", "delete")),
+        ("postgres", "close", "delete"),
         ("clickhouse", "file name", "delete"),
     ],
 )
-@LAW
-@given(steps=SEQUENCES)
 def test_every_file_has_a_state_and_every_row_one_fate(
     dsn: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -131,16 +148,23 @@ def test_every_file_has_a_state_and_every_row_one_fate(
     kind: str,
     order: str,
     removed: str,
-    steps: list[Step],
+    examples: int,
 ) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     url = request.getfixturevalue("clickhouse_url") if kind == "clickhouse" else ""
-    if url:
-        with clickhouse.connect(url) as client:
-            for what, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
-                client.command(f"DROP {what} IF EXISTS {name} SYNC")
-    folder = tmp_path_factory.mktemp("flows") / "delivered"
-    folder.mkdir()
     text = TEXT.replace("KIND", kind).replace("ORDER", order).replace("REMOVED", removed)
-    assert_lawful(Flows(dsn, folder, dying, text, url), steps)
+
+    @settings(FEW, max_examples=examples, phases=[Phase.generate])
+    @given(SEQUENCES)
+    def law(steps: list[Step]) -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        if url:
+            with clickhouse.connect(url) as client:
+                for what, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
+                    client.command(f"DROP {what} IF EXISTS {name} SYNC")
+        folder = tmp_path_factory.mktemp("flows") / "delivered"
+        folder.mkdir()
+        flows = Flows(dsn, folder, dying, text, url)
+        assert_lawful(flows, steps, ByClose if order == "close" else Folder)
+
+    law()

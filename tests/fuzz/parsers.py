@@ -183,17 +183,18 @@ def drained(items: Iterable[object]) -> None:
         pass
 
 
+def of_file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes, Random], None]:
+    """What reads a file, given its bytes."""
+    path.touch(0o600)
+
+    def take(raw: bytes, _: Random) -> None:
+        path.write_bytes(raw)
+        read(path)
+
+    return take
+
+
 def _configs(scratch: Path) -> list[Target]:
-    def reads(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Random], None]:
-        path = scratch / name
-        path.touch(0o600)
-
-        def take(raw: bytes, _: Random) -> None:
-            path.write_bytes(raw)
-            read(path)
-
-        return take
-
     flow = FLOW.format(format="csv", columns=NAMED, more="").encode()
     people = b'[{"user_key": "lk", "description": "first", "enabled": false}, {"key": "a.b"}]'
     files_ = {
@@ -208,7 +209,7 @@ def _configs(scratch: Path) -> list[Target]:
         "accounts.json": (accounts.read, [people]),
     }
     found = [
-        Target(f"config {name}", reads(name, read), seeds, (InvalidConfigFile,))
+        Target(f"config {name}", of_file(scratch / name, read), seeds, (InvalidConfigFile,))
         for name, (read, seeds) in files_.items()
     ]
     parse = lambda raw, _: config_files.parse_json(raw.decode("utf-8", "replace"), "f")  # noqa: E731
@@ -276,10 +277,11 @@ def _flows(scratch: Path) -> list[Target]:
     ]
     found = [Target(f"flow {name}", reads(name, flow, pack), seeds, allowed) for name, flow, pack, seeds in kinds]
     samples = {"csv": [CSV], "json": JSON, "jsonl": [LINES], "parquet": parquet(), "xlsx": [workbook()], "xls": [PAGE]}
-    for suffix, seeds in samples.items():
-        take = lambda raw, _, path=scratch / f"sample.{suffix}": (path.write_bytes(raw), sample.read(path))  # noqa: E731
-        found.append(Target(f"sample {suffix}", take, seeds, (LoadError,)))  # type: ignore[arg-type]
-    return found
+    of_samples = [
+        Target(f"sample {suffix}", of_file(scratch / f"sample.{suffix}", sample.read), seeds, (LoadError,))
+        for suffix, seeds in samples.items()
+    ]
+    return [*found, *of_samples]
 
 
 def _bars(scratch: Path) -> list[Target]:
@@ -389,11 +391,13 @@ def answered(parse: Callable[[httpx.Response], object]) -> Callable[[bytes, Rand
 
 
 def _reference(scratch: Path) -> list[Target]:
-    def take(raw: bytes, _: Random, name: str) -> None:
-        reference._read(written(scratch / f"{name}.csv", raw).path, TABLES[name])
-
     found = [
-        Target(f"reference {name}", partial(take, name=name), [text], (BadReferenceFile,))
+        Target(
+            f"reference {name}",
+            of_file(scratch / f"{name}.csv", lambda path: reference._read(path, TABLES[path.stem])),
+            [text],
+            (BadReferenceFile,),
+        )
         for name, text in REFERENCE.items()
     ]
     table = lambda raw, _: text_table.read(Unit(written(scratch / "table.csv", raw)))  # noqa: E731
@@ -464,14 +468,8 @@ def _others(scratch: Path) -> list[Target]:
     """A list of symbols, the manifest of a backup, and where a flow's API continues."""
     (scratch / "backup").mkdir(exist_ok=True)
 
-    def listed(raw: bytes, _: Random) -> None:
-        (scratch / "symbols.csv").write_bytes(raw)
-        registry.read(scratch / "symbols.csv")
-
-    def manifest(raw: bytes, _: Random) -> None:
-        (scratch / "backup" / backup.MANIFEST).write_bytes(raw)
-        backup.read(scratch / "backup")
-
+    listed = of_file(scratch / "symbols.csv", registry.read)
+    manifest = of_file(scratch / "backup" / backup.MANIFEST, lambda path: backup.read(path.parent))
     one = backup.Relation("postgres", "t", 1, "1", ["a"], "CREATE TABLE t (a int)", [backup.Piece("t", 1, "00")])
     empty = backup.Manifest(backup.FORMAT, "2026-01-01", [one])
     sealed = msgspec.structs.replace(empty, sha256=empty.seal)
@@ -531,15 +529,12 @@ def _collector(scratch: Path) -> list[Target]:
         client: Any = Client(raw)
         asyncio.run(inspection.stream_state(client, "S"))
 
-    def moments(raw: bytes, _: Random) -> None:
-        (scratch / "checkpoint.json").write_bytes(raw)
-        shard_files.Checkpoint(scratch / "checkpoint.json").read()
-
     def budget(raw: bytes, _: Random) -> None:
         for path in (scratch / "budgets").glob("*"):
             path.write_bytes(raw)
         FileStore(scratch / "budgets").take_now(limit)
 
+    moments = of_file(scratch / "checkpoint.json", lambda path: shard_files.Checkpoint(path).read())
     limit = Budget(scratch / "budgets", "x", 1000.0, 1000)
     FileStore(scratch / "budgets").take_now(limit)
     info = b'INFO {"server_id":"x","max_payload":1048576,"headers":true}\r\n'

@@ -11,7 +11,7 @@ from tests.fuzz.__main__ import run
 from tests.fuzz.parsers import every
 
 SEED = int(os.environ.get("FUZZ_SEED") or 20260101)
-ROUNDS = 25
+ROUNDS = 10
 OTHERS = venues.names()
 """Those that `tests/exchanges/test_fuzz.py` tries."""
 
@@ -21,12 +21,6 @@ def test_whatever_is_read_only_declared_errors_come_out(tmp_path: Path) -> None:
     assert len({one.name for one in found}) == len(found) > 50
     tried = fuzz(found, SEED, lambda inputs: inputs < ROUNDS * len(found))
     assert [f"{name}: {raw[:200]!r}\n{story}" for name, raw, story in tried.failures] == []
-
-
-def test_a_target_is_fuzzed_in_a_process_of_its_own(tmp_path: Path) -> None:
-    found = run("config json", SEED, 1.0, tmp_path)
-    assert found.failures == ()
-    assert found.inputs > 10
 
 
 def test_a_process_that_ends_is_a_failure_with_its_input(tmp_path: Path) -> None:

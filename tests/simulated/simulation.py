@@ -64,7 +64,7 @@ class Sizes:
     spool_gigabytes: float = 0.00015
 
 
-SHORT = Sizes(hours=1.5, between_faults=0.125, socket_hours=0.6, without_drain=0.9, stream_gigabytes=0.002)
+SHORT = Sizes(hours=1.0, between_faults=0.1, socket_hours=0.6, without_drain=0.5, stream_gigabytes=0.0014)
 LONG = Sizes(hours=72.0, between_faults=1.0, socket_hours=24.0, without_drain=8.0, stream_gigabytes=0.013)
 
 
@@ -210,22 +210,16 @@ class World:
 # Faults of a venue.
 
 
-async def hang_up(world: World) -> None:
-    world.some_venue().hang_up()
-
-
-async def close_all(world: World) -> None:
-    world.some_venue().close_all()
-
-
-async def half_open(world: World) -> None:
-    world.some_venue().half_open()
-
-
-async def mute(world: World) -> None:
-    """Subscriptions deliver no more."""
-    venue = world.some_venue()
-    venue.for_each_socket(lambda one: one.muted.update(one.streams))
+AT_ONCE: dict[str, Callable[[Venue, Random], object]] = {
+    "hang_up": lambda venue, _: venue.hang_up(),
+    "close_all": lambda venue, _: venue.close_all(),
+    "half_open": lambda venue, _: venue.half_open(),
+    "mute": lambda venue, _: venue.for_each_socket(lambda one: one.muted.update(one.streams)),
+    "skip": lambda venue, random: venue.skip(random.randrange(1, 4)),
+    "repeat": lambda venue, random: venue.repeat(random.randrange(1, 4)),
+    "spoil": lambda venue, random: venue.spoil(random.randrange(1, 3)),
+    "garbage": lambda venue, random: venue.garbage(text=random.random() < 0.5),
+}
 
 
 async def hold(world: World) -> None:
@@ -233,22 +227,6 @@ async def hold(world: World) -> None:
     venue.hold()
     await world.pause(5, 90)
     venue.release()
-
-
-async def skip(world: World) -> None:
-    world.some_venue().skip(world.random.randrange(1, 4))
-
-
-async def repeat(world: World) -> None:
-    world.some_venue().repeat(world.random.randrange(1, 4))
-
-
-async def spoil(world: World) -> None:
-    world.some_venue().spoil(world.random.randrange(1, 3))
-
-
-async def garbage(world: World) -> None:
-    world.some_venue().garbage(text=world.random.random() < 0.5)
 
 
 async def away(world: World) -> None:
@@ -352,34 +330,18 @@ async def overflow(world: World) -> None:
     world.draining = True
 
 
-Fault = Callable[[World], Any]
-
-FAULTS: tuple[Fault, ...] = (
-    hang_up,
-    close_all,
-    half_open,
-    mute,
-    hold,
-    skip,
-    repeat,
-    spoil,
-    garbage,
-    away,
-    rest_fails,
-    late_snapshot,
-    kill_collector,
-    restart_collector,
-    kill_nats,
-    fill_spool,
-    fill_disk,
-    kill_both,
-    kill_clickhouse,
-    kill_drain,
-)
+LASTING = {
+    fault.__name__: fault
+    for fault in (
+        hold, away, rest_fails, late_snapshot, kill_collector, restart_collector, kill_nats, fill_spool, fill_disk,
+        kill_both, kill_clickhouse, kill_drain,
+    )
+}  # fmt: skip
+FAULTS = (*AT_ONCE, *LASTING)
 """All but `overflow`, which happens beside them."""
 
 
-def plan(sizes: Sizes, random: Random) -> list[Fault]:
+def plan(sizes: Sizes, random: Random) -> list[str]:
     """Each fault once before any comes again, as many as there is time for."""
     many = round(sizes.hours / sizes.between_faults)
     return [fault for _ in range(many // len(FAULTS) + 1) for fault in random.sample(FAULTS, len(FAULTS))][:many]
@@ -395,10 +357,12 @@ async def _fail(world: World) -> None:
         await asyncio.sleep(max(0.0, end - world.loop.time()))
 
 
-async def happened(world: World, fault: Fault) -> None:
+async def happened(world: World, name: str) -> None:
     began = world.clock.now
-    await fault(world)
-    name = fault.__name__
+    if name in AT_ONCE:
+        AT_ONCE[name](world.some_venue(), world.random)
+    else:
+        await (LASTING | {"overflow": overflow})[name](world)
     world.happened.append((began, world.clock.now, name))
     world.counted[name] += 1
 
@@ -413,7 +377,7 @@ async def _live(world: World) -> None:
             world.happen(venue, name, "trade", BETWEEN_TRADES)
     world.start_collector()
     drains = asyncio.ensure_future(world.drain_always())
-    overflows = asyncio.ensure_future(happened(world, overflow))
+    overflows = asyncio.ensure_future(happened(world, "overflow"))
     await _fail(world)
     await overflows
     await asyncio.sleep(600)

@@ -99,7 +99,7 @@ def test_months_of_alphas_are_the_sums_of_their_packages(mongo_uri: str) -> None
     with mongo.databases(mongo_uri) as databases:
         for account, unit, rows, rejected, outcome in units:
             entry = Entry(source=account, unit=unit, rows=rows, rejected=rejected, outcome=outcome, **facts)  # type: ignore[arg-type]
-            mongo_ledger.write(databases["regular_alphas"], None, entry, [], [])
+            mongo_ledger.write(databases["regular_alphas"], entry)
         [month] = [one for one in quality.in_mongo(databases) if one.period == "2031-01"]
     assert (month.dataset, month.rows, month.rejected, month.failed) == ("regular_alphas", 12, 1, 1)
 

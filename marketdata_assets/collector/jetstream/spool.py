@@ -25,6 +25,7 @@ import zstandard
 from marketdata_assets import state_files
 from marketdata_assets.collector.errors import CollectorError, SpoolFull
 from marketdata_assets.logs import get_logger
+from marketdata_assets.standard_streams import write_all
 
 log = get_logger(__name__)
 
@@ -319,10 +320,8 @@ class Spool:
         if self.bytes + len(frame) > self.max_bytes:
             self._undo(file, segment)
             raise SpoolFull(str(self.folder), f"its limit is {self.max_bytes} bytes")
-        rest = memoryview(frame)
         try:
-            while rest:
-                rest = rest[file.write(rest) :]
+            write_all(file.fileno(), frame)
             self._dirty = True
             self.sync()
         except OSError as error:

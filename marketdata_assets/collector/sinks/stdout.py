@@ -4,7 +4,6 @@ Its queue is bounded, so a slow program delays no other sink; what does not fit 
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from marketdata_assets.collector.items import Item, moment
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.sink import OwnThread, Sink, SinkState
 from marketdata_assets.logs import get_logger
+from marketdata_assets.standard_streams import write_all
 
 NAME = "stdout"
 BATCH = 1000
@@ -51,7 +51,7 @@ class StdoutSink(Sink):
                 self._in_progress = self._queue.take(BATCH)
                 self._sent += len(self._in_progress)
                 lines = b"\n".join((*(item.payload for item in self._in_progress), b""))
-                await self._thread.run(partial(_write, descriptor, lines))
+                await self._thread.run(partial(write_all, descriptor, lines))
                 self._delivered([moment(item.record) for item in self._in_progress])
                 self._in_progress = []
         self._is_open, self._in_progress, self._error = False, [], "its reader has gone"
@@ -79,10 +79,3 @@ class StdoutSink(Sink):
 
     def _left(self) -> int:
         return len(self._queue) + len(self._in_progress)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    """The descriptor stays in blocking mode, for it may be shared with stderr."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]

@@ -26,17 +26,19 @@ from marketdata_assets.alphas.record_sets import BY_TIME, RECORD_SETS, RecordSet
 from marketdata_assets.alphas.record_sets import CODE_VERSION as RECORDS_VERSION
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
-from marketdata_assets.defs.alphas.report import Ended
 from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.metadata import HOURLY, asset, table_schema
 from marketdata_assets.defs.partition_results import (
+    Ended,
     Partitions,
     as_dagster_failure,
     finish_partitions,
+    finish_selected,
+    log_ended,
     run_partitions,
     selected,
 )
-from marketdata_assets.defs.selection import config_of, step_config
+from marketdata_assets.defs.selection import check_selected, config_of, step_config
 from marketdata_assets.errors import MarketDataError, TerminalError, TransientError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import (
@@ -281,15 +283,16 @@ def _finish(context: dg.AssetExecutionContext, ended: Ended, has: Resources) -> 
     if ended.failed and (rest := following(context)):
         configs = {name: ImportConfig(**step_config(context.run.run_config, name)) for name in rest}
         try:
-            with_files = {*report.covered(has.alphas_dir.path, ended.by_pair)}
-            pairs = [pair for pair in ended.by_pair if pair not in ended.failed or pair in with_files]
+            every = {key: alpha_pair(key) for key in ended.by_key}
+            with_files = {*report.covered(has.alphas_dir.path, every.values())}
+            pairs = [pair for key, pair in every.items() if key not in ended.failed or pair in with_files]
             done = load(context, rest, pairs, configs, has)
             for name, step in done.items():  # the totals, which a step of its own would have as its output
                 context.log_event(dg.AssetObservation(name, metadata=step.metadata))
-            others = report.materialize(context, done)
+            others = log_ended(context, done)
         except (MarketDataError, OSError) as error:  # what failed before is the run's failure
             context.log.error(f"not imported: {error}")
-    return finish_partitions(context, ended.metadata, ended.by_key, ended.failed_keys | others)
+    return finish_partitions(context, ended.metadata, ended.by_key, {**ended.failed, **others})
 
 
 def following(context: dg.AssetExecutionContext) -> set[str]:
@@ -348,21 +351,19 @@ def load_selected_alphas(
         names = CHAIN[1:]
         has = Resources(mongo=mongo, brain=brain, alphas_dir=alphas_dir, workers=workers)
         ended = load(context, names, pairs, dict.fromkeys(names, config), has)
-    report.finish_selected(context, ended)
+    totals: dict[str, Any] = {f"{asset}_documents": load.metadata["documents"] for asset, load in ended.items()}
+    totals["seconds"] = round(sum(load.metadata["seconds"] for load in ended.values()), 2)
+    finish_selected(context, ended, totals)
 
 
 def _pairs(context: dg.OpExecutionContext, config: SelectedConfig) -> list[Pair]:
     """The selected pairs; their accounts become partitions, as the files of any account do."""
-    keys = ALPHA_MONTHS.get_partition_keys()
-    if wrong := [month for months in config.months.values() for month in months if month not in keys]:
-        raise TerminalError(f"months: {wrong[0]!r} is no month from {keys[0]} to {keys[-1]}; write 2024-01")
+    named = [month for months in config.months.values() for month in months]
+    check_selected(named, ALPHA_MONTHS.get_partition_keys(), "write some of an account")
     known = dynamic_keys(context.instance, BRAIN_ACCOUNTS)
     if unknown := [account for account in config.months if account not in known]:
         raise TerminalError(f"months: {unknown[0]!r} is no account; there are {', '.join(known) or 'none'}")
-    pairs = sorted({(account, month) for account, months in config.months.items() for month in months})
-    if not pairs:
-        raise TerminalError("months: there are none; write some of an account, such as 2024-01")
-    return pairs
+    return sorted({(account, month) for account, months in config.months.items() for month in months})
 
 
 @dg.job(name=JOB, config=EXAMPLE, description="Package and import months of accounts that are no rectangle.")

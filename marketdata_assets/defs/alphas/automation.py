@@ -378,15 +378,13 @@ def due(instance: dg.DagsterInstance, has: Resources, unfinished: Collection[str
     return [*found, dg.RunRequest(run_key="selected", job_name=assets.JOB, run_config=config)]
 
 
-REPAIR = Repair(
-    "alphas",
-    LOADED,
-    JOBS,
-    due,
-    lambda has: (file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds),
-    ranges=False,
-    selections=True,
-)
+def repairs() -> list[Repair]:
+    """What the nightly repair checks."""
+    return [Repair("alphas", LOADED, JOBS, due, file_states, ranges=False, selections=True)]
+
+
+def file_states(has: Resources) -> tuple[dict[str, Any], float]:
+    return file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds
 
 
 def _not_imported(

@@ -3,8 +3,8 @@
 Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or imported here.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,9 @@ import dagster as dg
 
 from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.layout import KINDS
-from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import MAX_LISTED, failure, log_partitions
-from marketdata_assets.partitions import Pair, alpha_key
+from marketdata_assets.defs.partition_results import MAX_LISTED, Ended
+from marketdata_assets.partitions import Pair, alpha_key, alpha_pair
 from marketdata_assets.resources import Mongo
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def api(report: "fetch.AccountsReport") -> dg.AssetObservation:
     )
 
 
-def of_files(report: "fetch.AccountsReport") -> "Ended":
+def of_files(report: "fetch.AccountsReport") -> Ended:
     """Requested and delivered windows, by partition."""
     fetched = report.listed
     metadata: dict[str, Any] = {
@@ -63,8 +62,11 @@ def of_files(report: "fetch.AccountsReport") -> "Ended":
     notes = list(dict.fromkeys(month.note for month in report.months if month.outcome == "kept" and month.note))
     if notes:
         metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes[:MAX_LISTED]))
-    by_pair = {(month.account, month.month): _fetched(month, month in fetched) for month in report.months}
-    return Ended(metadata, by_pair, {(month.account, month.month): month.note for month in report.failed})
+    by_key: dict[str, Any] = {
+        alpha_key(month.account, month.month): _fetched(month, month in fetched) for month in report.months
+    }
+    failed: dict[str, str] = {alpha_key(month.account, month.month): month.note for month in report.failed}
+    return Ended(metadata, by_key, failed)
 
 
 def _fetched(month: "fetch.MonthReport", listed: bool) -> dict[str, Any]:
@@ -82,24 +84,6 @@ def _fetched(month: "fetch.MonthReport", listed: bool) -> dict[str, Any]:
     return found
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a step ended: its totals, the metadata of each partition, and the causes of those that failed."""
-
-    metadata: dict[str, Any]
-    by_pair: Mapping[Pair, dict[str, Any]]
-    failed: Mapping[Pair, str]
-
-    @property
-    def by_key(self) -> dict[str, dict[str, Any]]:
-        """The metadata by key of Dagster's partitions."""
-        return {alpha_key(*pair): found for pair, found in self.by_pair.items()}
-
-    @property
-    def failed_keys(self) -> dict[str, str]:
-        return {alpha_key(*pair): cause for pair, cause in self.failed.items()}
-
-
 def of_packages(report: "packaging.PackagingReport") -> Ended:
     """Days, documents, duplicates and rejects, by partition and kind."""
     metadata: dict[str, Any] = {
@@ -109,15 +93,17 @@ def of_packages(report: "packaging.PackagingReport") -> Ended:
         of_kind = [package for month in report.months for package in month.reports if package.kind == kind]
         metadata[f"{kind}_documents"] = sum(package.documents for package in of_kind)
     metadata["seconds"] = round(report.seconds, 2)
-    by_pair = {
-        (month.account, month.month): {
+    by_key: dict[str, Any] = {
+        alpha_key(month.account, month.month): {
             "dagster/partition_row_count": month.total("documents"),
             **{count: month.total(count) for count in PARTITION_COUNTS},
         }
         for month in report.months
     }
-    failed = {(month.account, month.month): "; ".join(month.errors[:3]) for month in report.failed}
-    return Ended(metadata, by_pair, failed)
+    failed: dict[str, str] = {
+        alpha_key(month.account, month.month): "; ".join(month.errors[:3]) for month in report.failed
+    }
+    return Ended(metadata, by_key, failed)
 
 
 def of_import(mongo: Mongo, report: "ingest.AccountsReport") -> Ended:
@@ -144,14 +130,15 @@ def of_import(mongo: Mongo, report: "ingest.AccountsReport") -> Ended:
             metadata["preview"] = _preview(databases[name], report)
         rows = {(one, month): row for one in ledger for month, row in status.by_month(ledger[one]).items()}
         metadata["dagster/row_count"] = sum(row.documents for row in rows.values())
-    by_pair = {
-        pair: {
+    by_key: dict[str, Any] = {
+        alpha_key(*pair): {
             "dagster/partition_row_count": rows[pair].documents if pair in rows else 0,
             "rejected": rows[pair].rejected if pair in rows else 0,
         }
         for pair in report.pairs
     }
-    return Ended(metadata, by_pair, report.failed)
+    failed: dict[str, str] = {alpha_key(*pair): cause for pair, cause in report.failed.items()}
+    return Ended(metadata, by_key, failed)
 
 
 def covered(root: Path, pairs: Iterable[Pair]) -> list[Pair]:
@@ -164,29 +151,9 @@ def covered(root: Path, pairs: Iterable[Pair]) -> list[Pair]:
 
 def of_covered(root: Path, ended: Ended) -> Ended:
     """The same without the partitions of which nothing is known: no failure, no row and no file."""
-    known = {*ended.failed, *covered(root, ended.by_pair)}
-    filled = {pair for pair, own in ended.by_pair.items() if own.get("dagster/partition_row_count")}
-    return replace(ended, by_pair={pair: own for pair, own in ended.by_pair.items() if pair in known | filled})
-
-
-def materialize(context: StepContext, ended: Mapping[str, Ended]) -> dict[str, str]:
-    """Materialize the partitions of each asset that did not fail; the causes of the others, by asset and partition."""
-    failed: dict[str, str] = {}
-    for asset, step in ended.items():
-        log_partitions(context, asset, step.by_key, step.failed_keys)
-        failed |= {f"{asset} {key}": cause for key, cause in step.failed_keys.items()}
-    return failed
-
-
-def finish_selected(context: dg.OpExecutionContext, ended: Mapping[str, Ended]) -> None:
-    """Materialize the partitions of each asset that did not fail; raise Failure naming the others."""
-    failed = materialize(context, ended)
-    seconds = sum(step.metadata["seconds"] for step in ended.values())
-    totals = {f"{asset}_documents": step.metadata["documents"] for asset, step in ended.items()}
-    metadata = {**totals, "seconds": round(seconds, 2)}
-    if failed:
-        raise failure(failed, sum(len(step.by_pair) for step in ended.values()), metadata)
-    context.add_output_metadata(metadata)
+    known: set[str] = {*ended.failed, *(alpha_key(*pair) for pair in covered(root, map(alpha_pair, ended.by_key)))}
+    filled = {key for key, own in ended.by_key.items() if own.get("dagster/partition_row_count")}
+    return replace(ended, by_key={key: own for key, own in ended.by_key.items() if key in known | filled})
 
 
 def _preview(database: Any, report: "ingest.AccountsReport") -> dg.MarkdownMetadataValue:

@@ -23,8 +23,8 @@ from marketdata_assets.defs.bars import checks, report
 from marketdata_assets.defs.checks import log_results
 from marketdata_assets.defs.metadata import asset, observed_files
 from marketdata_assets.defs.partition_results import Partitions, as_dagster_failure, run_partitions
-from marketdata_assets.defs.selection import config_of
-from marketdata_assets.errors import MarketDataError, TerminalError
+from marketdata_assets.defs.selection import check_selected, config_of
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, ClickHouse, Postgres, Workers
@@ -159,12 +159,7 @@ def load_selected_bars(
 ) -> None:
     """Load minute bars of some months, refresh their K-line, and check both."""
     with as_dagster_failure():
-        months = sorted(set(config.months))
-        keys = set(BAR_MONTHS.get_partition_keys())
-        if wrong := [month for month in months if month not in keys]:
-            raise TerminalError(f"months: {wrong[0]!r} is no month from {min(keys)} to {max(keys)}; write 2024-01")
-        if not months:
-            raise TerminalError("months: there are none; write some, such as 2024-01")
+        months = check_selected(config.months, BAR_MONTHS.get_partition_keys())
         loaded = load(context, config, months, postgres, bar_files, workers)
         metadata = report.mark_bars(context, postgres.dsn, loaded)
         refreshed = refresh_changed(context, postgres.dsn, loaded)

@@ -6,6 +6,7 @@ What counts as touched or stale is decided in `bars.plan`, `bars.changes` and `b
 
 import time
 from collections.abc import Collection
+from typing import Any
 
 import dagster as dg
 
@@ -13,8 +14,15 @@ from marketdata_assets.bars import changes, plan, schema, status
 from marketdata_assets.defs.bars import assets
 from marketdata_assets.defs.bars.checks import BARS, KLINE
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import Repair, range_requests, run_key, runs_that_load, sensor, span_of_run
-from marketdata_assets.defs.selection import config_of
+from marketdata_assets.defs.runs import (
+    Repair,
+    range_requests,
+    ranges_or_selection,
+    run_key,
+    runs_that_load,
+    sensor,
+    span_of_run,
+)
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined, overlap
@@ -23,7 +31,6 @@ from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_and_kline"
 JOBS = (JOB, assets.JOB, "bars", "kline")
-MOST_RANGES = 20  # of a backfill, which starts a run for each
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 
 bars_job = dg.define_asset_job("bars", [BARS], description="Load minute bars of some months.")
@@ -100,22 +107,16 @@ def due(instance: dg.DagsterInstance, has: Resources, unfinished: Collection[str
     months |= {keys[-1]} if found.undated else set()
     finished = plan.without_groups(months, unfinished)
     uncovered = {month for month in finished if found.months[month] == State.UNSUPPORTED}
-    ranges = month_ranges(finished - uncovered)
-    if len(ranges) > MOST_RANGES:
-        config = config_of(assets.OP, sorted(finished - uncovered))
-        loads = [dg.RunRequest(run_key="selected", job_name=assets.JOB, run_config=config)]
-    else:
-        loads = range_requests(ranges, job_name=JOB)
+    loads = ranges_or_selection(finished - uncovered, JOB, assets.JOB, assets.OP)
     loads += range_requests(joined(month_ranges(uncovered), MOST_RUNS), before="uncovered:", job_name=JOB)
     rest = joined(month_ranges(kline_months - months), MOST_RUNS)
     return loads + range_requests(rest, before="kline:", job_name=kline_job.name)
 
 
-REPAIR = Repair(
-    "bars",
-    (BARS, KLINE),
-    JOBS,
-    due,
-    lambda has: (plan.states(has.bar_files.path), has.bar_files.quiet_seconds),
-    selections=True,
-)
+def repairs() -> list[Repair]:
+    """What the nightly repair checks."""
+    return [Repair("bars", (BARS, KLINE), JOBS, due, file_states, selections=True)]
+
+
+def file_states(has: Resources) -> tuple[dict[str, Any], float]:
+    return plan.states(has.bar_files.path), has.bar_files.quiet_seconds

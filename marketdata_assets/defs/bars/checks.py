@@ -1,4 +1,4 @@
-"""Checks of the bars domain: each one query, on the months of the run.
+"""Checks of the bars domain: each one query, on the months of the run; those of an asset share one step.
 
 The queries are in `marketdata_assets.bars.checks`.
 """
@@ -69,16 +69,16 @@ def answers(
         yield from results([asset], wanted, find)
 
 
-def _check(asset: str, spec: dg.AssetCheckSpec) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=spec.name, description=spec.description, pool="timescale")
-    def check(
+def _checks(asset: str) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs(asset), can_subset=True, pool="timescale")
+    def checks(
         context: dg.AssetCheckExecutionContext, postgres: Postgres, clickhouse: ClickHouse
-    ) -> dg.AssetCheckResult:
+    ) -> Iterator[dg.AssetCheckResult]:
         months = months_of_run(context)
-        [answer] = answers(postgres.dsn, asset, months, partial(known_of, clickhouse, months), [spec.key])
-        return answer
+        known = partial(known_of, clickhouse, months)
+        yield from answers(postgres.dsn, asset, months, known, context.selected_asset_check_keys)
 
-    return check
+    return checks
 
 
 def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
@@ -86,4 +86,4 @@ def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
     return months_of_tags(context.run.tags) or list(BAR_MONTHS.get_partition_keys())
 
 
-all_checks = [_check(asset, spec) for asset in (BARS, KLINE) for spec in specs(asset)]
+all_checks = [_checks(asset) for asset in (BARS, KLINE)]

@@ -15,7 +15,6 @@ from marketdata_assets.defs.checks import results, specs
 from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_JOB, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
-from marketdata_assets.defs.exchanges.report import Metadata
 from marketdata_assets.defs.metadata import HOURLY, RARE, STREAMED, asset, row_count, spec, table_schema
 from marketdata_assets.defs.partition_results import (
     Partitions,
@@ -115,8 +114,8 @@ def exchange_tables(
 
 Found = dict[str, dict[str, Any]]
 """The metadata of each day of a run."""
-OfDay = Callable[[dt.date, Metadata], dict[str, Any]]
-"""What processes a day, given its last metadata."""
+OfDay = Callable[[dt.date], dict[str, Any]]
+"""What processes a day."""
 
 
 def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDay) -> tuple[Found, dict[str, str]]:
@@ -127,7 +126,7 @@ def each_day(context: dg.AssetExecutionContext, asset: dg.AssetKey, of_day: OfDa
     for done, key in enumerate(keys, 1):
         found[key] = {}
         try:
-            found[key] = of_day(dt.date.fromisoformat(key), report.last_metadata(context.instance, asset, key))
+            found[key] = of_day(dt.date.fromisoformat(key))
         except MarketDataError as error:
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)
@@ -149,10 +148,10 @@ def bars_of_day(context: dg.AssetExecutionContext, client: Client, exchanges: Ex
     run_id, turns = context.run.run_id, exchanges.turns
     keep_days = (Settings().exchange_keep_days or {}).get("trade")
 
-    def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
+    def of_day(day: dt.date) -> dict[str, Any]:
         now = dt.datetime.now(dt.UTC)
         bars = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
-        return report.bars(client, bars, last)
+        return report.bars(client, bars)
 
     return of_day
 
@@ -196,8 +195,8 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         hosts = exchanges.hosts() if config.fetch else None
         with as_dagster_failure(), clickhouse.client("exchanges") as client:
 
-            def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
-                return report.gaps(backfill_gaps(client, day, hosts), last)
+            def of_day(day: dt.date) -> dict[str, Any]:
+                return report.gaps(backfill_gaps(client, day, hosts))
 
             found, failed = each_day(context, context.asset_key, of_day)
             if failed:

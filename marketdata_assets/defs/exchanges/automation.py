@@ -160,16 +160,10 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
     return range_requests(day_ranges(window[key] for key in wanted), job_name=days.DAYS_JOB)
 
 
-REPAIRS = (
-    Repair("exchanges", OF_DAYS, (DAYS_JOB,), due),
-    Repair(
-        "captures",
-        tuple(report.TABLES),
-        (TABLES_JOB,),
-        captures,
-        capture_files,
-        ranges=False,
-        selections=True,
-        part_of="exchanges",
-    ),
-)
+def repairs() -> list[Repair]:
+    """What the nightly repair checks: the days, and the captures."""
+    of_captures = tuple(report.TABLES), (TABLES_JOB,), captures, capture_files
+    return [
+        Repair("exchanges", OF_DAYS, (DAYS_JOB,), due),
+        Repair("captures", *of_captures, ranges=False, selections=True, part_of="exchanges"),
+    ]

@@ -32,8 +32,6 @@ TABLES = {
     "exchange_liquidations": "Liquidations; `sell` closes a long position.",
     "exchange_instrument_states": "States of instruments in the venues' lists, when first seen and when changed.",
 }
-Metadata = Mapping[str, Any]
-
 MAX_LISTED = 60  # rows of the Markdown table of a day's gaps
 
 
@@ -65,7 +63,8 @@ def tables(
             "round": dg.MetadataValue.json(run),
         }
         if name == "exchange_trades" and (newest := days_with_trades(client)[-1:]):
-            last = last_metadata(instance, dg.AssetKey(name))
+            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            last = event.asset_materialization.metadata if event and event.asset_materialization else {}
             draw = partial(plots.trades_by_hour, client, newest[0])
             metadata |= at_most_hourly(last, "trades_by_hour", draw, time.time())
         yield dg.MaterializeResult(asset_key=name, metadata=metadata)
@@ -143,28 +142,33 @@ def raise_problems(report: IngestReport) -> None:
         raise failure_of(what, report.problems, metadata)
 
 
-def bars(client: Client, day: "DayReport", last: Metadata) -> dict[str, Any]:
-    """A day of bars, with a picture; `last` is the metadata of the day before this run."""
+def bars(client: Client, day: "DayReport") -> dict[str, Any]:
+    """A day of bars, with a picture."""
     from marketdata_assets.exchanges.tables import plots
 
-    shown = {
+    return {
         "dagster/partition_row_count": day.bars,
         "outcome": day.outcome,
         "trades": day.trades,
         "instruments": day.instruments,
         "bars_with_open_gaps": day.uncertain,
+        "kept_without_trades": day.kept,
+        "seconds": round(day.seconds, 2),
+        **_drawn("closes", plots.closes(client, day.day)),
     }
-    picture = when_changed(last, "closes", shown, lambda: plots.closes(client, day.day))
-    return {**shown, "kept_without_trades": day.kept, "seconds": round(day.seconds, 2), **picture}
 
 
-def gaps(day: "DayGaps", last: Metadata) -> dict[str, Any]:
-    """A day of gaps: counts, a table with the open ones first, and a timeline; `last` is of the day before this run."""
+def _drawn(name: str, picture: str | None) -> dict[str, Any]:
+    return {name: dg.MetadataValue.md(picture)} if picture else {}
+
+
+def gaps(day: "DayGaps") -> dict[str, Any]:
+    """A day of gaps: counts, a table with the open ones first, and a timeline."""
     from marketdata_assets.exchanges.tables import plots
 
-    shown = {"dagster/partition_row_count": len(day.gaps), "gaps": _listed(day) if day.gaps else "none"}
     return {
-        **shown,
+        "dagster/partition_row_count": len(day.gaps),
+        "gaps": _listed(day) if day.gaps else "none",
         "healed_before": day.count("healed before"),
         "healed": day.count("healed"),
         "open": day.count("open"),
@@ -172,7 +176,7 @@ def gaps(day: "DayGaps", last: Metadata) -> dict[str, Any]:
         OPEN_REASONS: dg.MetadataValue.json(dict(Counter(one.why for one in day.gaps if one.outcome == "open"))),
         "found_by_numbers": day.recorded,
         "seconds": round(day.seconds, 2),
-        **when_changed(last, "timeline", shown, lambda: plots.timeline(day.gaps)),
+        **_drawn("timeline", plots.timeline(day.gaps)),
     }
 
 
@@ -221,27 +225,10 @@ def together(by_day: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 HOUR = 3600.0
 
 
-def last_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> Metadata:
-    """The metadata of the last materialization, of a partition if one is given; empty without one."""
-    wanted = dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None)
-    found = instance.fetch_materializations(wanted, limit=1).records
-    event = found[0].asset_materialization if found else None
-    return event.metadata if event else {}
-
-
-def at_most_hourly(last: Metadata, name: str, draw: Callable[[], str | None], now: float) -> dict[str, Any]:
+def at_most_hourly(last: Mapping[str, Any], name: str, draw: Callable[[], str | None], now: float) -> dict[str, Any]:
     """The last picture while it is younger than an hour, else a new one and when it was drawn, in epoch seconds."""
     at = f"{name}_drawn"
     if name in last and at in last and now - last[at].value < HOUR:
         return {name: last[name], at: last[at]}
     picture = draw()
-    return {name: dg.MetadataValue.md(picture), at: dg.MetadataValue.timestamp(now)} if picture else {}
-
-
-def when_changed(last: Metadata, name: str, shown: Mapping[str, Any], draw: Callable[[], str | None]) -> dict[str, Any]:
-    """The last picture while the figures that it shows are the same, else a new one."""
-    plain = {key: value.value if isinstance(value, dg.MetadataValue) else value for key, value in shown.items()}
-    if name in last and all(key in last and last[key].value == value for key, value in plain.items()):
-        return {name: last[name]}
-    picture = draw()
-    return {name: dg.MetadataValue.md(picture)} if picture else {}
+    return {**_drawn(name, picture), at: dg.MetadataValue.timestamp(now)} if picture else {}

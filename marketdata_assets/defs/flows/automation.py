@@ -16,9 +16,11 @@ from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import Repair, run_key, runs_that_load, schedule, sensor
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.loading import watch
+from marketdata_assets.local.flow_addresses import readable
 from marketdata_assets.months import month_ranges, ranges
 from marketdata_assets.partitions import joined, range_tags
 from marketdata_assets.resources import FlowFiles, Postgres, Resources
+from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
@@ -173,6 +175,11 @@ def spans(wanted: Sequence[str], known: Sequence[str]) -> list[tuple[str, str]]:
     """Cut `wanted` into ranges without a gap in `known`, Dagster's own order, as (first, last)."""
     places = {key: place for place, key in enumerate(known)}
     return ranges(set(wanted) & places.keys(), places.__getitem__)
+
+
+def repairs() -> list[Repair]:
+    """What the nightly repair checks of all flows that can be read."""
+    return [repair(flow) for flow in readable(Settings().flows_folder)]
 
 
 def repair(flow: FlowDefinition) -> Repair:

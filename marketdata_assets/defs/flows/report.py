@@ -37,7 +37,7 @@ def of(
             metadata["new_columns"] = [str(column) for column in found]
         metadata |= {"table_altered": list(ended.altered)} if ended.altered else {}
         replaced = status.replaced(connection, flow) if ended.units else []
-        metadata |= {"rows_replaced": replaced[:LISTED]} if replaced else {}
+        metadata |= {"rows_replaced": [text for text, _ in replaced[:LISTED]]} if replaced else {}
         deleted = [f"{file.unit}: {file.rows} rows" for file in ended.forgotten]
         metadata |= {"files_deleted": deleted} if deleted else {}
         metadata["dagster/row_count"] = contents.of(connection, flow).count()

@@ -139,4 +139,6 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
     return requests
 
 
-REPAIR = Repair("reference", LOADED, (JOB, SYMBOLS_JOB), due)
+def repairs() -> list[Repair]:
+    """What the nightly repair checks."""
+    return [Repair("reference", LOADED, (JOB, SYMBOLS_JOB), due)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets import databases, defs, overview
+from marketdata_assets import databases, defs, domains, overview
 from marketdata_assets.defs.metadata import asset, column_schema, markdown_table
 from marketdata_assets.defs.runs import schedule
 from marketdata_assets.settings import Settings
@@ -31,7 +31,7 @@ def start_here(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     settings, now = Settings(), dt.datetime.now(dt.UTC)
     rows, silent = list[overview.Row](), list[tuple[str, str, str]]()
     for domain in settings.domain_names:
-        status = overview.DOMAINS[domain]
+        status = domains.find(domain)
         try:
             with databases.connected(status.store) as connection:
                 rows += status.rows(connection, settings, now)
@@ -40,9 +40,9 @@ def start_here(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     known = [(one.asset, one.state, f"{one.what}: marketdata {one.command}") for one in overview.problems(rows)]
     problems = [*silent, *known]
     metadata: dict[str, Any] = {"problems": markdown_table(COLUMNS, problems)}
-    for domain, about in overview.DOMAINS.items():
-        if lines := overview.lines_of(domain, rows):
-            metadata[domain] = markdown_table(about.columns, lines)
+    for about in domains.every():
+        if lines := overview.lines_of(about.name, rows):
+            metadata[about.name] = markdown_table(about.columns, lines)
     failed = [one for one in problems if one[1] == "failed"]
     found = dg.AssetCheckResult(
         check_name=CHECK,

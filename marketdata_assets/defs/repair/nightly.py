@@ -19,23 +19,18 @@ from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import chain
 from operator import or_
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from marketdata_assets import domains
 from marketdata_assets.dagster_internals import backfill_request
-from marketdata_assets.defs import reconciliation, selection
-from marketdata_assets.defs.alphas import automation as alphas
-from marketdata_assets.defs.bars import automation as bars
-from marketdata_assets.defs.exchanges import automation as exchanges
-from marketdata_assets.defs.flows import automation as flows
-from marketdata_assets.defs.reference import automation as reference
+from marketdata_assets.defs import selection
 from marketdata_assets.defs.runs import DOMAIN, LAST_IN_QUEUE, Repair, run_key, runs_that_load, sensor, span_of_run
 from marketdata_assets.defs.selection import months_of
-from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.watch import State, fingerprint
 from marketdata_assets.months import EXCHANGE_CLOCK, month_ranges, months_from
@@ -51,21 +46,17 @@ MONTH = re.compile(r"\d{4}-\d{2}")
 RESOURCES = {one.name for one in fields(Resources)} - {"nats", "workers"}
 
 
-def domains(own: Iterable[FlowDefinition], chosen: Collection[str] | None = None) -> list[Repair]:
-    """Those of the `chosen` domains, by default of all; each flow is one."""
-    every = [bars.REPAIR, alphas.REPAIR, reference.REPAIR, ticks.REPAIR, *exchanges.REPAIRS, reconciliation.REPAIR]
-    every += map(flows.repair, own)
-    return [domain for domain in every if chosen is None or domain.domain in chosen]
+def repairs(chosen: Iterable[str]) -> list[Repair]:
+    """What is checked of the `chosen` domains, as they declare it; each flow is one."""
+    declared = [found for name in chosen if (found := domains.find(name).repairs)]
+    return [repair for found in declared for repair in resolve_name(found)()]
 
 
 def due_now(
-    instance: dg.DagsterInstance,
-    own: Iterable[FlowDefinition],
-    resources: Resources,
-    chosen: Collection[str] | None = None,
+    instance: dg.DagsterInstance, resources: Resources, chosen: Iterable[str]
 ) -> Iterator[tuple[str, dg.RunRequest]]:
     """The runs due in each domain now, including those requested tonight; domains without a server are skipped."""
-    for domain in domains(own, chosen):
+    for domain in repairs(chosen):
         with suppress(NoServer):
             yield from ((domain.name, request) for request in domain.due(instance, resources, ()))
 
@@ -123,11 +114,10 @@ def night_of(now: dt.datetime) -> str:
     return f"{now.astimezone(ZoneInfo(EXCHANGE_CLOCK)) - BEGINS:%Y-%m-%d}"
 
 
-def repair_sensors(
-    own: Sequence[FlowDefinition], jobs: Sequence[Any], chosen: Collection[str] | None = None
-) -> list[dg.SensorDefinition]:
-    """The two sensors over these flows and the other `chosen` domains; `jobs` are all existing jobs."""
-    every = domains(own, chosen)
+def repair_sensors(jobs: Sequence[Any], chosen: Iterable[str]) -> list[dg.SensorDefinition]:
+    """The two sensors over the `chosen` domains; `jobs` are all existing ones: a flow that Dagster rejects has none."""
+    existing = {job.name for job in jobs}
+    every = [domain for domain in repairs(chosen) if not existing.isdisjoint(domain.jobs)]
     ranged = [domain for domain in every if domain.ranges]
     scattered = [domain for domain in every if domain.selections]
     names = {name for domain in scattered for name in domain.jobs}

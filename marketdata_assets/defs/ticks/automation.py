@@ -159,7 +159,9 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
     return requests
 
 
-REPAIR = Repair("ticks", TABLES, (run_config.JOB, "ticks"), due, ranges=False, selections=True)
+def repairs() -> list[Repair]:
+    """What the nightly repair checks."""
+    return [Repair("ticks", TABLES, (run_config.JOB, "ticks"), due, ranges=False, selections=True)]
 
 
 def _changed(client: Client, ticks: Ticks, now: dt.datetime) -> "dict[Table, set[Unit]]":

@@ -260,10 +260,3 @@ def best_levels(
     """
     Book().apply(bids, asks)  # raises where a level is no numbers
     return OrderBook(*head_of(instrument, moment, ts_recv), "snapshot", bids, asks, instrument.unit, None, last_id)
-
-
-def delta(instrument: Instrument, diff: Diff) -> OrderBook:
-    """What changed in a book that nobody keeps."""
-    Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
-    head, ids = (*instrument.key, diff.ts_event, diff.ts_recv), (diff.first, diff.last, diff.prev)
-    return OrderBook(*head, "delta", diff.bids, diff.asks, instrument.unit, *ids)

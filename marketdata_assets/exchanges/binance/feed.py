@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from marketdata_assets.exchanges.binance import parse, rest, wire
-from marketdata_assets.exchanges.binance.book import Chain, Diff, best_levels, delta
+from marketdata_assets.exchanges.binance.book import Chain, Diff, best_levels
 from marketdata_assets.exchanges.binance.event_types import (
     IGNORED,
     Envelope,
@@ -56,10 +56,7 @@ _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
 class BinanceFeed(Feed):
-    """The messages of one market, over any number of sockets. `books` and `resync_requests` are by instrument.
-
-    Without `books` levels become records and no books.
-    """
+    """The messages of one market, over any number of sockets. `books` and `resync_requests` are by instrument."""
 
     venue = VENUE
     book_type, resync = Chain, "snapshot"
@@ -67,7 +64,6 @@ class BinanceFeed(Feed):
 
     def prepare(self) -> None:
         self._market = self._of_market()
-        self._keep_books = self._keep_books and self._market != "option"
         self._event_types = event_types(self._market)
         self._take: dict[type, Callable[[Any, Instrument, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
@@ -152,7 +148,7 @@ class BinanceFeed(Feed):
 
     def _parser(self, event_type: EventType, *, wrapped: bool) -> Parser:
         """What takes an event that is known by how its message begins."""
-        if event_type is self._event_types.get("depthUpdate") and self._keep_books:
+        if event_type is self._event_types.get("depthUpdate") and self._market != "option":
             read_diff = diff_reader(self._market, wrapped=wrapped)
             return lambda raw, ts_recv, connection: self._changed(*read_diff(raw, ts_recv), connection)
         decode, convert = event_type.wrapped if wrapped else event_type.bare, event_type.parser
@@ -271,9 +267,6 @@ class BinanceFeed(Feed):
         return self._changed(instrument.name, diff, connection)
 
     def _changed(self, name: str, diff: Diff, connection: int) -> list[Outcome]:
-        """What becomes of a change. Without books it becomes a record, whatever came before it."""
-        if not self._keep_books:
-            return [delta(self.instruments[name], diff)]
         chain = self.books.get(name) or self._chain(name)
         outcomes = chain.diff(diff, connection)
         if outcomes and not self.resync_requests and chain.status == "live":
@@ -308,7 +301,7 @@ class BinanceFeed(Feed):
         if depth.symbol not in (None, name):
             raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(depth.symbol or '')[:40]}")
         instrument = self.instruments[name]
-        if not self._keep_books:
+        if self._market == "option":
             return [best_levels(instrument, depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
         outcomes = self._chain(name).meet(depth, ts_recv)
         if outcomes is None:

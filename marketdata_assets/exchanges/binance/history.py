@@ -1,10 +1,10 @@
-"""Binance's history over REST: candles, trades, funding and open interest."""
+"""Binance's markets with their addresses and limits, and history over REST: candles, trades, funding, open interest."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.binance.instruments import NS
-from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits
 from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage, numbered_page
@@ -32,6 +32,35 @@ INTERVALS = {
 
 PERIODS = {period: INTERVALS[period] for period in ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")}
 """Of past open interest."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """The addresses and limits of one market."""
+
+    socket: str
+    rest: str
+    path: str  # what every address of REST begins with
+    streams: int  # of one connection
+    messages_per_second: float  # that we send; more closes the connection, and repeated violations cause a ban
+    pool: str  # the hosts of one pool share the weight of REST
+    weight_per_minute: int  # of a pool, by address; exchangeInfo has the number of today
+    snapshot_weights: Mapping[int, int]  # of a book by its levels, the usual ones first
+
+
+_SPOT = ("api.binance.com", 6000, {1000: 50, 500: 25, 100: 5})
+_FUTURES = ("fapi.binance.com", 2400, {1000: 20, 500: 10, 100: 5, 50: 2})
+"""USD-M and COIN-M share one pool since 2026-06-30.
+https://developers.binance.com/docs/derivatives/coin-margined-futures/Important-CM-UM-Integration-Notice"""
+
+_OPTIONS = ("eapi.binance.com", 400, {1000: 20})
+
+MARKETS: dict[MarketType, Market] = {
+    "spot": Market("wss://stream.binance.com:9443", "https://api.binance.com", "/api/v3", 1024, 5.0, *_SPOT),
+    "linear": Market("wss://fstream.binance.com", "https://fapi.binance.com", "/fapi/v1", 1024, 10.0, *_FUTURES),
+    "inverse": Market("wss://dstream.binance.com", "https://dapi.binance.com", "/dapi/v1", 1024, 10.0, *_FUTURES),
+    "option": Market("wss://fstream.binance.com", "https://eapi.binance.com", "/eapi/v1", 200, 10.0, *_OPTIONS),
+}
 
 WEIGHTS: dict[MarketType, dict[str, int]] = {
     "spot": {"klines": 2, "aggTrades": 4, "exchangeInfo": 20},

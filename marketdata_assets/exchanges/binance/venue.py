@@ -8,10 +8,9 @@ import msgspec
 from marketdata_assets.exchanges.binance.adapter import BinanceAdapter
 from marketdata_assets.exchanges.binance.archive import ARCHIVE
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.binance.history import INTERVALS, BinanceHistory, limits
+from marketdata_assets.exchanges.binance.history import INTERVALS, MARKETS, BinanceHistory, limits
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.rest import failure
-from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.records import DataType, MarketType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Testnet, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice

@@ -113,7 +113,7 @@ class BybitFeed(RoutedFeed):
         if word == "kline":
             return parse.candles(self.instruments[name], _interval(detail))
         if word == BOOK and detail in _DEPTHS:
-            return self._book(stream, name) if self._keep_books else ignored(topic)
+            return self._book(stream, name)
         raise BadMessage(VENUE, f"topic {topic[:40]!r} is not known")
 
     def _book(self, topic: str, name: str) -> Parser:

@@ -9,12 +9,11 @@ import time
 
 import msgspec
 
-from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.bybit import parse
 from marketdata_assets.exchanges.bybit.wire import Status
 from marketdata_assets.exchanges.errors import BadPage
 from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Trade, VenueError
-from marketdata_assets.exchanges.rest import Limits
+from marketdata_assets.exchanges.rest import limits_of
 from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage
 from marketdata_assets.exchanges.venue_adapter import Request
 from marketdata_assets.exchanges.venue_history import BOUNDS, Historic, VenueHistory, between
@@ -23,18 +22,13 @@ from marketdata_assets.exchanges.wire import decoded
 URL = "https://api.bybit.com"
 API = "/v5/market/"
 
-SECONDS, REQUESTS = 5.0, 500
-"""So many requests in so many seconds, by address. Bybit allows 600 and advises against the very edge."""
+limits = limits_of("api.bybit.com", 500, 5.0)
+"""By address. Bybit allows 600 and advises against the very edge."""
 
 TOO_MANY = frozenset({429, 10006, 10018})
 BANNED_MS = 600_000  # at least so long does Bybit answer 403 to an address that sent too much
 
 _status = msgspec.json.Decoder(Status).decode
-
-
-def limits(budgets: BudgetPlace, host: str = "api.bybit.com") -> Limits:
-    """The rate limit of Bybit, shared by all processes that use these budgets."""
-    return Limits(Budget(budgets, host, SECONDS, REQUESTS))
 
 
 def error_of(raw: bytes) -> VenueError | None:

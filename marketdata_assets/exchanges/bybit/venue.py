@@ -25,7 +25,7 @@ VENUE = Venue(
     feed=BybitFeed,
     adapter=BybitAdapter,
     error_of=error_of,
-    limits=lambda budgets, _: limits(budgets),
+    limits=limits,
     history=BybitHistory,
     addresses={
         **{rf"{HOSTS}public/{market_type}\b": market_type for market_type in ("spot", "linear", "inverse")},

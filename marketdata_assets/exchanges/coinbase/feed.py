@@ -26,10 +26,10 @@ LATE = 1000
 class CoinbaseFeed(ChannelFeed):
     """The spot market of Coinbase. `books` has one state for each product, by `level2:product`."""
 
-    venue, book_type, book_channel = VENUE, BookStream, BOOK
+    venue, book_type, book_channels = VENUE, BookStream, (BOOK,)
     channels, controls = CHANNELS, {**CONTROLS, "ticker_batch": "ignored"}
     books: dict[str, BookStream]  # type: ignore[assignment]  # of book_type
-    _named, _decode_book, _name = staticmethod(named), staticmethod(book.decode), PRODUCT
+    _named, _decode_book, _names = staticmethod(named), staticmethod(book.decode), PRODUCT.findall
     _end, _book_word = b',"client_id"', b'"l2_data"'  # what follows the channel
     _answers = ANSWERS
 

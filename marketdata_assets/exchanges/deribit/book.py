@@ -9,35 +9,31 @@
 A new subscription resyncs the book. https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
 """
 
-from typing import Literal
+from typing import TypeVar
+
+import msgspec
 
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.deribit import wire
 from marketdata_assets.exchanges.deribit.parse import levels
-from marketdata_assets.exchanges.deribit.wire import VENUE
+from marketdata_assets.exchanges.deribit.wire import VENUE, Notification
 from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.levels import FLOAT_DIGITS, Side
-from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.exchanges.records import Gap, Level, OrderBook, Outcome
 from marketdata_assets.exchanges.wire import MS
 
+T = TypeVar("T", wire.Book, wire.Levels)
 Outcomes = list[OrderBook | Gap]
+Sides = tuple[Side | None, Side | None]
 
-Content = tuple[Literal["snapshot", "delta"], tuple[Level, ...], tuple[Level, ...]]
-"""The kind of a message, its bids and its asks."""
+_book = msgspec.json.Decoder(Notification[wire.Book]).decode
+_texts = msgspec.json.Decoder(Notification[wire.Texts], float_hook=str).decode
+_whole = msgspec.json.Decoder(Notification[wire.Levels]).decode
 
 
 class _Differs(Exception):
     """Our book is not the one that the message is about."""
-
-
-# {"jsonrpc":"2.0","method":"subscription","params":{"channel":"book.ABC-PERPETUAL.raw","data":{"type":"change",
-#   "timestamp":1700000000123,"instrument_name":"ABC-PERPETUAL","prev_change_id":11,"change_id":12,
-#   "bids":[["new",100.5,10.0],["change",100.0,2.0e3]],"asks":[["delete",101.5,0.0]]}}}
-# https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
-def content_of(event: wire.Book, texts: wire.Texts) -> Content:
-    """The content of a message, regardless of earlier ones; BadMessage when it is inconsistent."""
-    kind: Literal["snapshot", "delta"] = "snapshot" if is_snapshot(event) else "delta"
-    return kind, _written(event.bids, texts.bids, None), _written(event.asks, texts.asks, None)
 
 
 def is_snapshot(event: wire.Book) -> bool:
@@ -66,33 +62,53 @@ def _written(changes: list[wire.Change], texts: list[wire.Text], side: Side | No
     return tuple(levels_read)
 
 
+def _checked(event: T, instrument: Instrument) -> T:
+    """Raise BadMessage where a channel has a book of another instrument."""
+    if event.instrument_name != instrument.name:
+        raise BadMessage(VENUE, f"a channel of {instrument.name} with a book of {event.instrument_name}")
+    return event
+
+
+def _sides(event: wire.Book, raw: bytes, sides: Sides = (None, None)) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+    """Bids and asks of a message as they are written. Raises BadMessage, and _Differs where `sides` are others."""
+    texts = _texts(raw).params.data
+    return _written(event.bids, texts.bids, sides[0]), _written(event.asks, texts.asks, sides[1])
+
+
 class Chain(BookState):
-    """The book of one channel. `actions` turns rule 3 off for recordings with levels left out."""
+    """The book of one channel."""
 
-    actions = True
+    # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"book.ABC-PERPETUAL.raw","data":{"type":"change",
+    #   "timestamp":1700000000123,"instrument_name":"ABC-PERPETUAL","prev_change_id":11,"change_id":12,
+    #   "bids":[["new",100.5,10.0],["change",100.0,2.0e3]],"asks":[["delete",101.5,0.0]]}}}
+    # https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
+    def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """Outcomes of a message. Raises BadMessage or a decoder's error; the caller then has to invalidate the book."""
+        if self.whole_messages:
+            outcomes = self._levels(_checked(_whole(raw).params.data, self.instrument), ts_recv)
+        else:
+            outcomes = self._take(_checked(_book(raw).params.data, self.instrument), raw, ts_recv, connection)
+        self.connection = connection
+        return [*outcomes]
 
-    def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int, connection: int) -> Outcomes:
-        """What a message makes of the book; BadMessage when it contradicts itself."""
+    def _take(self, event: wire.Book, raw: bytes, ts_recv: int, connection: int) -> Outcomes:
         last, before = self.last_id, event.prev_change_id
         ts = event.timestamp * MS
         if is_snapshot(event):
-            _, bids, asks = content_of(event, texts)
             skipped = self.skipped(event.change_id, ts_recv, connection)
-            return [*skipped, *self.snapshot(bids, asks, event.change_id, ts, ts_recv)]
+            return [*skipped, *self.snapshot(*_sides(event, raw), event.change_id, ts, ts_recv)]
         if self.status != "live" or last is None:
-            content_of(event, texts)  # an inconsistent message is a dead letter anyway
+            _sides(event, raw)  # an inconsistent message is a dead letter anyway
             self.dropped += 1
             self.without_base(event.change_id, ts_recv, connection)
             return []
         if before != last:
-            content_of(event, texts)
+            _sides(event, raw)
             if event.change_id <= last:
                 return [self.repeated(event.change_id, ts_recv)]
             return self.broken("sequence", event.change_id, ts_recv)
-        sides = (self.book.bids, self.book.asks) if self.actions else (None, None)
         try:
-            bids = _written(event.bids, texts.bids, sides[0])
-            asks = _written(event.asks, texts.asks, sides[1])
+            bids, asks = _sides(event, raw, (self.book.bids, self.book.asks))
         except _Differs:
             return self.broken("actions", event.change_id, ts_recv)
         numbers = None
@@ -100,10 +116,10 @@ class Chain(BookState):
             numbers = [level[1:] for level in event.bids], [level[1:] for level in event.asks]
         return [self.delta(bids, asks, None, event.change_id, before, ts, ts_recv, None, numbers)]
 
-    def whole(self, event: wire.Levels, ts_recv: int) -> Outcomes:
+    def _levels(self, event: wire.Levels, ts_recv: int) -> Outcomes:
         """Take the best levels, which come whole every time, and never from an earlier moment."""
-        bids, asks = levels(event.bids), levels(event.asks)
-        last, self.whole_messages = self.last_id, True
+        last = self.last_id
         if self.status == "live" and last is not None and event.change_id < last:
             return [self.repeated(event.change_id, ts_recv)]
-        return self.snapshot(bids, asks, event.change_id, event.timestamp * MS, ts_recv)
+        levels_read = levels(event.bids), levels(event.asks)
+        return self.snapshot(*levels_read, event.change_id, event.timestamp * MS, ts_recv)

@@ -2,32 +2,28 @@
 
 from dataclasses import replace
 
-from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.deribit import rest as answers
 from marketdata_assets.exchanges.deribit.parse import INTERVALS, MINUTE
-from marketdata_assets.exchanges.deribit.session import LIST_SECONDS
 from marketdata_assets.exchanges.records import FundingRate, Kline, Trade
-from marketdata_assets.exchanges.rest import Limits
+from marketdata_assets.exchanges.rest import limits_of
 from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage, numbered_page
 from marketdata_assets.exchanges.venue_adapter import Request
 from marketdata_assets.exchanges.venue_history import VenueHistory, between
 
+URL = "https://www.deribit.com/api/v2"
 PUBLIC_REQUESTS_PER_SECOND = 10.0  # by address and not documented; half of what an account has
 CANDLES = 1000  # a page, well below where charts are cut
 TRADES = 1000  # the most that an answer has
 FUNDING_HOURS = 500  # a page, below the month where answers are cut
 HOUR = 60 * MINUTE
-LISTS = "instruments"
+LISTS, LIST_SECONDS = "instruments", 1.0  # between two lists
 
 DERIBIT_BOUNDS = "start_timestamp", "end_timestamp"
 
 _RESOLUTIONS = {name: (resolution, minutes) for resolution, (name, minutes) in INTERVALS.items()}
 
 
-def limits(budgets: BudgetPlace, host: str = "www.deribit.com") -> Limits:
-    """The rate limits of Deribit, shared by all processes that use these budgets."""
-    lists = Budget(budgets, f"{host}.{LISTS}", LIST_SECONDS, 1)
-    return Limits(Budget(budgets, host, 1.0, PUBLIC_REQUESTS_PER_SECOND), {LISTS: lists})
+limits = limits_of("www.deribit.com", PUBLIC_REQUESTS_PER_SECOND, lanes={LISTS: (1, LIST_SECONDS)})
 
 
 class DeribitHistory(VenueHistory):

@@ -10,8 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit import parse, wire
-from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
-from marketdata_assets.exchanges.deribit.wire import VENUE, AnyMessage
+from marketdata_assets.exchanges.deribit.wire import RATE_LIMITED, VENUE, AnyMessage
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError

@@ -6,10 +6,9 @@ import msgspec
 
 from marketdata_assets.exchanges.deribit.adapter import DeribitAdapter
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
-from marketdata_assets.exchanges.deribit.history import DeribitHistory, limits
+from marketdata_assets.exchanges.deribit.history import URL, DeribitHistory, limits
 from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.rest import error_of
-from marketdata_assets.exchanges.deribit.session import REST
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Testnet, Venue, VenueMarket
 from marketdata_assets.exchanges.venue_adapter import Choice
@@ -40,19 +39,19 @@ VENUE = Venue(
     name="deribit",
     title="Deribit",
     markets={
-        "spot": VenueMarket(REST, SPOT_TYPES, CANDLES, ("BTC_USDT", "ETH_USDT"), choices=CHOICES),
+        "spot": VenueMarket(URL, SPOT_TYPES, CANDLES, ("BTC_USDT", "ETH_USDT"), choices=CHOICES),
         "linear": VenueMarket(
-            REST, get_args(DataType), CANDLES, ("BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL"), PERPETUALS, choices=CHOICES
+            URL, get_args(DataType), CANDLES, ("BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL"), PERPETUALS, choices=CHOICES
         ),
         "inverse": VenueMarket(
-            REST, get_args(DataType), CANDLES, ("BTC-PERPETUAL", "ETH-PERPETUAL"), PERPETUALS, choices=CHOICES
+            URL, get_args(DataType), CANDLES, ("BTC-PERPETUAL", "ETH-PERPETUAL"), PERPETUALS, choices=CHOICES
         ),
-        "option": VenueMarket(REST, (*SPOT_TYPES, "open_interest"), CANDLES, choices=CHOICES),
+        "option": VenueMarket(URL, (*SPOT_TYPES, "open_interest"), CANDLES, choices=CHOICES),
     },
     feed=DeribitFeed,
     adapter=DeribitAdapter,
     error_of=error_of,
-    limits=lambda budgets, _: limits(budgets),
+    limits=limits,
     history=DeribitHistory,
     addresses={r"([^/]+\.)?deribit\.com\b": None},
     recognise=recognise,

@@ -19,7 +19,6 @@ Direction = Literal["buy", "sell"]
 
 
 class Params(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    channel: str
     data: T
 
 
@@ -135,6 +134,11 @@ class Candle(Wire, frozen=True, gc=False):
     close: Raw
     volume: Raw  # coins
     cost: Raw  # in the currency of the price, of inverse futures USD
+
+
+TOO_MANY_REQUESTS = 10028  # the session may be closed with it
+TOO_MANY_AT_ONCE = 10066
+RATE_LIMITED = frozenset({TOO_MANY_REQUESTS, TOO_MANY_AT_ONCE})
 
 
 class Error(Wire, frozen=True, gc=False):

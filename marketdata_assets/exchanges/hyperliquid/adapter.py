@@ -1,93 +1,101 @@
-"""The adapter of Hyperliquid: subscriptions, their confirmations and errors, pings, and the lists of instruments."""
+"""The adapter of Hyperliquid: address and limits of its socket, subscriptions, pings, and the lists of instruments.
+
+https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket
+https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket/timeouts-and-heartbeats
+https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/rate-limits-and-user-limits
+"""
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
-from marketdata_assets.exchanges.books import ResyncRequest
-from marketdata_assets.exchanges.hyperliquid import session
-from marketdata_assets.exchanges.hyperliquid.feed import BEGIN, CHANNELS
+import msgspec
+
+from marketdata_assets.exchanges.hyperliquid import wire
+from marketdata_assets.exchanges.hyperliquid.feed import CHANNELS, is_fast
 from marketdata_assets.exchanges.hyperliquid.history import PATH, WEIGHT
+from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM
-from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import MarketType
-from marketdata_assets.exchanges.venue_adapter import MessageRate, Request, Subscription, VenueAdapter, interval_ns
+from marketdata_assets.exchanges.venue_adapter import ChannelAdapter, ChannelSession, MessageRate, Request
+from marketdata_assets.exchanges.wire import CHANNEL, field
+
+CONNECTIONS = 10  # by address, as all of these
+CONNECTIONS_PER_MINUTE = 30
+SUBSCRIPTIONS = 1000  # over all connections
+MESSAGES_PER_MINUTE = 2000  # sent by us, over all connections
+PING_AFTER_SECONDS = 30.0  # Hyperliquid closes a connection to which it has sent nothing for 60 s
+SOCKETS = 4  # our choice: so many carry all subscriptions that an address may have, and leave room for replacements
 
 DEX = re.compile(r"!?(?P<dex>[A-Za-z0-9]+):")
 """The dex of a symbol: perpetuals that others than Hyperliquid have deployed are named dex:COIN."""
 
-SOCKETS = 4  # our choice: so many carry all subscriptions that an address may have, and leave room for replacements
-
-TYPES: dict[MarketType, dict[str, tuple[str, ...]]] = {
-    "spot": {"trades": ("trade",), "l2Book": ("orderbook",), "bbo": ("ticker",), "activeAssetCtx": ("ticker",)},
-    "linear": {
-        "trades": ("trade",),
-        "l2Book": ("orderbook",),
-        "bbo": ("ticker",),
-        "activeAssetCtx": ("ticker", "funding_rate", "open_interest"),
-    },
+STREAMS = {
+    "trades": (("trade",), 600.0),
+    STREAM: (("orderbook",), 60.0),  # which come without a change too
+    "bbo": (("ticker",), 300.0),
+    "activeAssetCtx": (("ticker", "funding_rate", "open_interest"), 120.0),
 }
-"""The record types that each subscription delivers, candles excepted."""
+"""The record types of each subscription, and our choice of seconds of silence after which it is suspicious."""
 
 DEPTH, BOOKS = 20, {20: STREAM, 5: FAST}
 """Levels of a book on each side: 20 every two seconds, or 5 every half second."""
 
-SILENCE = {"trades": 600.0, "l2Book": 60.0, "fastBook": 60.0, "bbo": 300.0, "activeAssetCtx": 120.0}
-"""Our choice: seconds of silence after which a subscription is suspicious. Books come without a change too; candles do
-not come without trades, so their silence is normal."""
+_INTERVAL = field("i")
 
 
-class HyperliquidAdapter(VenueAdapter):
+def subscription_of(key: str) -> wire.Subscription:
+    """The subscription with this key."""
+    stream, _, coin = key.partition(":")
+    if stream.startswith("candle"):
+        return wire.Subscription("candle", coin, stream.removeprefix("candle"))
+    return wire.Subscription(STREAM, coin, fast=True) if stream == FAST else wire.Subscription(stream, coin)
+
+
+class Session(ChannelSession):
+    """The subscriptions of one socket that are not confirmed yet."""
+
+    ping = b'{"method":"ping"}'
+    most, already = 1, wire.TWICE
+
+    def request(self, method: str, channel: str, names: Sequence[str]) -> bytes:
+        """A second request of the same subscription is an error."""
+        fields = msgspec.to_builtins(subscription_of(f"{channel}:{names[0]}"))
+        subscription = {name: value for name, value in fields.items() if value}
+        return msgspec.json.encode({"method": method, "subscription": subscription})
+
+    def named_in(self, words: str) -> list[str] | None:
+        key = wire.named_in(words)
+        return [key] if key else None
+
+
+class HyperliquidAdapter(ChannelAdapter):
     """One market of Hyperliquid."""
 
-    data_prefix = tuple(BEGIN + channel.encode() + b'"' for channel in (*CHANNELS, STREAM))
+    data_prefix = tuple(CHANNEL + channel.encode() + b'"' for channel in (*CHANNELS, STREAM))
+    candles = {interval: f"candle{interval}" for interval in INTERVALS}  # noqa: RUF012
+    renamed = {"activeSpotAssetCtx": "activeAssetCtx"}  # noqa: RUF012  pairs are subscribed to as perpetuals are
+    host, path, instrument = "wss://api.hyperliquid.xyz", "/ws", field("(?:coin|s)")
     trade_stream = "trades"
     sequential_trade_ids = False
     repeats_trades = True
     book_per_socket = False
-    max_subscriptions = session.SUBSCRIPTIONS // SOCKETS
-    connects_per_second = 0.9 * session.CONNECTIONS_PER_MINUTE / 60.0
-    ping_after = session.PING_AFTER_SECONDS
-    message_rates = (MessageRate(session.MESSAGES_PER_MINUTE // (2 * SOCKETS), 60.0),)
-    socket_session = session.Session
+    max_subscriptions = SUBSCRIPTIONS // SOCKETS
+    connects_per_second = 0.9 * CONNECTIONS_PER_MINUTE / 60.0
+    ping_after = PING_AFTER_SECONDS
+    message_rates = (MessageRate(MESSAGES_PER_MINUTE // (2 * SOCKETS), 60.0),)
+    socket_session = Session
 
     def prepare(self) -> None:
-        self._types = TYPES[self.market_type]
-        self._url = f"{self._socket_url}/ws" if self._socket_url else session.WEBSOCKET
-
-    def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
-        coin = instrument.name
-        subscriptions = []
-        for name, tags in self._types.items():
-            channel = BOOKS[self._depth or DEPTH] if name == STREAM else name
-            if wanted := tuple(tag for tag in tags if tag in types):
-                subscriptions.append(
-                    Subscription(f"{channel}:{coin}", self._url, coin, channel, wanted, SILENCE[channel])
-                )
-        for interval in self._intervals if "kline" in types else ():
-            stream, every = f"candle{interval}", interval_ns(interval)
-            subscriptions.append(Subscription(f"{stream}:{coin}", self._url, coin, stream, ("kline",), None, every))
-        return subscriptions
+        super().prepare()
+        book = BOOKS[self._depth or DEPTH]
+        self.streams = {book if name == STREAM else name: about for name, about in STREAMS.items()}
 
     def channel_of(self, raw: bytes) -> bytes:
-        """The channel and the coin; of a candle, the interval between them."""
-        end = raw.find(b'"', len(BEGIN))
-        channel = raw[len(BEGIN) : end]
-        name = b'"s":"' if channel == b"candle" else b'"coin":"'
-        begin = raw.find(name, end) + len(name)
-        coin = raw[begin : raw.find(b'"', begin)]
-        if channel == b"l2Book" and b'"fast":true' in raw:
-            return b"fastBook:" + coin
-        if channel != b"candle":
-            return channel + b":" + coin
-        begin = raw.find(b'"i":"', end) + len(b'"i":"')
-        return channel + raw[begin : raw.find(b'"', begin)] + b":" + coin
-
-    def key_of(self, channel: bytes) -> str:
-        return _key_of(channel)
-
-    def book_key(self, resync: ResyncRequest) -> str:
-        return f"{resync.stream}:{resync.instrument}"
+        """Of a candle with the interval, of a fast book with its name."""
+        channel = super().channel_of(raw)
+        if channel.startswith(b"l2Book:") and is_fast(raw):
+            return channel.replace(b"l2Book", b"fastBook", 1)
+        interval = _INTERVAL.search(raw) if channel.startswith(b"candle:") else None
+        return channel.replace(b":", interval[1] + b":", 1) if interval else channel
 
     def listings(self) -> list[Request]:
         return self.listings_of(())
@@ -100,9 +108,3 @@ class HyperliquidAdapter(VenueAdapter):
         if self.market_type == "spot":
             return lists[:1]
         return lists + [Request(PATH, {"type": "meta", "dex": dex}, cost=WEIGHT, optional=True) for dex in dexes]
-
-
-@lru_cache(1 << 14)
-def _key_of(channel: bytes) -> str:
-    """Spot pairs are subscribed to as perpetuals are, and their states come under another name."""
-    return channel.decode("utf-8", "replace").replace("activeSpotAssetCtx:", "activeAssetCtx:", 1)

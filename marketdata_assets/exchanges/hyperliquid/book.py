@@ -32,9 +32,9 @@ class BookStream(BookState):
     # {"channel":"l2Book","data":{"coin":"ABC","time":1700000000123,"levels":[[{"px":"4.2","sz":"0.5","n":2}],
     #   [{"px":"4.21","sz":"0.7","n":1}]]}}
     # Rules and link: above. `n` is the count of orders.
-    def push(self, book: wire.Book, ts_recv: int, connection: int) -> list[Outcome]:
-        """Outcomes of a message. Raises BadMessage; the caller then has to invalidate the book."""
-        before = self._before
+    def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """Outcomes of a message. Raises BadMessage or a decoder's error; the caller then has to invalidate the book."""
+        book, before = decode(raw).data, self._before
         if self.status == "live" and before is not None and book.time <= before.time:
             if book == before or connection != self.connection:
                 self.dropped += 1

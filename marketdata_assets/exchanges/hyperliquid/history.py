@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.errors import BadPage
 from marketdata_assets.exchanges.hyperliquid import parse
 from marketdata_assets.exchanges.records import FundingRate, Kline, Trade
-from marketdata_assets.exchanges.rest import Limits
+from marketdata_assets.exchanges.rest import limits_of
 from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage
 from marketdata_assets.exchanges.venue_adapter import Request
 from marketdata_assets.exchanges.venue_history import VenueHistory, between
@@ -22,7 +21,7 @@ from marketdata_assets.exchanges.wire import MS
 
 URL = "https://api.hyperliquid.xyz"
 PATH = "/info"
-WEIGHT_PER_MINUTE = 1200.0  # by address
+limits = limits_of("api.hyperliquid.xyz", 1200.0, 60.0)  # weight, by address
 WEIGHT = 20.0  # of a request, and one more for each so many rows of the answer
 CANDLES, CANDLES_OF_A_WEIGHT = 499, 60  # a page; an answer has 500 rows at most, and the first may begin before
 KEPT_CANDLES = 5000  # of an interval
@@ -31,11 +30,6 @@ HOUR = 3_600_000 * MS
 
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000, "M": 28 * 86_400_000}  # a month at least
 LENGTHS = {interval: int(interval[:-1]) * _UNITS[interval[-1]] * MS for interval in parse.INTERVALS}
-
-
-def limits(budgets: BudgetPlace, host: str = "api.hyperliquid.xyz") -> Limits:
-    """The rate limit of Hyperliquid, shared by all processes that use these budgets."""
-    return Limits(Budget(budgets, host, 60.0, WEIGHT_PER_MINUTE))
 
 
 def body_of(params: Mapping[str, str | int]) -> bytes:

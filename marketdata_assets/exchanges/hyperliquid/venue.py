@@ -1,7 +1,7 @@
 """The descriptor of Hyperliquid."""
 
 from marketdata_assets.exchanges.hyperliquid.adapter import BOOKS, HyperliquidAdapter
-from marketdata_assets.exchanges.hyperliquid.feed import BEGIN, CHANNELS, HyperliquidFeed
+from marketdata_assets.exchanges.hyperliquid.feed import CHANNELS, HyperliquidFeed
 from marketdata_assets.exchanges.hyperliquid.history import (
     KEPT_CANDLES,
     URL,
@@ -13,10 +13,11 @@ from marketdata_assets.exchanges.hyperliquid.parse import INTERVALS
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, refusal
 from marketdata_assets.exchanges.records import DataType
 from marketdata_assets.exchanges.venue import SPOT_TYPES, Source, Testnet, Venue, VenueMarket
+from marketdata_assets.exchanges.wire import CHANNEL
 
 PERP_TYPES: tuple[DataType, ...] = (*SPOT_TYPES, "funding_rate", "open_interest")
 CANDLES: dict[DataType, int | None] = {"kline": None}  # the last 5000 of an interval
-_BEGINNINGS = tuple(BEGIN + channel.encode() + b'","data":' for channel in (*CHANNELS, STREAM, FAST))
+_BEGINNINGS = tuple(CHANNEL + channel.encode() + b'","data":' for channel in (*CHANNELS, STREAM, FAST))
 
 
 def recognise(raw: bytes) -> Source | None:
@@ -44,7 +45,7 @@ VENUE = Venue(
     feed=HyperliquidFeed,
     adapter=HyperliquidAdapter,
     error_of=refusal,
-    limits=lambda budgets, _: limits(budgets),
+    limits=limits,
     history=HyperliquidHistory,
     addresses={r"api\.hyperliquid(-testnet)?\.xyz(:[0-9]+)?(/|$)": None},
     recognise=recognise,

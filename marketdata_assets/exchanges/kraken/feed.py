@@ -23,10 +23,10 @@ SYMBOL = field("symbol")
 class KrakenFeed(ChannelFeed):
     """The spot market of Kraken. `books` has one state for each pair, by `book:pair`."""
 
-    venue, book_type, book_channel = VENUE, BookStream, BOOK
+    venue, book_type, book_channels = VENUE, BookStream, (BOOK,)
     channels, controls = CHANNELS, {**CONTROLS, "instrument": "ignored", "level3": "ignored"}
     books: dict[str, BookStream]  # type: ignore[assignment]  # of book_type
-    _named, _decode_book, _name = staticmethod(named), staticmethod(book.decode), SYMBOL
+    _named, _decode_book, _names = staticmethod(named), staticmethod(book.decode), SYMBOL.findall
     _end, _book_word = b',"type"', b'"book"'  # what follows the channel
 
     def prepare(self) -> None:

@@ -107,7 +107,7 @@ class OkxFeed(RoutedFeed):
         elif arg.channel not in BOOKS:
             parser = of_channel(arg, self.instruments.__getitem__)
         else:
-            parser = self._book(arg) if self._keep_books else ignored(str(arg))
+            parser = self._book(arg)
         begin = raw.partition(self._end)[0]
         again = decoded(envelope, begin + b"}}") if begin.startswith(b'{"arg":{') else None
         if again and again.arg == arg:

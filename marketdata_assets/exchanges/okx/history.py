@@ -4,9 +4,8 @@ All lists come newest first, and `after` asks for what is older than a time or a
 three months, and 1440 rows of open interest.
 """
 
-from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade
-from marketdata_assets.exchanges.rest import Limits
+from marketdata_assets.exchanges.rest import limits_of
 from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage
 from marketdata_assets.exchanges.venue_adapter import Request
 from marketdata_assets.exchanges.venue_history import Historic, VenueHistory
@@ -41,12 +40,9 @@ BARS = {
 PERIODS = {name: bar for name, bar in BARS.items() if name[-1] in "mhd" and name not in ("1m", "3m")}
 
 
-def limits(budgets: BudgetPlace, host: str = "www.okx.com") -> Limits:
-    """The rate limits of OKX, one for each path, shared by all processes that use these budgets."""
-    lanes = {
-        path: Budget(budgets, f"{host}.{path.replace('/', '.')}", 2.0, most) for path, most in PER_2_SECONDS.items()
-    }
-    return Limits(Budget(budgets, host, 2.0, sum(PER_2_SECONDS.values())), lanes)
+limits = limits_of(
+    "www.okx.com", sum(PER_2_SECONDS.values()), 2.0, {path: (most, 2.0) for path, most in PER_2_SECONDS.items()}
+)
 
 
 class OkxHistory(VenueHistory):

@@ -20,7 +20,7 @@ from marketdata_assets.flows.targets import unit_store
 from marketdata_assets.flows.targets.unit_store import UnitStore
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Entry, Finding
-from marketdata_assets.stores.postgres import objections, statement
+from marketdata_assets.stores.postgres import objections, statement, value
 
 Holder = tuple[str, str | None, int]
 """A unit, the unit whose row of a key of it is in the table, and how many there are.
@@ -48,7 +48,7 @@ class Rows:
     def exist(self) -> bool:
         """Whether there is a table."""
         query = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL"
-        return self.connection.execute(query, [self.flow.target.table]).fetchone() == (True,)
+        return bool(value(self.connection, query, [self.flow.target.table]))
 
     def count(self) -> int:
         """How many there are; none when there is no table."""

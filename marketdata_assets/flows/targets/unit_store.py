@@ -20,6 +20,7 @@ from marketdata_assets.flows.frames import FrameSpool
 from marketdata_assets.flows.table_writer import lock_table
 from marketdata_assets.flows.targets.clickhouse_table import ClickHouseTable
 from marketdata_assets.flows.targets.parquet_folder import ParquetFolder
+from marketdata_assets.stores.postgres import column, value
 
 
 class UnitStore(Protocol):
@@ -80,13 +81,10 @@ def pinned(flow: FlowDefinition) -> FlowDefinition:
 
 def ensure(connection: psycopg.Connection, flow: FlowDefinition, store: UnitStore) -> None:
     """Create the store, and make stale what it does not have as recorded. Raises FlowError."""
-    row = connection.execute(
-        "SELECT substr(dataset, 6) FROM marketdata_flow_tables WHERE table_name = %s AND dataset <> %s LIMIT 1",
-        [flow.target.place, flow.dataset],
-    ).fetchone()
-    if row is not None:
+    query = "SELECT substr(dataset, 6) FROM marketdata_flow_tables WHERE table_name = %s AND dataset <> %s LIMIT 1"
+    if other := value(connection, query, [flow.target.place, flow.dataset]):
         raise FlowError(
-            f"flow {flow.name}: {flow.target.place} has the rows of flow {row[0]}. Give target.table or target.folder"
+            f"flow {flow.name}: {flow.target.place} has the rows of flow {other}. Give target.table or target.folder"
             " another name."
         )
     store.ensure()
@@ -114,10 +112,8 @@ def lost(connection: psycopg.Connection, flow: FlowDefinition, store: UnitStore)
 
 def _never_loaded(connection: psycopg.Connection, flow: FlowDefinition, store: UnitStore) -> set[str]:
     """The units whose rows are in the store although none were ever committed."""
-    rows = connection.execute(
-        "SELECT unit FROM marketdata_flow_stored WHERE dataset = %s AND token IS NULL", [flow.dataset]
-    )
-    return set(store.tokens([unit for (unit,) in rows]))
+    query = "SELECT unit FROM marketdata_flow_stored WHERE dataset = %s AND token IS NULL"
+    return {*store.tokens(column(connection, query, [flow.dataset]))}
 
 
 def has_record(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> bool:

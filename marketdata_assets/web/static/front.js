@@ -3,7 +3,6 @@
 import { ask, by, count, element, note, recent, row, spark, STORES, t } from "/static/page.js";
 
 const PAUSE_MS = 120, SPARK = 40;
-const DOMAINS = { bars: "postgres", reference: "clickhouse", ticks: "clickhouse", exchanges: "clickhouse", alphas: "mongo", flows: "postgres", reconciliation: "postgres" };
 const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "loaded", "waiting", "due", "not_taken", "failed", "open_gaps"];
 // What is said of each kind of problem, the worst first.
 const PROBLEMS = {
@@ -21,7 +20,15 @@ const KINDS = {
   symbols: { what: "symbols of ticks", href: (one) => `/symbol/${encodeURIComponent(one.code)}`, texts: (one) => [one.code, one.name, t(one.status)] },
 };
 const search = by("search"), problems = [];
-let asked = 0, waiting, left = Object.keys(STORES).length + Object.keys(DOMAINS).length;
+
+// Domains of other packages have no card in the page yet.
+const { domains } = await ask("/api/domains").catch(() => ({ domains: [] }));
+for (const name of domains.filter((one) => !by(one))) {
+  const header = element("header", {}, element("h3", {}, name), element("span", { class: "badge" }, t("reading …")));
+  document.querySelector(".cards").append(element("article", { class: "card domain", id: name }, header, element("p", { class: "facts note" }), element("div", { class: "trend" })));
+}
+const DOMAINS = [...document.querySelectorAll(".domain")].map(({ id }) => id);
+let asked = 0, waiting, left = Object.keys(STORES).length + DOMAINS.length;
 
 async function find(kind, number) {
   const text = search.value.trim(), { what, href, texts } = KINDS[kind];
@@ -102,4 +109,4 @@ search.addEventListener("keydown", ({ key }) => key === "Enter" && document.quer
 by("recent").replaceChildren(...recent().map((one) => element("a", { href: one.href, class: "chip" }, one.name)));
 findAll();
 for (const name of Object.keys(STORES)) { server(name); rows(name); }
-for (const domain of Object.keys(DOMAINS)) state(domain);
+for (const domain of DOMAINS) state(domain);
