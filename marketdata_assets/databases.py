@@ -36,15 +36,15 @@ def mongo_server() -> "Server":
     return Server(endpoints.address(settings, "mongo_uri"), settings.mongo_databases)
 
 
-def connected(store: Store) -> AbstractContextManager[Any]:
-    """A connection to a database that has the tables of all domains: of psycopg, a ClickHouse client, or MongoDB's
-    databases."""
+def connected(store: Store, *names: str) -> AbstractContextManager[Any]:
+    """A connection to a database that has the tables of these domains, or of all without names: of psycopg, a
+    ClickHouse client, or MongoDB's databases."""
     if store == "mongo":
         from marketdata_assets.stores import mongo
 
         return mongo.databases(mongo_server())
-    every = domains.names()
-    return postgres(*every) if store == "postgres" else clickhouse(*every)
+    names = names or domains.names()
+    return postgres(*names) if store == "postgres" else clickhouse(*names)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def due_runs() -> list[dict[str, Any]]:
 def rows_of(domain: str) -> list[overview.Row]:
     """The rows of a domain. New and changed files are registered first, where its database has files on record."""
     about, settings, now = domains.find(domain), Settings(), dt.datetime.now(dt.UTC)
-    with databases.connected(about.store) as connection:
+    with databases.connected(about.store, about.name, *about.needs) as connection:
         if about.register_files:
             about.register_files(connection, settings, now)
         return about.rows(connection, settings, now)
@@ -128,7 +128,7 @@ def delivered(domain: str) -> list[FileEntry]:
 
 def _folders(domain: str) -> overview.Folders:
     about = domains.find(domain)
-    with databases.connected(about.store) as connection:
+    with databases.connected(about.store, about.name, *about.needs) as connection:
         return about.files(connection, Settings(), dt.datetime.now(dt.UTC)) if about.files else {}
 
 
@@ -158,7 +158,7 @@ def quarantine(
 def rejected_of(domain: str, limit: int) -> list[overview.Row]:
     """The rejected rows of a domain, so many of a dataset at most."""
     about = domains.find(domain)
-    with databases.connected(about.store) as connection:
+    with databases.connected(about.store, about.name, *about.needs) as connection:
         return about.rejected(connection, Settings(), limit) if about.rejected else []
 
 

@@ -33,7 +33,7 @@ def start_here(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     for domain in settings.domain_names:
         status = domains.find(domain)
         try:
-            with databases.connected(status.store) as connection:
+            with databases.connected(status.store, status.name, *status.needs) as connection:
                 rows += status.rows(connection, settings, now)
         except Exception as error:  # of whatever class: the other domains are shown
             silent.append((domain, "failed", str(error)))
