@@ -151,7 +151,7 @@ def landing_of(symbol: str, frame: pl.DataFrame, month: str = MONTH) -> UnitWrit
         finished=dt.datetime(2026, 2, 1, tzinfo=dt.UTC),
         origin="tushare",
     )
-    return UnitWrite(symbol, month, DAYS, frame, load)
+    return UnitWrite(DAYS, frame, load)
 
 
 def _bars(symbol: str, seed: int) -> pl.DataFrame:

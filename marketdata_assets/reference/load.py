@@ -218,14 +218,11 @@ def load_calendar(run: Run) -> UnitReport:
 
 def load_instruments(run: Run) -> list[UnitReport]:
     """Load `instruments`, `name_history` and `code_changes`; one that fails does not stop the others."""
-    return [
-        _load_whole(run, INSTRUMENTS, _instruments),
-        _load_whole(run, NAME_HISTORY, lambda run, dropped, provider: _history(run, NAME_HISTORY, dropped, provider)),
-        _load_whole(run, CODE_CHANGES, lambda run, dropped, provider: _history(run, CODE_CHANGES, dropped, provider)),
-    ]
+    sources = {INSTRUMENTS: _instruments, NAME_HISTORY: _history, CODE_CHANGES: _history}
+    return [_load_whole(run, table, rows) for table, rows in sources.items()]
 
 
-_Rows = Callable[[Run, pl.DataFrame, Provider | None], Awaitable[pl.DataFrame]]
+_Rows = Callable[[Run, Table, pl.DataFrame, Provider | None], Awaitable[pl.DataFrame]]
 """All rows that a table must have, with their source, given those that files have."""
 
 
@@ -235,7 +232,7 @@ def _load_whole(run: Run, table: Table, rows: _Rows) -> UnitReport:
     bad = next(iter(dropped.failed.values()), None)
     try:
         before = stored.rows(run.client, table)
-        fresh = asyncio.run(_fetched(run, dropped.over(before, table), rows))
+        fresh = asyncio.run(_fetched(run, table, dropped.over(before, table), rows))
         wanted = first_seen(fresh, before, table, run.now)
         origin = ",".join(wanted["source"].unique().sort())
         load = run.attempt(table.name, WHOLE, "ok" if wanted.height else "empty", origin=origin)
@@ -248,15 +245,15 @@ def _load_whole(run: Run, table: Table, rows: _Rows) -> UnitReport:
     return UnitReport(table.name, WHOLE, outcome, done.rows, changed=changed, origin=origin, error=dropped.error)
 
 
-async def _fetched(run: Run, dropped: pl.DataFrame, rows: _Rows) -> pl.DataFrame:
+async def _fetched(run: Run, table: Table, dropped: pl.DataFrame, rows: _Rows) -> pl.DataFrame:
     if run.sources.provider is None:
-        return await rows(run, dropped, None)
+        return await rows(run, table, dropped, None)
     async with run.sources.provider() as provider:
-        return await rows(run, dropped, provider)
+        return await rows(run, table, dropped, provider)
 
 
-async def _calendar(run: Run, dropped: pl.DataFrame, provider: Provider | None) -> pl.DataFrame:
-    before = stored.rows(run.client, TRADING_CALENDAR)
+async def _calendar(run: Run, table: Table, dropped: pl.DataFrame, provider: Provider | None) -> pl.DataFrame:
+    before = stored.rows(run.client, table)
     kept = before.filter(pl.col("source") != FILES).drop("seen")
     if provider is not None:
         begin = FIRST_DAY if kept.is_empty() else run.today.replace(month=1, day=1)
@@ -264,18 +261,18 @@ async def _calendar(run: Run, dropped: pl.DataFrame, provider: Provider | None) 
         said = (await provider.trading_calendar(span)).with_columns(source=pl.lit(provider.name))
         kept = _over(kept.filter(~pl.col("date").is_in(said["date"].implode())), said)
     elif dropped.is_empty() and kept.is_empty():
-        raise NoReferenceSource(TRADING_CALENDAR.name)
+        raise NoReferenceSource(table.name)
     return _over(kept.filter(~pl.col("date").is_in(dropped["date"].implode())), dropped)
 
 
-async def _instruments(run: Run, dropped: pl.DataFrame, provider: Provider | None) -> pl.DataFrame:
+async def _instruments(run: Run, table: Table, dropped: pl.DataFrame, provider: Provider | None) -> pl.DataFrame:
     """Those that no source names any more are marked as vanished."""
     fresh = dropped.filter(pl.col("status") != "vanished")  # of a file that cannot be read now
     if fresh.is_empty() and provider is not None:
         fresh = (await provider.instruments()).with_columns(source=pl.lit(provider.name))
     if fresh.is_empty():
-        raise NoReferenceSource(INSTRUMENTS.name)
-    before = stored.rows(run.client, INSTRUMENTS).drop("seen")
+        raise NoReferenceSource(table.name)
+    before = stored.rows(run.client, table).drop("seen")
     gone = before.filter(~pl.col("symbol").is_in(fresh["symbol"].implode()))
     _check_vanished(before.filter(pl.col("status") != "vanished"), gone, fresh["source"][0])
     return _over(gone.with_columns(status=pl.lit("vanished")), fresh)

@@ -1,12 +1,11 @@
 """The file ledger in ClickHouse: a row for each file of a folder, what a scan saw of it last, and what became of it.
 
-It grows with the files, and a scan reads and writes it in a few requests. What a file has, and when it counts as
-loaded, is the domain's business.
+It grows with the files; a scan reads it with one query, and writes what has changed with one insert. What a file has,
+and when it counts as loaded, is the domain's business.
 """
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -22,20 +21,16 @@ State = Literal["unfinished", "waiting", "loaded", "failed", "forgotten", "remov
 loaded, `lost` before."""
 NEVER = dt.date(1970, 1, 1)
 _TABLE = Table(FILES, __package__, "clickhouse_files")
+_LASTING: dict[str, Any] = {"version": 0, "age": 0, "forgotten": ""}
+"""Of a file, whatever its content is."""
 _NEW: dict[str, Any] = {
     "state": "unfinished",
-    **dict.fromkeys(("units", "read", "skipped", "rows", "rejected", "attempts", "age"), 0),
+    **dict.fromkeys(("units", "read", "skipped", "rows", "rejected", "attempts"), 0),
     **dict.fromkeys(("last", "compared"), NEVER),
-    **dict.fromkeys(("request", "error", "forgotten"), ""),
-    "version": 0,
+    **dict.fromkeys(("request", "error"), ""),
 }
-
-SCANNED = ("file", "size", "modified", "observed", "state", "units", "request", "reader", "age", "forgotten", "version")
-_LASTING = ("version", "age", "forgotten")
-"""Of a file, whatever its content is."""
+"""Of a content that no scan has seen before."""
 _AWAY = ["removed", "lost"]
-CHUNK_NAMES = 500
-MAX_NAMED = 10_000
 
 log = get_logger(__name__)
 
@@ -52,69 +47,46 @@ def table(client: Client, dataset: str) -> pl.DataFrame:
 
 
 def record(client: Client, rows: pl.DataFrame) -> None:
-    """Record new facts of files: rows of `table`, changed. The columns that it lacks are those of a new file."""
+    """Record new facts of files: rows of `table`, changed."""
     now = pl.lit(time.time_ns(), pl.UInt64)
-    rows = _filled(rows).with_columns(version=pl.max_horizontal(now, pl.col("version") + 1))
+    rows = _TABLE.fit(rows.with_columns(version=pl.max_horizontal(now, pl.col("version") + 1)))
     clickhouse.insert(client, FILES, rows, _TABLE.dictionaries)
 
 
-def _filled(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows, with the columns of a new file where they lack some."""
-    missing = [pl.lit(value).alias(name) for name, value in _NEW.items() if name not in rows.columns]
-    return _TABLE.fit(rows.with_columns(missing))
-
-
-def scanned(client: Client, dataset: str) -> pl.DataFrame:
-    """What a scan compares of the newest row of each file, without the other columns."""
-    columns = ", ".join(SCANNED)
-    sql = f"SELECT {columns} FROM {FILES} FINAL WHERE dataset = {{dataset:String}}"
-    return clickhouse.read(client, sql, {"dataset": dataset}).cast({"state": pl.String, "reader": pl.String})
-
-
-def complete(client: Client, dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows`, which have some columns of some files, with the other columns as they are recorded."""
-    if rows.height > MAX_NAMED:
-        recorded = table(client, dataset)
-    else:
-        sql = f"SELECT * FROM {FILES} FINAL WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}}"
-        found = read_named(client, sql, {"dataset": dataset}, rows["file"].to_list())
-        recorded = pl.concat([_TABLE.columns.to_frame(), *map(_TABLE.fit, found)])
-    others = [name for name in _TABLE.columns.names() if name == "file" or name not in rows.columns]
-    return rows.join(recorded.select(others), on="file").select(_TABLE.columns.names())
-
-
-def read_named(client: Client, sql: str, parameters: Mapping[str, Any], names: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The results of a query of some files, `{files:Array(String)}`, for a part of them at a time."""
-    for at in range(0, len(names), CHUNK_NAMES):
-        yield clickhouse.read(client, sql, {**parameters, "files": names[at : at + CHUNK_NAMES]})
-
-
 def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, now_ns: int) -> pl.DataFrame:
-    """The rows of the files that are present, as `scanned`, once it is recorded which are new, changed, back or gone.
+    """The rows of the files that are present, by name, once it is recorded which are new, changed, back or gone.
 
     `present` has the columns file, size and modified. A file that was read with other settings than `reader` counts as
     changed. `now_ns` is the scanner's clock.
     """
-    known = scanned(client, dataset)
-    seen = present.with_columns(reader=pl.lit(reader))
-    same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi")
-    # Of a content that no load has settled some rows may be loaded nevertheless, by one that was killed.
-    before = known.with_columns(age=pl.when(pl.col("age") == 0).then("modified").otherwise("age"))
-    new = seen.join(same, on="file", how="anti").join(before.select("file", *_LASTING), on="file", how="left")
-    gone = known.filter(~pl.col("state").is_in([*_AWAY, "forgotten"])).join(seen, on="file", how="anti")
-    new = new.with_columns(pl.col(name).fill_null(_NEW[name]) for name in _LASTING)
-    new = _filled(new.with_columns(dataset=pl.lit(dataset), observed=pl.lit(now_ns)))
+    known = table(client, dataset)
+    seen = present.with_columns(dataset=pl.lit(dataset), reader=pl.lit(reader), observed=pl.lit(now_ns))
+    same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi", maintain_order="left")
+    new = _new(seen.join(same, on="file", how="anti"), known)
     back = _back(same, now_ns)
+    gone = known.join(seen, on="file", how="anti").filter(~pl.col("state").is_in([*_AWAY, "forgotten"]))
     gone = _gone(gone, new)
     lost = gone.filter(pl.col("state") == "lost")["file"]
     if len(lost):
         log.warning("files_lost", dataset=dataset, files=len(lost), first=lost.min())
-    for frame in (new, *(complete(client, dataset, one) for one in (back, gone) if not one.is_empty())):
-        record(client, frame)
-    if new.is_empty() and back.is_empty():
-        return same.sort("file")
-    kept = same.join(back, on="file", how="anti")
-    return pl.concat([new.select(SCANNED), back.select(SCANNED), kept]).sort("file")
+    record(client, pl.concat([new, back, gone]))
+    return merged(same, pl.concat([new, back]))
+
+
+def merged(rows: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
+    """`rows` of files by name, with the `newer` ones in their places; without copies of rows where none is newer."""
+    if newer.is_empty():
+        return rows
+    return pl.concat([newer, rows.join(newer, on="file", how="anti")]).sort("file")
+
+
+def _new(files: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Files that are new, or have another content than is known of them."""
+    # Of a content that no load has settled some rows may be loaded nevertheless, by one that was killed.
+    age = pl.when(pl.col("age") == 0).then("modified").otherwise("age")
+    rows = files.join(known.with_columns(age=age).select("file", *_LASTING), on="file", how="left")
+    lasting = (pl.col(name).fill_null(value) for name, value in _LASTING.items())
+    return _TABLE.fit(rows.with_columns(*lasting, *(pl.lit(value).alias(name) for name, value in _NEW.items())))
 
 
 def _back(same: pl.DataFrame, now_ns: int) -> pl.DataFrame:

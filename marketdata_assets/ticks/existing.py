@@ -1,8 +1,9 @@
-"""The rows that a table has where a delivery is about to replace some: counts by day, and a digest of what it keeps."""
+"""The rows that a table has where a delivery is about to replace some, and a digest of the others of the month."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
@@ -17,7 +18,6 @@ from marketdata_assets.ticks.tables import Table
 
 MODULUS = 2**128
 
-_WHERE = "WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s"
 _NUMBERS = ("open", "high", "low", "close", "volume", "turnover", "flags")  # finite, and whole ones below 2 ** 53
 _NAMES = ("provider", "label", "interval", "currency")  # one of each a day
 _SIDES = ("bid_price", "bid_size", "ask_price", "ask_size")
@@ -25,70 +25,56 @@ _SIDES = ("bid_price", "bid_size", "ask_price", "ask_size")
 
 @dataclass(frozen=True)
 class ExistingRows:
-    """The rows of one symbol that a delivery would replace, by day: how many, and of which provider.
+    """The rows of one symbol that a delivery would replace, by time; None without any.
 
-    `kept` and `kept_digest` are of the other days. `frame` has the rows themselves, where some of them may be kept.
+    `by_day` are the digests of their days; `kept` and `kept_digest` are of the other days of the month.
     """
 
-    days: Mapping[dt.date, int] = field(default_factory=dict)
+    frame: pl.DataFrame | None = None
+    by_day: Mapping[dt.date, int] = field(default_factory=dict)
     kept: int = 0
     kept_digest: int = 0
-    providers: Mapping[dt.date, str] = field(default_factory=dict)
-    frame: pl.DataFrame | None = None
+
+    @cached_property
+    def days(self) -> Mapping[dt.date, int]:
+        """How many rows each day has."""
+        return {} if self.frame is None else dict(self.frame["date"].value_counts().iter_rows())
+
+    @cached_property
+    def providers(self) -> Mapping[dt.date, str]:
+        """The provider of each day's rows."""
+        return {} if self.frame is None else dict(self.frame.select("date", "provider").iter_rows())
 
     @property
     def rows(self) -> int:
-        return sum(self.days.values())
+        return 0 if self.frame is None else self.frame.height
 
 
 def read_existing(
-    client: Client,
-    table: Table,
-    month: str,
-    replaced: Mapping[str, Days],
-    loads: Mapping[str, Load],
-    whole: Collection[str] = (),
+    client: Client, table: Table, month: str, replaced: Mapping[str, Days], loads: Mapping[str, Load]
 ) -> dict[str, ExistingRows]:
-    """The rows of each symbol whose days would be `replaced`; a symbol without a ledger entry is left out.
-
-    Rows themselves are read only of the symbols in `whole`, and where some of a month are kept, or some days of it are
-    not final.
-    """
+    """The rows of each symbol whose days would be `replaced`; a symbol without a ledger entry is left out."""
     known = {symbol: days for symbol, days in replaced.items() if symbol in loads}
-    touched: set[str] = set()
     read: dict[str, Days] = {}
     for symbol, days in known.items():
         load = loads[symbol]
-        if not load.pending and not load.rows:
-            continue
-        covered = as_days(load.slices)
-        if load.pending or not covered.isdisjoint(days):
-            touched.add(symbol)
-            if load.pending or load.content_hash is None:
-                read[symbol] = Days.month(month)
-            elif load.states or not covered.issubset(days) or symbol in whole:
-                read[symbol] = days
-    counts = _counts(client, table, touched, Days.month(month))
+        if load.pending:
+            read[symbol] = Days.month(month)
+        elif load.rows and not as_days(load.slices).isdisjoint(days):
+            read[symbol] = days
     rows_of = _rows(client, table, read)
     existing: dict[str, ExistingRows] = {}
     for symbol, days in known.items():
-        load, by_day = loads[symbol], counts.get(symbol, {})
-        inside = {day: rows for day, (rows, _) in by_day.items() if day in days}
-        if symbol not in touched:
-            existing[symbol] = ExistingRows(inside, load.rows, int(load.content_hash or "0", 16))
-            continue
-        kept = sum(rows for rows, _ in by_day.values()) - sum(inside.values())
-        providers = {day: by_day[day][1] for day in inside}
-        if symbol not in read:
-            existing[symbol] = ExistingRows(inside, kept, 0, providers)
-            continue
-        mine = rows_of.get(symbol, table.columns.to_frame())
-        here = mine.filter(pl.col("date").is_between(days.first, days.last))
-        if read[symbol] == days and load.content_hash:
-            kept_digest = (int(load.content_hash, 16) - total(digests(here))) % MODULUS
+        load, rows = loads[symbol], rows_of.get(symbol, table.columns.to_frame())
+        within = pl.col("date").is_between(days.first, days.last)
+        here = rows.filter(within)
+        by_day = digests(here)
+        if load.pending:
+            others = rows.filter(~within)
+            kept, digest = others.height, total(digests(others))
         else:
-            kept_digest = total(digests(mine.filter(~pl.col("date").is_between(days.first, days.last))))
-        existing[symbol] = ExistingRows(inside, kept, kept_digest, providers, here)
+            kept, digest = load.rows - here.height, int(load.content_hash or "0", 16) - total(by_day)
+        existing[symbol] = ExistingRows(None if here.is_empty() else here, by_day, kept, digest % MODULUS)
     return existing
 
 
@@ -129,25 +115,9 @@ def _rows(client: Client, table: Table, wanted: Mapping[str, Days]) -> dict[str,
     """The rows of some symbols from the first to the last day that is wanted of any, by time."""
     if not wanted:
         return {}
-    span = Days(min(days.first for days in wanted.values()), max(days.last for days in wanted.values()))
-    rows = clickhouse.read(
-        client, f"SELECT * FROM {table.name} {_WHERE} ORDER BY symbol, ts", _bound(wanted, span)
-    ).cast(table.columns)
+    first, last = min(days.first for days in wanted.values()), max(days.last for days in wanted.values())
+    sql = f"""
+        SELECT * FROM {table.name}
+        WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s ORDER BY symbol, ts"""
+    rows = clickhouse.read(client, sql, {"symbols": sorted(wanted), "first": first, "last": last}).cast(table.columns)
     return {str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}
-
-
-def _counts(
-    client: Client, table: Table, symbols: Collection[str], days: Days
-) -> dict[str, dict[dt.date, tuple[int, str]]]:
-    """By symbol and day the number of rows, and a provider of them."""
-    counts: dict[str, dict[dt.date, tuple[int, str]]] = {}
-    if symbols:
-        names = "toString(symbol) AS name, date, count() AS rows, toString(any(provider)) AS provider"
-        sql = f"SELECT {names} FROM {table.name} {_WHERE} GROUP BY name, date"
-        for symbol, day, number, provider in clickhouse.read(client, sql, _bound(symbols, days)).iter_rows():
-            counts.setdefault(symbol, {})[day] = number, provider
-    return counts
-
-
-def _bound(symbols: Collection[str], days: Days) -> dict[str, object]:
-    return {"symbols": sorted(symbols), "first": days.first, "last": days.last}

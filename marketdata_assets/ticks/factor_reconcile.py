@@ -109,11 +109,16 @@ def input_digests(
 
 @dataclass(frozen=True)
 class Task:
-    """A symbol-month that is due: its ledger entry, and what its factors are to be made from."""
+    """A symbol-month that is due: its ledger entry, and the digest of the bars to compute its factors from."""
 
     symbol: str
     load: Load | None
-    inputs: Inputs
+    bars: str
+
+    @cached_property
+    def before(self) -> Inputs:
+        """What its factors were made from last."""
+        return Inputs.of(self.load)
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,7 @@ def _decision(
     answered = {
         one.provider: _answered(run, task, one) for one in provided if symbol in one.requested - one.failed.keys()
     }
-    inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **answered, **dict.fromkeys(causes, FAILED)})
+    inputs = Inputs(task.bars, {**task.before.answered, **answered, **dict.fromkeys(causes, FAILED)})
     owed = sorted(name for name, answer in inputs.answered.items() if answer.failed and name not in causes)
     why = "; ".join(f"{name}: {cause}" for name, cause in sorted(causes.items()))
     # Of several providers, one that answered is a success: the other is requested again by the next run.
@@ -238,14 +243,14 @@ def _decision(
         error=error,
         changed=changed,
     )
-    return Decision(report, UnitWrite(*unit, days, rows if changed else None, entry))
+    return Decision(report, UnitWrite(days, rows if changed else None, entry))
 
 
 def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> Answered:
     """How far the answers of a provider go now. A day is final by the rule of bars; answers have no digest here, so two
     in a row count as the same."""
     finality, moment, symbol = run.finality, run.finality.moment, task.symbol
-    before = task.inputs.answered.get(factors.provider, FAILED)
+    before = task.before.answered.get(factors.provider, FAILED)
 
     def has(day: dt.date) -> bool:
         if factors.complete is None or finality.suspended.all_day(symbol, day):

@@ -25,7 +25,6 @@ from marketdata_assets.ticks.factor_reconcile import (
     FAILED,
     PENDING,
     SUPERSEDED,
-    Inputs,
     MonthRun,
     Task,
     decide,
@@ -125,11 +124,10 @@ class _Computation:
         units = [Unit(symbol, month) for symbol in symbols]
         known = stored_digests(self.run.client, units, self.moment.last, self.moment.trading_days)
         for symbol, digest in zip(symbols, known.values(), strict=True):
-            before = Inputs.of(loads.get(symbol))
-            task = Task(symbol, loads.get(symbol), Inputs(digest, before.answered))
+            task = Task(symbol, loads.get(symbol), digest)
             requested = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
-            missing = before.missing(requested, str(closed[-1]), self.moment)
-            same = before.bars == digest != PENDING and not missing
+            missing = task.before.missing(requested, str(closed[-1]), self.moment)
+            same = task.before.bars == digest != PENDING and not missing
             if same and task.load and not self.run.options.refetch:
                 self.run.end(replace(_before(month, task), note="unchanged inputs; skipped"))
             else:
@@ -160,7 +158,7 @@ class _Computation:
         if self.run.options.refetch:
             return list(tasks)
         until = str(self._closed(month)[-1])
-        return [task for task in tasks if task.inputs.missing([provider.name], until, self.moment)]
+        return [task for task in tasks if task.before.missing([provider.name], until, self.moment)]
 
     async def _provided(
         self,
@@ -173,7 +171,7 @@ class _Computation:
         for provider in self.providers:
             asking = self._asking(provider, month, tasks) if tasks and isinstance(provider, Daily) else []
             if isinstance(provider, Daily) and asking:
-                answers = [task.inputs.answered.get(provider.name, FAILED) for task in asking]
+                answers = [task.before.answered.get(provider.name, FAILED) for task in asking]
                 final = "" if self.run.options.refetch else min(answer.final for answer in answers)
                 days = [day for day in self._closed(month) if str(day) > final]
                 symbols = [task.symbol for task in asking]
@@ -185,10 +183,7 @@ class _Computation:
         days = Days.month(month)
         # Requests to providers may have taken long: the ledger entries are read again.
         loads = self._loads(month, symbols)
-        tasks = [
-            Task(one.symbol, load := loads.get(one.symbol), Inputs(one.inputs.bars, Inputs.of(load).answered))
-            for one in tasks
-        ]
+        tasks = [replace(task, load=loads.get(task.symbol)) for task in tasks]
         client, started = self.run.client, self.run.moment()
         fresh = computed(client, symbols, month, self.moment.trading_days, calendar_of(symbols[0]))
         bound = {"symbols": symbols, "first": days.first, "last": days.last, "computed": NAME}

@@ -7,7 +7,7 @@ needed to say what is due. A scan stops after some seconds and continues where i
 
 import datetime as dt
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,18 +75,22 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """The `present` files of one kind (file, size, modified), their rows of the ledger (`clickhouse_files.SCANNED`),
-    the causes of those that cannot be read, whose symbols are unknown, and how many finished ones are not registered
-    yet."""
+    """The `present` files of one kind (file, size, modified), their rows of the ledger, and how many finished ones are
+    not registered yet."""
 
     present: pl.DataFrame
     rows: pl.DataFrame
-    unreadable: list[str]
     left: int
 
     @property
     def unfinished(self) -> list[str]:
         return self.rows.filter(pl.col("state") == "unfinished")["file"].to_list()
+
+    @property
+    def unreadable(self) -> list[str]:
+        """The causes of those that cannot be read, whose symbols are unknown."""
+        broken = self.rows.filter(pl.col("state").is_in(["failed", "forgotten"]), pl.col("units") == 0)
+        return list(filter(None, broken["error"]))
 
 
 @dataclass(frozen=True)
@@ -126,31 +130,18 @@ class FileLedger:
         broken = pl.lit(again) & (pl.col("state") == "failed") & (pl.col("units") == 0)
         ready = rows.filter((pl.col("state") == "unfinished") & quiet | broken)
         until = None if seconds is None else time.monotonic() + seconds  # listing a folder may take longer than that
-        changed = self._register(ready, until)
-        done = pl.DataFrame(changed, _REGISTERED, orient="row").with_columns(compared=pl.lit(NEVER))
-        ready = ready.drop("state", "units").join(done, on="file")
-        ready = ready.with_columns(
-            forgotten=pl.when(pl.col("state") == "forgotten").then("forgotten").otherwise(pl.lit(""))
-        )
-        clickhouse_files.record(self.client, clickhouse_files.complete(self.client, name, ready))
-        left = rows.filter((pl.col("state") == "unfinished") & quiet).height - len(changed)
-        if changed:
-            rows = pl.concat([ready.select(rows.columns), rows.join(ready, on="file", how="anti")]).sort("file")
-        return Seen(present, rows, self._unreadable(rows), max(left, 0))
+        read = self._register(ready, until)
+        clickhouse_files.record(self.client, read)
+        left = rows.filter((pl.col("state") == "unfinished") & quiet).height - read.height
+        return Seen(present, clickhouse_files.merged(rows, read), max(left, 0))
 
     def known(self) -> Seen:
         """The files of the ledger that are still there as they were registered; nothing is compared or registered."""
-        rows = clickhouse_files.scanned(self.client, self.table.name)
-        rows = rows.filter(~pl.col("state").is_in(["removed", "lost"]))
-        return Seen(self.folder.listing(), rows, self._unreadable(rows), 0)
+        rows = clickhouse_files.table(self.client, self.table.name)
+        return Seen(self.folder.listing(), rows.filter(~pl.col("state").is_in(["removed", "lost"])), 0)
 
-    def _unreadable(self, rows: pl.DataFrame) -> list[str]:
-        broken = rows.filter(pl.col("state").is_in(["failed", "forgotten"]), pl.col("units") == 0).select("file")
-        found = clickhouse_files.complete(self.client, self.table.name, broken.sort("file"))
-        return list(filter(None, found["error"]))
-
-    def _register(self, ready: pl.DataFrame, until: float | None) -> list[tuple[str, str, int, dt.date, str]]:
-        """Read which symbol-months `ready` files have, and record these; what is to be recorded of each that was read.
+    def _register(self, ready: pl.DataFrame, until: float | None) -> pl.DataFrame:
+        """Read which symbol-months `ready` files have, and record these; the new rows of the files that were read.
 
         Of forgotten files the hash of the content is known that is not loaded.
         """
@@ -180,7 +171,11 @@ class FileLedger:
                 record_units(self.client, units)
                 units.clear()
         record_units(self.client, units)
-        return done
+        is_forgotten = pl.col("state") == "forgotten"
+        rows = ready.update(pl.DataFrame(done, _REGISTERED, orient="row"), on="file", how="inner")
+        return rows.with_columns(
+            compared=pl.lit(NEVER), forgotten=pl.when(is_forgotten).then("forgotten").otherwise(pl.lit(""))
+        )
 
     def select(self, units: Collection[Unit], seen: Seen) -> None:
         """Let the folder read only files that have some of `units` and have not changed since they were registered."""
@@ -225,9 +220,9 @@ class FileLedger:
         broken = self.folder.broken()
         if not read and not broken:
             return 0
-        names = pl.DataFrame({"file": sorted({*read, *broken})}, {"file": pl.String})
-        known = clickhouse_files.complete(self.client, self.table.name, names)
-        known = known.filter(~pl.col("state").is_in(["forgotten", "removed", "lost"]))
+        known = clickhouse_files.table(self.client, self.table.name)
+        ended = pl.col("state").is_in(["forgotten", "removed", "lost"])
+        known = known.filter(pl.col("file").is_in([*read, *broken]), ~ended)
         state = self._compared(known["file"].to_list(), closed)
         rows = []
         for row in known.iter_rows(named=True):
@@ -241,8 +236,8 @@ class FileLedger:
                 row |= counts | {"rows": content.loaded} | ({} if content.flaw else {"age": row["modified"]})
                 failed = (errors[unit] for unit in content.spans if unit in errors)
                 error = str(content.flaw) if content.flaw else next(failed, "") if pending else ""
-            ended = "failed" if error else "waiting" if pending else "loaded"
-            rows.append(row | {"state": ended, "compared": until, "error": error, "attempts": row["attempts"] + 1})
+            result = "failed" if error else "waiting" if pending else "loaded"
+            rows.append(row | {"state": result, "compared": until, "error": error, "attempts": row["attempts"] + 1})
         clickhouse_files.record(self.client, pl.DataFrame(rows, known.schema))
         return sum(len(content.undated) for content in read.values())
 
@@ -253,7 +248,7 @@ class FileLedger:
                 toInt64(countIf({_WANTED} AND {_LEFT})) AS pending, min({_UNTIL}) AS until
             FROM tick_file_units FINAL
             WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}} GROUP BY file, size, modified"""
-        found = clickhouse_files.read_named(self.client, sql, _bound(self.table, closed), names)
+        found = _of_files(self.client, sql, _bound(self.table, closed), names)
         return {
             (name, size, modified): (pending, until)
             for frame in found
@@ -361,8 +356,14 @@ def due(client: Client, table: Table, closed: Closed, files: Collection[str] | N
         found = [clickhouse.read(client, sql, _bound(table, closed))]
     else:
         sql += " AND file IN {files:Array(String)}"
-        found = clickhouse_files.read_named(client, sql, _bound(table, closed), sorted(files))
+        found = _of_files(client, sql, _bound(table, closed), sorted(files))
     return {Unit(*row) for frame in found for row in frame.iter_rows()}
+
+
+def _of_files(client: Client, sql: str, parameters: Mapping[str, Any], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The results of a query of some files, `{files:Array(String)}`, for a part of them at a time."""
+    for at in range(0, len(names), MAX_BOUND):
+        yield clickhouse.read(client, sql, {**parameters, "files": names[at : at + MAX_BOUND]})
 
 
 def _bound(table: Table, closed: Closed) -> dict[str, Any]:

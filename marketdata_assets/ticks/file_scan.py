@@ -83,9 +83,8 @@ def scan(
 
 def mark(client: Client, found: FileScan) -> None:
     """Record that the files of the batches were requested; until then the next scan gives them again."""
-    for dataset, batch in found.batches.items():
-        rows = clickhouse_files.complete(client, dataset, batch.files)
-        clickhouse_files.record(client, rows.with_columns(request=pl.lit(batch.key)))
+    for batch in found.batches.values():
+        clickhouse_files.record(client, batch.files.with_columns(request=pl.lit(batch.key)))
 
 
 def _next(client: Client, table: Table, rows: pl.DataFrame, last: str, now_ns: int) -> Batch | None:

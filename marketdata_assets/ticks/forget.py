@@ -55,7 +55,7 @@ def forget(
     table, name = _place(file)
     known = file_ledger.FileLedger(client, files, table)
     seen = known.see(now_ns=time.time_ns())
-    row = clickhouse_files.complete(client, table.name, pl.DataFrame({"file": [name]}))
+    row = clickhouse_files.table(client, table.name).filter(pl.col("file") == name)
     units = file_ledger.units_of(client, table, name)
     present = seen.present.filter(pl.col("file") == name)
     if row.is_empty() or (present.is_empty() and not units):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from marketdata_assets.backoff import retry
 from marketdata_assets.logs import get_logger
@@ -115,8 +115,6 @@ class _Load:
         self._dropped = FileLedger(self.run.client, files, self.table) if files else None
         self._unreadable: tuple[str, ...] = ()
         self._changed: set[Unit] = set()
-        self._compare_files = False
-        """Whether units are compared with the dropped files alone: what is missing was requested before."""
         self._lacking: dict[Unit, str] = {}
         """Units of which the provider that answered does not have the last closed day yet, while others may."""
         self._thread = ThreadPoolExecutor(1, "ticks-writer")
@@ -128,22 +126,14 @@ class _Load:
             loads = await self._in_thread(ledger.entries, client, table, months, symbols)
             self._loads = {Unit(load.source, load.unit): load for load in loads}
             attempted = {unit: load.finished for unit, load in self._loads.items()}
-            self._todo.extend(plan.ordered(units, self.run.options.first, attempted))
-            self.run.total = len(self._todo)
-            self._changed = await self._in_thread(self._changed_units, set(self._todo))
+            self._changed = await self._in_thread(self._changed_units, set(units))
             async with self.run.open(self.providers) as breakers:
                 fallback = self._fallback(breakers)
-                await self._fetch_and_write(fallback, self._result)
-                lacking = sorted(self._lacking.keys() - self.run.failed)
-                if lacking and self.run.store_error is None:
-                    self._todo.extend(lacking)
-                    self.run.total += len(lacking)
-                    await self._fetch_and_write(fallback, self._last_day)
-                if self._changed and self.run.store_error is None:
-                    self._compare_files = True
-                    self._todo.extend(sorted(self._changed))
-                    self.run.total += len(self._changed)
-                    await self._fetch_and_write(self._fallback(breakers), self._result)
+                await self._pass(fallback, self._missing, plan.ordered(units, self.run.options.first, attempted))
+                await self._pass(fallback, self._last_day, sorted(self._lacking.keys() - self.run.failed))
+                if self._dropped:
+                    of_files = replace(fallback, providers=(self._dropped.files,))
+                    await self._pass(of_files, self._changed_files, sorted(self._changed))
             undated = await self._in_thread(self._record_files)
         finally:
             self._thread.shutdown()
@@ -168,7 +158,12 @@ class _Load:
         self._unreadable = tuple(dict.fromkeys((*self._unreadable, *dropped.folder.broken().values())))
         return undated
 
-    async def _fetch_and_write(self, fallback: Fallback, ask: Ask) -> None:
+    async def _pass(self, fallback: Fallback, ask: Ask, units: Sequence[Unit]) -> None:
+        """Request and write what `ask` finds due of `units`, unless the store is lost."""
+        if not units or self.run.store_error is not None:
+            return
+        self._todo.extend(units)
+        self.run.total += len(units)
         batches: Batches[FetchResult] = Batches(self._limits)
         workers = self.run.options.workers + READ_AHEAD
         try:
@@ -183,7 +178,7 @@ class _Load:
     def _fallback(self, breakers: Mapping[str, CircuitBreaker]) -> Fallback:
         selected = self.run.selected(self.providers)
         books = self.table is ORDER_BOOK
-        usable = [self._dropped.files] if self._compare_files and self._dropped else in_order(selected, self.table.name)
+        usable = in_order(selected, self.table.name)
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
             request = provider.books if books and isinstance(provider, BookProvider) else provider.bars
@@ -215,10 +210,28 @@ class _Load:
             del result  # or it is held while the next is waited for
             await asyncio.sleep(0)
 
-    async def _result(self, fallback: Fallback, unit: Unit) -> FetchResult | None:
+    async def _missing(self, fallback: Fallback, unit: Unit) -> FetchResult | None:
+        """The answer for the days that are missing or due again."""
+        due = self._due(
+            unit,
+            listing=self.listings.get(unit.symbol),
+            refetch=self.run.options.refetch or self.table is ORDER_BOOK,
+            suspended=partial(self.suspended.all_day, unit.symbol),
+            reach=self._reach(unit.symbol),
+        )
+        return await self._result(fallback, unit, due)
+
+    async def _changed_files(self, fallback: Fallback, unit: Unit) -> FetchResult | None:
+        """What the dropped files alone have: what is missing was requested before."""
+        return await self._result(fallback, unit, self._due(unit, refetch=True))
+
+    def _due(self, unit: Unit, **options: Any) -> Due | NotDue:
+        loaded, moment = Loaded.of(self._loads.get(unit)), self._moment.of(unit.symbol)
+        return plan.due(unit.month, moment, loaded=loaded, only=self.run.options.days, **options)
+
+    async def _result(self, fallback: Fallback, unit: Unit, due: Due | NotDue) -> FetchResult | None:
         """The answer for a unit; None when nothing was due, which is reported here."""
         started = self.run.moment()
-        due = self._due(unit)
         if isinstance(due, Due):
             answer = await self._at(fallback, unit.symbol).rows(unit.symbol, due.fetch)
             better = answer.better(self._usable_for(unit.symbol))
@@ -267,19 +280,6 @@ class _Load:
         """The fallback with the trading days of the symbol's exchange."""
         days = self._moment.of(symbol).trading_days
         return fallback if fallback.trading_days in (None, days) else replace(fallback, trading_days=days)
-
-    def _due(self, unit: Unit) -> Due | NotDue:
-        options = self.run.options
-        return plan.due(
-            unit.month,
-            self._moment.of(unit.symbol),
-            loaded=Loaded.of(self._loads.get(unit)),
-            listing=None if self._compare_files else self.listings.get(unit.symbol),
-            only=options.days,
-            refetch=options.refetch or self.table is ORDER_BOOK or self._compare_files,
-            suspended=partial(self.suspended.all_day, unit.symbol),
-            reach=None if self._compare_files else self._reach(unit.symbol),
-        )
 
     def _usable_for(self, symbol: str) -> list[Provider]:
         return [one for one in self._usable if one.config.symbol_mapping.theirs(symbol)]
@@ -339,13 +339,12 @@ class _Load:
     def _stored(self, month: str, results: Sequence[FetchResult]) -> tuple[dict[str, Load], dict[str, ExistingRows]]:
         """The ledger entries and existing rows of each symbol; retried while the store is unavailable."""
         replaced = {result.unit.symbol: result.replaces for result in results}
-        whole = {one.unit.symbol for one in results if one.better or (one.answer and one.answer.provider == FILES)}
         client = self.run.client
 
         def read() -> tuple[dict[str, Load], dict[str, ExistingRows]]:
             entries = ledger.entries(client, self.table.name, [month], list(replaced))
             loads = {load.source: load for load in entries}
-            return loads, read_existing(client, self.table, month, replaced, loads, whole)
+            return loads, read_existing(client, self.table, month, replaced, loads)
 
         return retry(read, StoreAway, self.run.options.write_retries.waits)
 

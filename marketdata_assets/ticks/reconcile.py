@@ -234,7 +234,7 @@ class _Unit:
         if dropped is not None:
             frame = self._with_kept(frame, dropped)
         fresh = set(frame["date"].unique())
-        if better and (self.existing.frame is None or better >= fresh | set(self.existing.days)):
+        if better and better >= fresh | set(self.existing.days):
             note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
             return replace(self._noted("ok", note), replaced=self._replaced_rows(dropped, frame, better))
         kept_days = better | self._not_an_answer(delivery, fresh)
@@ -340,7 +340,7 @@ class _Unit:
 
     def _not_an_answer(self, delivery: Delivery, fresh: set[dt.date]) -> set[dt.date]:
         """The days without a row in the delivery whose rows are kept: provisional ones, and those of a fallback."""
-        if self.reconciler.accept_empty or self.existing.frame is None:
+        if self.reconciler.accept_empty:
             return set()
         missing = set(self.existing.days) - fresh
         others = {day for day in missing if self.existing.providers[day] != delivery.provider}
@@ -388,8 +388,7 @@ class _Unit:
         finality = self._finality
         if finality is None or (self._from_file and not self.result.better):
             return ()
-        symbol, before = self.result.unit.symbol, self._before
-        old = digests(self.existing.frame) if self.existing.frame is not None else {}
+        symbol, before, old = self.result.unit.symbol, self._before, self.existing.by_day
         found = list[SliceState | None]()
         for day in self._judged:
             state = before.states.get(day)
@@ -451,10 +450,8 @@ class _Unit:
         return ledger_entry(reconciler.table, self.result.unit, reconciler.run_id, started, finished, **facts)
 
     def _decision(self, outcome: Outcome, frame: pl.DataFrame | None, entry: Load, **facts: Any) -> Decision:
-        unit = self.result.unit
-        return Decision(
-            UnitReport(*unit, outcome, **facts), UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry)
-        )
+        report = UnitReport(*self.result.unit, outcome, **facts)
+        return Decision(report, UnitWrite(self.result.replaces, frame, entry))
 
 
 def _rejects(rejected: tuple[Reject, ...], first: dt.date) -> dict[str, Any]:

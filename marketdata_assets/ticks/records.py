@@ -181,18 +181,16 @@ def bars(
     return Delivery(provider, symbol, days, "ok", frame, label, currency, rejected, skipped=skipped)
 
 
-def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def judged(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows of `raw` that are bars, each minute of a symbol once, and the others; see `sift`.
 
     `turnover` may be missing.
     Rejected are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
-    rows that contradict an earlier one of the same minute. `reason` is one that is known already, null for most rows.
+    rows that contradict an earlier one of the same minute.
     """
     if "turnover" not in raw.columns:
         raw = raw.with_columns(turnover=pl.lit(None, pl.Float64))
-    found = _reason(raw["symbol"])
-    known = found if reason is None else pl.coalesce(reason, found)
-    return sift(raw.with_columns(reason=known), ["open", "high", "low", "close", "volume", "turnover"], "minute")
+    return sift(raw, _reason(raw["symbol"]), ["open", "high", "low", "close", "volume", "turnover"], "minute")
 
 
 def flagged(rows: pl.DataFrame, provider: str, quality: Quality, session: Session) -> pl.DataFrame:
@@ -225,12 +223,14 @@ OTHERS = pl.Schema(
 """Rows that are not loaded."""
 
 
-def sift(judged: pl.DataFrame, values: list[str], unit: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def sift(raw: pl.DataFrame, reason: pl.Expr, values: list[str], unit: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows without a `reason`, each `ts` of a symbol once, and the others by line, with the columns of OTHERS.
 
-    Of rows equal in `values` the first is kept, and the others have no reason; of different rows of one `unit` of time
-    the first is kept, and the others are rejected.
+    A column `reason` of `raw` has those that are known already, null for most rows. Of rows equal in `values` the first
+    is kept, and the others have no reason; of different rows of one `unit` of time the first is kept, and the others
+    are rejected.
     """
+    judged = raw.with_columns(reason=pl.coalesce("reason", reason) if "reason" in raw.columns else reason)
     key = pl.struct("symbol", "ts")
     if judged["reason"].null_count() == judged.height and judged.select(key.n_unique()).item() == judged.height:
         return judged, OTHERS.to_frame()

@@ -229,7 +229,7 @@ def delete_loaded(
         for number, (month, rows) in enumerate(months.items(), 1):
             days, nothing = Days.month(month), table.columns.to_frame()
             loads = [ledger_entry(table, Unit(symbol, month), run_id, now, now, outcome="empty") for symbol in rows]
-            writes = [UnitWrite(load.source, month, days, nothing, load) for load in loads]
+            writes = [UnitWrite(days, nothing, load) for load in loads]
             table_writer.write(client, table, month, writes, turns=turns)
             if progress:
                 progress(number, len(months), f"{table.name} {month}: {sum(rows.values())} rows deleted")

@@ -236,25 +236,17 @@ MISSED = 2
 """How many trading days may be over and without rows before a table is overdue: the nightly repair fetches one."""
 
 
-def newest_days(client: Client) -> dict[str, dt.date]:
-    """By table that has rows its newest day, from the metadata of its parts: no row is read."""
-    rows = clickhouse.read(
-        client,
-        "SELECT table, toDate32(max(max_date)) AS newest FROM system.parts"
-        " WHERE database = currentDatabase() AND active AND rows > 0 AND table IN {tables:Array(String)}"
-        " GROUP BY table",
-        {"tables": list(DAILY)},
-    )
-    return {row["table"]: row["newest"] for row in rows.rows(named=True)}
-
-
 def overdue(client: Client, now: dt.datetime) -> list[str]:
     """The tables in which the last trading days that are over have no rows; an empty table is none of them.
 
     Of bars, those of each exchange that has some in these two months, each requested within a day of the close.
     """
     today = now.astimezone(ZoneInfo(EXCHANGE_CLOCK)).date()
-    found = {table for table, newest in newest_days(client).items() if _missed(newest, today) >= MISSED}
+    sql = """
+        SELECT table, toDate32(max(max_date)) AS newest FROM system.parts
+        WHERE database = currentDatabase() AND active AND rows > 0 AND table IN {tables:Array(String)} GROUP BY table"""
+    newest_days = clickhouse.read(client, sql, {"tables": list(DAILY)})  # of the metadata of parts: no row is read
+    found = {table for table, newest in newest_days.iter_rows() if _missed(newest, today) >= MISSED}
     ledger_rows = ledger.table(client, TICK_DATA.name, last_months(2, now))
     loaded = ledger_rows.filter(pl.col("rows") > 0, pl.col("slices") != "")
     newest_of = dict(loaded.group_by("source").agg(pl.col("slices").str.split(",").list.max().max()).iter_rows())

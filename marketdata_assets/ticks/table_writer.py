@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class UnitWrite:
-    """The new rows of one symbol in some days of a month, and its ledger entry.
+    """The new rows of one symbol in some days of a month, and its ledger entry, which names both.
 
     `frame` has the table's columns and replaces all rows of the symbol in `days`; it may be empty. Without a frame no
     row is touched and only the outcome (`ok` for unchanged rows, `empty`, `unsupported` or `failed`) is recorded.
@@ -41,11 +41,13 @@ class UnitWrite:
     ledger and the table at the time of the publish. A rejected row of a known day has that day as its `slice`.
     """
 
-    symbol: str
-    month: str
     days: Days
     frame: pl.DataFrame | None
     load: Load
+
+    @property
+    def symbol(self) -> str:
+        return self.load.source
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _replace(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> tuple[i
             stage.clear()
         elif hit:
             # The server evaluates the condition for every row of the partition, which is of this month.
-            whole = days == Days.month(group[0].month)
+            whole = days == Days.month(group[0].load.unit)
             stage.delete(_SYMBOLS if whole else f"{_SYMBOLS} AND {_DAYS}", bound)
     if fresh.height:
         stage.insert(fresh, table.dictionaries)
@@ -268,10 +270,10 @@ def _check(table: Table, month: str, writes: Sequence[UnitWrite]) -> None:
         raise ValueError(f"{table.name} {month}: duplicate symbol")
     for write in writes:
         place = f"{table.name} {month} {write.symbol}"
-        if write.month != month or write.days.first < whole.first or write.days.last > whole.last:
-            raise ValueError(f"{place}: {write.month}, {write.days} is not in the month")
-        if (write.load.dataset, write.load.source, write.load.unit) != (table.name, write.symbol, month):
-            raise ValueError(f"{place}: its load is of {write.load.dataset} {write.load.source} {write.load.unit}")
+        if write.days.first < whole.first or write.days.last > whole.last:
+            raise ValueError(f"{place}: {write.days} is not in the month")
+        if (write.load.dataset, write.load.unit) != (table.name, month):
+            raise ValueError(f"{place}: its load is of {write.load.dataset} {write.load.unit}")
         if write.frame is not None and write.frame.schema != table.columns:
             raise ValueError(f"{place}: columns {write.frame.schema} instead of {table.columns}")
         if write.frame is not None:

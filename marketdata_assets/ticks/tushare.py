@@ -15,7 +15,7 @@ nothing. What an error rejects is decided in `rejections`. https://tushare.pro/d
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -92,6 +92,13 @@ class Answer(msgspec.Struct, frozen=True):
 
     def days_or_null(self, name: str) -> list[dt.date | None]:
         return [None if value in (None, "") else self._day(name, value) for value in self.columns[name]]
+
+    def keys(self, ours: Callable[[str], str | None]) -> pl.DataFrame:
+        """The symbol of each row, null where `ours` knows none, and its date."""
+        symbols = [ours(str(code)) for code in self.columns["ts_code"]]
+        return pl.DataFrame(
+            {"symbol": symbols, "date": self.days("trade_date")}, {"symbol": pl.String, "date": pl.Date}
+        )
 
     def _day(self, name: str, value: object) -> dt.date:
         try:
@@ -178,17 +185,13 @@ class Tushare(HttpProvider):
         answered = tables[0].columns
         if len(tables) > 1:
             answered = {name: [value for table in tables for value in table.columns[name]] for name in _BAR_COLUMNS}
-        raw, unread = _raw(answered, self.config.session)
+        raw = _raw(answered, self.config.session)
         local = raw["ts"].dt.convert_time_zone(self.config.session.timezone)
         for moment in (local.min(), local.max()):
             if isinstance(moment, dt.datetime) and not days.first <= moment.date() <= days.last:
                 raise BadResponse(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
         found = records.bars(raw, NAME, symbol, days, LABEL, "CNY", self.config)
-        in_order = sorted((*unread, *found.rejected), key=lambda reject: reject.line)
-        if not in_order:
-            return found
-        rejected = tuple(_with_text(reject, answered) for reject in in_order)
-        return replace(found, outcome="ok", currency="CNY", rejected=rejected, reason="")
+        return replace(found, rejected=tuple(_with_text(reject, answered) for reject in found.rejected))
 
     async def _minutes(self, theirs: str, days: Days) -> list[Answer]:
         """The responses with all bars of `days`; one at the cap may be cut, so its days are requested in halves."""
@@ -217,14 +220,9 @@ class Tushare(HttpProvider):
         frames = [schema.to_frame()]
         for params, what in requested:
             table = _whole(await self._ask(interface, params, columns, what))
-            symbols = [self.config.symbol_mapping.ours(str(code)) for code in table.columns["ts_code"]]
-            keys = [pl.Series("symbol", symbols, pl.String), pl.Series("date", table.days("trade_date"), pl.Date)]
-            frame = pl.DataFrame([*keys, *map(table.numbers, values)]).with_columns(provider=pl.lit(NAME))
-            frames.append(frame.filter(pl.col("symbol").is_not_null()).select(schema.names()))
-        whole = pl.concat(frames).unique(maintain_order=True).sort("symbol", "date")
-        if whole.select(pl.struct("symbol", "date").is_duplicated().any()).item():
-            raise BadResponse(f"{NAME} {interface} {days}", "a symbol has two different rows for one day")
-        return whole
+            frame = table.keys(self.config.symbol_mapping.ours).with_columns(map(table.numbers, values))
+            frames.append(frame.with_columns(provider=pl.lit(NAME)).select(schema.names()))
+        return one_a_day(pl.concat(frames), f"{NAME} {interface} {days}")
 
     async def all_rows(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Answer:
         """All rows of an interface without a key; an answer that may be cut is continued at its end."""
@@ -255,17 +253,15 @@ class Tushare(HttpProvider):
         raise next(later, rejected[-1] if rejected else NoToken(NAME, TOKEN_VARIABLE)).with_traceback(None)
 
 
-def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame, list[Reject]]:
-    """The rows as `records.bars` takes them, but for their text, and those with a value that is not a number."""
+def _raw(answered: dict[str, list[Any]], session: Session) -> pl.DataFrame:
+    """The rows as `records.bars` takes them, but for their text."""
     odd: dict[int, str] = {}
     numbers = [_numbers(ours, name, answered[name], odd) for name, ours in _NUMBERS.items()]
     times = [value if isinstance(value, str) else None for value in answered["trade_time"]]
-    frame = pl.DataFrame([pl.Series("ts", times, pl.String), *numbers]).with_row_index("line", 1)
-    frame = frame.with_columns(
-        pl.col("line").cast(pl.Int64), pl.col("ts").str.to_datetime(_TIME, strict=False), raw=pl.lit("")
-    ).with_columns(ts=records.to_utc(pl.col("ts"), session))
-    unread = [Reject(row + 1, reason, "") for row, reason in odd.items()]
-    return frame.filter(~pl.col("line").is_in([reject.line for reject in unread])), unread
+    reasons = pl.Series("reason", [odd.get(row) for row in range(len(times))], pl.String)
+    frame = pl.DataFrame([pl.Series("ts", times, pl.String), *numbers, reasons]).with_row_index("line", 1)
+    ts = records.to_utc(pl.col("ts").str.to_datetime(_TIME, strict=False), session)
+    return frame.with_columns(pl.col("line").cast(pl.Int64), ts=ts, raw=pl.lit(""))
 
 
 def _with_text(reject: Reject, answered: dict[str, list[Any]]) -> Reject:
@@ -287,6 +283,14 @@ def _numbers(ours: str, name: str, values: list[Any], odd: dict[int, str]) -> pl
 
 def _number(value: object) -> bool:
     return value is None or isinstance(value, int | float)
+
+
+def one_a_day(rows: pl.DataFrame, place: str) -> pl.DataFrame:
+    """The rows that have a symbol, ordered, each symbol and date once; BadResponse where two of them differ."""
+    rows = rows.drop_nulls("symbol").unique().sort("symbol", "date")
+    if repeated := rows.filter(pl.struct("symbol", "date").is_duplicated())["symbol"].to_list():
+        raise BadResponse(place, f"it has two different rows of {repeated[0]} for one day")
+    return rows
 
 
 def _whole(table: Answer) -> Answer:

@@ -24,7 +24,7 @@ from marketdata_assets.reference.tables import (
     DailyName,
 )
 from marketdata_assets.ticks.errors import BadResponse, NoPermission
-from marketdata_assets.ticks.tushare import Answer, Tushare
+from marketdata_assets.ticks.tushare import Answer, Tushare, one_a_day
 
 BEIJING_CHANGE = dt.date(2025, 10, 9)
 """The day on which all stocks of Beijing listed before got codes that begin with 920; `bse_mapping` does not say it."""
@@ -37,7 +37,7 @@ class TushareReference:
 
     def __init__(self, account: Tushare) -> None:
         self.name = account.name
-        self._account = account
+        self._account, self._ours = account, account.config.symbol_mapping.ours
         self._daily: dict[DailyName, Callable[[dt.date], Any]] = {
             "suspensions": self._suspensions,
             "adjust_factors": self._adjust_factors,
@@ -127,7 +127,7 @@ class TushareReference:
         params = {"suspend_type": "S"}
         answer = await self._day("suspensions", "suspend_d", day, ("suspend_timing",), params)
         timing = [str(value or "").replace(" ", "") for value in answer.columns["suspend_timing"]]
-        frame = self._dated(answer, day).with_columns(timing=pl.Series(timing, dtype=pl.String).str.split(","))
+        frame = answer.keys(self._ours).with_columns(timing=pl.Series(timing, dtype=pl.String).str.split(","))
         rows = frame.drop_nulls("symbol").explode("timing").unique()
         return rows.select(SUSPENSIONS.values.names()).sort(SUSPENSIONS.keys)
 
@@ -137,15 +137,15 @@ class TushareReference:
         factors = answer.numbers("adj_factor")
         if odd := [factor for factor in factors if factor is None or not 0 < factor < float("inf")]:
             raise BadResponse(answer.place, f"adj_factor must be above 0, was {odd[0]}")
-        return self._unique(answer, self._dated(answer, day).with_columns(factors))
+        return one_a_day(answer.keys(self._ours).with_columns(factors), answer.place)
 
     async def _price_limits(self, day: dt.date) -> pl.DataFrame:
         """{"fields": ["ts_code", "trade_date", "up_limit", "down_limit"], "items": [["000001.SZ", "20190625", 15.06,
         12.32]]}; a stock without limits, as in its first days, has no row."""
         answer = await self._day("price_limits", "stk_limit", day, ("up_limit", "down_limit"))
         limits = [answer.numbers("up_limit").alias("up"), answer.numbers("down_limit").alias("down")]
-        rows = self._dated(answer, day).with_columns(limits).drop_nulls(["up", "down"])
-        return self._unique(answer, rows.select(PRICE_LIMITS.values.names()))
+        rows = answer.keys(self._ours).with_columns(limits).drop_nulls(["up", "down"])
+        return one_a_day(rows.select(PRICE_LIMITS.values.names()), answer.place)
 
     async def _day(
         self, table: str, interface: str, day: dt.date, columns: Sequence[str], params: dict[str, str] | None = None
@@ -165,16 +165,4 @@ class TushareReference:
             raise NotOffered(self.name, table, str(error)) from error
 
     def _symbols(self, answer: Answer, column: str) -> list[str | None]:
-        ours = self._account.config.symbol_mapping.ours
-        return [ours(str(code)) for code in answer.columns[column]]
-
-    def _dated(self, answer: Answer, day: dt.date) -> pl.DataFrame:
-        symbols = pl.Series("symbol", self._symbols(answer, "ts_code"), pl.String)
-        return pl.DataFrame([symbols, pl.repeat(day, len(symbols), dtype=pl.Date, eager=True).alias("date")])
-
-    def _unique(self, answer: Answer, rows: pl.DataFrame) -> pl.DataFrame:
-        """One row a symbol; BadResponse when it has two different ones."""
-        rows = rows.drop_nulls("symbol").unique().sort("symbol")
-        if repeated := rows.filter(pl.col("symbol").is_duplicated())["symbol"].to_list():
-            raise BadResponse(answer.place, f"it has two different rows of {repeated[0]}")
-        return rows
+        return [self._ours(str(code)) for code in answer.columns[column]]

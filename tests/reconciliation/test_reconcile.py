@@ -1,12 +1,14 @@
 """The sample's changed values, and nothing else, are found by a comparison of the loaded tables."""
 
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
+from databases import Databases
 
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.bars.ingest import ingest
@@ -40,6 +42,13 @@ def load(dsn: str, folder: Path) -> set[Planted]:
     return planted
 
 
+@pytest.fixture(scope="module")
+def loaded(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, set[Planted]]]:
+    """A database with minute bars and daily files, loaded once, and what is changed in the files."""
+    with databases.fresh() as dsn:
+        yield dsn, load(dsn, tmp_path_factory.mktemp("sources"))
+
+
 def load_ticks(dsn: str, client: Client, month: str) -> None:
     """The minutes of one stock as ticks: end of each minute in UTC, shares."""
     with psycopg.connect(dsn) as connection:
@@ -60,8 +69,8 @@ def found(dsn: str) -> set[Planted]:
         return set(connection.execute("SELECT symbol, date, field FROM reconciliation").fetchall())
 
 
-def test_exactly_the_changed_values_are_found(dsn: str, tmp_path: Path, clickhouse_client: Client) -> None:
-    planted = load(dsn, tmp_path)
+def test_exactly_the_changed_values_are_found(loaded: tuple[str, set[Planted]], clickhouse_client: Client) -> None:
+    dsn, planted = loaded
     reports = reconcile(dsn, clickhouse_client, MONTHS, CONSTANT, run_id="test")
     assert len(planted) == len(sample_reconciliation.CHANGES)
     assert found(dsn) == planted
@@ -82,12 +91,12 @@ def test_exactly_the_changed_values_are_found(dsn: str, tmp_path: Path, clickhou
     assert both[1] == pytest.approx(both[0] * 1.02, abs=0.01)
 
 
-def test_what_agrees_again_is_no_longer_in_the_table(dsn: str, tmp_path: Path) -> None:
-    load(dsn, tmp_path)
-    prices = {"high", "close"}
+def test_what_agrees_again_is_no_longer_in_the_table(loaded: tuple[str, set[Planted]]) -> None:
+    dsn, prices = loaded[0], {"high", "close"}
     reconcile(dsn, None, MONTHS, FACTORS.to_frame(), run_id="test")
     assert {field for _, _, field in found(dsn)} == {"volume", "turnover"}, "without factors no price is compared"
     with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE before AS TABLE stock_daily")
         connection.execute(
             """UPDATE stock_daily d SET volume = m.volume, amount = m.amount FROM (
                    SELECT code, time::date AS day, sum(volume) * 100 AS volume, sum(amount) AS amount
@@ -96,13 +105,16 @@ def test_what_agrees_again_is_no_longer_in_the_table(dsn: str, tmp_path: Path) -
                  AND d.trade_date = m.day"""
         )
     reconcile(dsn, None, MONTHS, CONSTANT, run_id="test")
-    assert {field for _, _, field in found(dsn)} == prices
+    remaining = found(dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("TRUNCATE stock_daily; INSERT INTO stock_daily TABLE before; DROP TABLE before")
+    assert {field for _, _, field in remaining} == prices
 
 
 def test_ticks_are_compared_with_bars_where_there_is_no_daily_file(
-    dsn: str, tmp_path: Path, clickhouse_client: Client
+    loaded: tuple[str, set[Planted]], clickhouse_client: Client
 ) -> None:
-    planted = load(dsn, tmp_path)
+    dsn, planted = loaded
     load_ticks(dsn, clickhouse_client, "2026-01")
     reconcile(dsn, clickhouse_client, MONTHS, CONSTANT, run_id="test")
     assert found(dsn) == planted

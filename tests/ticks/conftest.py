@@ -1,5 +1,6 @@
 """Test servers of the providers and clients of them, and a database with the tables of ticks."""
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tick_loads import Loader
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables
+from marketdata_demo.servers.alpaca import AlpacaServer
 from marketdata_demo.servers.tushare import TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
 
@@ -24,6 +26,12 @@ def tushare_server() -> Iterator[TushareServer]:
 @pytest.fixture
 def yahoo_server() -> Iterator[YahooServer]:
     with YahooServer(now=NOW) as server:
+        yield server
+
+
+@pytest.fixture
+def alpaca_server() -> Iterator[AlpacaServer]:
+    with AlpacaServer(now=dt.datetime(2025, 7, 1, 8, tzinfo=dt.UTC)) as server:
         yield server
 
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from tick_rows import content_hash, land, load, weekdays
+from tick_rows import load, weekdays
 
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.reports import LoadReport, Unit
-from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
 
 NOW = dt.datetime(2026, 3, 2, 1, tzinfo=dt.UTC)
@@ -62,19 +62,22 @@ def _day_of(symbol: str, date: dt.date, bars: tuple[Bar, ...], columns: tuple[tu
 
 
 def stand(client: Client, frames: Iterable[pl.DataFrame], covered: Iterable[dt.date] | None = None) -> None:
-    """Make these days all that stands of their symbols and months; `covered`, or the whole month, was asked for."""
+    """Make these days all that is stored of their symbols and months; `covered`, or the whole month, was requested.
+
+    Written past the writer, whose publishes take most of the time of a test that is not about them.
+    """
     whole = pl.concat(frames).sort("symbol", "ts").with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
-    by_month: dict[str, list[UnitWrite]] = {}
-    for key, part in whole.partition_by(["month", "symbol"], as_dict=True).items():
-        month, symbol = str(key[0]), str(key[1])
+    loads = []
+    for (month, symbol), part in whole.partition_by(["month", "symbol"], as_dict=True, include_key=True).items():
         rows = part.drop("month")
-        days = Days.month(month)
-        entry = load(symbol, days, rows, content_hash=content_hash(rows), origin=rows["provider"][0])
-        if covered is not None:
-            entry = replace(entry, slices=[str(day) for day in covered])
-        by_month.setdefault(month, []).append(UnitWrite(symbol, month, days, rows, entry))
-    for landings in by_month.values():
-        land(client, landings)
+        entry = load(str(symbol), Days.month(str(month)), rows, origin=rows["provider"][0])
+        loads.append(entry if covered is None else replace(entry, slices=[str(day) for day in covered]))
+    known = {(load.source, load.unit) for load in ledger.entries(client, TICK_DATA.name) if load.rows}
+    if again := sorted(known & {(load.source, load.unit) for load in loads}):
+        sql = "DELETE FROM tick_data WHERE (toString(symbol), formatDateTime(date, '%%Y-%%m')) IN %(units)s"
+        client.command(sql, {"units": again})
+    clickhouse.insert(client, TICK_DATA.name, whole.drop("month"), TICK_DATA.dictionaries)
+    ledger.record(client, loads, ledger.next_version(client))
 
 
 def flat(price: float, volume: int = 100, count: int = 12) -> list[Bar]:

@@ -3,36 +3,21 @@
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from tick_clients import FREE, HASTY, flag_names
+from tick_clients import Clients, flag_names
 
-from marketdata_assets.errors import MarketDataError
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import Ticks
 from marketdata_assets.ticks.alpaca import Alpaca
-from marketdata_assets.ticks.errors import (
-    AccountBlocked,
-    BadResponse,
-    NoPermission,
-    NoToken,
-    ProviderUnavailable,
-    QuotaSpent,
-    RequestRejected,
-    TokenRejected,
-    UnknownSymbol,
-)
-from marketdata_assets.ticks.provider_client import RateLimiter, rate_limiter
+from marketdata_assets.ticks.errors import BadResponse, NoToken, UnknownSymbol
 from marketdata_assets.ticks.providers_file import ALPACA_KEYS as VARIABLES
-from marketdata_assets.ticks.providers_file import Network, shipped
 from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_demo.servers.alpaca import KEYS, AlpacaServer, bar
 
-T = TypeVar("T")
-NOW = dt.datetime(2025, 7, 1, 8, tzinfo=dt.UTC)
 AAPL, JUNE = "AAPL.US", Days.month("2025-06")
 MONDAY = Days(dt.date(2025, 6, 2), dt.date(2025, 6, 2))
 NEW_YEAR = Days(dt.date(2025, 1, 6), dt.date(2025, 1, 6))
@@ -41,29 +26,14 @@ Asked = Callable[..., Any]
 
 
 @pytest.fixture
-def server() -> Iterator[AlpacaServer]:
-    with AlpacaServer(now=NOW) as one:
-        yield one
+def server(alpaca_server: AlpacaServer) -> AlpacaServer:
+    return alpaca_server
 
 
 @pytest.fixture
-def ask(server: AlpacaServer, tmp_path: Path) -> Asked:
-    """What a client of the server returns; `keys`, `network` and others are its options."""
-    section = shipped().alpaca
-    assert section
-
-    def asked(body: Callable[[Alpaca], Coroutine[Any, Any, T]], **options: Any) -> T:
-        config = section.model_copy(update={"network": options.pop("network", HASTY), "rate_limits": FREE})
-        limiter = options.pop("limiter", None) or rate_limiter("alpaca", config, tmp_path, "key")
-        keys = options.pop("keys", KEYS)
-
-        async def main() -> T:
-            async with Alpaca(keys, config, limiter, url=server.url, clock=lambda: server.now, **options) as client:
-                return await body(client)
-
-        return asyncio.run(main())
-
-    return asked
+def ask(server: AlpacaServer, clients: Clients) -> Asked:
+    """What a client of the server returns."""
+    return lambda body, **options: clients.with_alpaca(server, body, **options)
 
 
 def bars(days: Days, symbol: str = AAPL) -> Callable[[Alpaca], Coroutine[Any, Any, Delivery]]:
@@ -146,55 +116,6 @@ def test_an_answer_that_does_not_fit_is_named(server: AlpacaServer, ask: Asked, 
     server.say(body)
     with pytest.raises(BadResponse, match=cause):
         ask(bars(MONDAY))
-
-
-PAGE = "<html><head><title>Blocked</title></head></html>"
-EACH, RETRIED, ONCE = (1, 1), (3, 3), (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "requests", "error", "part"),
-    [
-        (401, {"message": "unauthorized."}, ONCE, TokenRejected, "APCA_API_KEY_ID and APCA_API_SECRET_KEY"),
-        (403, {"message": "forbidden."}, ONCE, TokenRejected, "forbidden."),
-        (403, {"message": "subscription does not permit querying recent SIP data"}, ONCE, NoPermission, "SIP"),
-        (429, {"message": "too many requests."}, ONCE, QuotaSpent, "too many requests."),
-        (403, PAGE, ONCE, AccountBlocked, "a web page 'Blocked'"),
-        (200, PAGE, ONCE, AccountBlocked, "a web page 'Blocked'"),
-        (422, {"message": "invalid start"}, EACH, RequestRejected, "422 (invalid start)"),
-        (404, "not found", EACH, RequestRejected, "404 (not found)"),
-        (500, {"message": "internal server error occurred"}, RETRIED, ProviderUnavailable, "internal server error"),
-        (502, PAGE, RETRIED, ProviderUnavailable, "502"),
-        (429, "slow down", RETRIED, ProviderUnavailable, "429 (slow down)"),
-        (200, '{"bars": {"AAPL": [', RETRIED, ProviderUnavailable, "cannot be parsed"),
-        (200, {"bars": {"AAPL": [{"t": "yesterday"}]}}, RETRIED, ProviderUnavailable, "cannot be parsed"),
-    ],
-)
-def test_answers_that_are_no_data(
-    server: AlpacaServer,
-    ask: Asked,
-    tmp_path: Path,
-    status: int,
-    body: object,
-    requests: tuple[int, int],
-    error: type[MarketDataError],
-    part: str,
-) -> None:
-    server.say((body if isinstance(body, str) else json.dumps(body)).encode(), 99, status=status)
-    counted: list[int] = []
-
-    async def both(client: Alpaca) -> None:
-        for symbol in (AAPL, "MSFT.US"):
-            before = server.requests
-            with pytest.raises(error) as caught:
-                await client.bars(symbol, MONDAY)
-            assert part in str(caught.value)
-            assert not [key for key in KEYS if key in str(caught.value)]
-            counted.append(server.requests - before)
-
-    network = Network(timeout=10.0, max_retries=2, backoff=0.01)
-    ask(both, network=network, limiter=RateLimiter(tmp_path, "impatient", FREE, longest_wait=5.0))
-    assert tuple(counted) == requests
 
 
 def test_without_keys_nothing_is_sent(server: AlpacaServer, ask: Asked) -> None:

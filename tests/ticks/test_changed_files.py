@@ -24,9 +24,8 @@ from marketdata_assets.ticks import file_ledger, records, status
 from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.file_ledger import FileLedger
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
-from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
+from marketdata_assets.ticks.tables import TICK_DATA, Table
 
 HEADER = "symbol,ts,open,high,low,close,volume"
 CLOSED = dt.date(2025, 6, 30)
@@ -43,7 +42,7 @@ class Drops:
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        self.loader.others = [self.files]
+        self.loader.others, self.loader.now = [self.files], NOW
 
     def files(self) -> Files:
         return Files(self.folder, files_config())
@@ -59,7 +58,7 @@ class Drops:
 
     def load(self, symbols: Iterable[str], **options: Any) -> LoadReport:
         """As the command loads symbols from files: nothing is fetched again that is complete."""
-        return self.loader(units(symbols, *options.pop("months", ())), **{"providers": ("files",), **options})
+        return self.loader(units(symbols), **{"providers": ("files",), **options})
 
     def due(self, closed: dt.date = CLOSED) -> set[Unit]:
         self.see()
@@ -222,43 +221,25 @@ def test_a_load_opens_only_the_files_that_have_its_symbol_months(drops: Drops, m
     assert (read, drops.due()) == (["a.csv", "b.csv"], set())
 
 
-def test_order_books_are_due_as_bars_are(drops: Drops) -> None:
-    header, row = "symbol,ts,bid_price_1,bid_size_1", f"{SYMBOL},2025-06-02 09:30:03,9.4,100"
-    drops.put("order_book/a.csv", [row], header)
-
-    def due() -> set[Unit]:
-        drops.see(ORDER_BOOK)
-        return file_ledger.due(drops.loader.client, ORDER_BOOK, CLOSED)
-
-    assert due() == {Unit(SYMBOL, MONTH)}
-    client, options = drops.loader.client, drops.loader.options
-    load(client, [drops.files()], units([SYMBOL]), table=ORDER_BOOK, options=options, run_id="run", now=NOW)
-    assert due() == set()
-    drops.put("order_book/a.csv", [row, row.replace("03", "06")], header)
-    assert due() == {Unit(SYMBOL, MONTH)}
-
-
 # Rejected rows.
 
 
 def test_three_rows_without_a_time_block_no_day_and_are_listed_once(drops: Drops) -> None:
-    """53 days of bars, and 3 rows whose time is missing: more than a hundredth of the 241 rows of a day."""
-    spring = [day for number in (4, 5, 6) for day in weekdays(Days.month(f"2025-{number:02d}"))][:53]
-    rows = [bar(SYMBOL, day, minute) for day in spring for minute in range(A_DAY)]
+    """Days of bars, and 3 rows whose time is missing: more than a hundredth of the 241 rows of a day."""
+    days = weekdays(JUNE)[:3]
+    rows = [bar(SYMBOL, day, minute) for day in days for minute in range(A_DAY)]
     holes = [f"{SYMBOL},,1,1,1,1,1"] * 3
     drops.put("a.csv", rows + holes)
-    months = sorted({f"{day:%Y-%m}" for day in spring})
-    day = Days(spring[40], spring[40])
-    [narrow, *_] = drops.load([SYMBOL], months=[f"{spring[40]:%Y-%m}"], days=day).units
+    [narrow] = drops.load([SYMBOL], days=Days(days[1], days[1])).units
     assert (narrow.outcome, narrow.rows) == ("ok", A_DAY)
-    report = drops.load([SYMBOL], months=months)
-    assert (report.failed, report.rows, report.rejected) == ((), 53 * A_DAY, 3)
-    assert landed(drops.loader.client).height == 53 * A_DAY
+    report = drops.load([SYMBOL])
+    assert (report.failed, report.rows, report.rejected) == ((), 3 * A_DAY, 3)
+    assert landed(drops.loader.client).height == 3 * A_DAY
     lines = range(len(rows) + 2, len(rows) + 5)
     reason = "time '' cannot be read, unlike 2026-03-02 09:31:00"
     assert drops.quarantine() == [(file_ledger.DATASET, line, reason) for line in lines]
     drops.put("a.csv", rows)
-    assert drops.load([SYMBOL], months=months).rejected == 0
+    assert drops.load([SYMBOL]).rejected == 0
     assert drops.quarantine() == []
 
 

@@ -9,7 +9,7 @@ from tick_clients import SYMBOL, files_config
 
 from marketdata_assets.loading.files import Delivered
 from marketdata_assets.stores import clickhouse_files
-from marketdata_assets.ticks import file_scan
+from marketdata_assets.ticks import file_ledger, file_scan
 from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.file_scan import FileScan, mark, scan
 from marketdata_assets.ticks.files import Files
@@ -26,7 +26,8 @@ BOOKS = "symbol,ts,bid_price_1,bid_size_1\n"
 def scanned(client: Client, folder: Path, cursor: str | None, seconds: int) -> FileScan:
     """One tick of the sensor, `seconds` after the first."""
     now_ns = (NOW + seconds) * 10**9
-    found = scan(client, Files(folder, files_config()), cursor, now_ns=now_ns, quiet_seconds=QUIET_SECONDS)
+    files = Files(folder, files_config())
+    found = scan(client, files, cursor, now_ns=now_ns, quiet_seconds=QUIET_SECONDS, seconds=60)
     mark(client, found)
     return found
 
@@ -103,12 +104,10 @@ def test_a_scan_of_an_unchanged_folder_makes_no_object_for_each_file(
     assert [state[0] for state in made] == ["5.csv"]
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["whole", "named"])
 def test_files_that_vanish_and_return_keep_what_is_recorded_of_them(
-    client: Client, tmp_path: Path, whole: bool, monkeypatch: pytest.MonkeyPatch
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clickhouse_files, "MAX_NAMED", 1 if whole else 1000)
-    monkeypatch.setattr(clickhouse_files, "CHUNK_NAMES", 2)
+    monkeypatch.setattr(file_ledger, "MAX_BOUND", 2)
     cursor = look(client, tmp_path).cursor
     for number in range(5):
         put(tmp_path, f"{number}.csv", (SYMBOL, "2025-06-02 09:31"))

@@ -216,13 +216,14 @@ def test_a_stock_that_was_not_suspended_is_requested_until_the_deadline_and_then
 ) -> None:
     published.days[SYMBOL, MONDAY] = [Version(at(MONDAY, 15), bars=200)]
     suspended = suspensions([], set(Days.month("2025-06")))
-    for day in weekdays(Days(MONDAY, FRIDAY)):
-        run(at(day, *EVENING), suspended=suspended)
+    rules = Rules(deadline_days=2)
+    for day in (MONDAY, TUESDAY):
+        run(at(day, *EVENING), suspended=suspended, rules=rules)
         assert states(client)[str(MONDAY)] == "provisional"
-    last = one(run(at(NEXT_MONDAY, *EVENING), suspended=suspended))
-    assert states(client) == {str(MONDAY): "incomplete", str(NEXT_MONDAY): "provisional"}
+    last = one(run(at(WEDNESDAY, *EVENING), suspended=suspended, rules=rules))
+    assert states(client) == {str(MONDAY): "incomplete", str(WEDNESDAY): "provisional"}
     assert (last.incomplete, last.provisional) == (1, 1)
-    run(at(NEXT_MONDAY + dt.timedelta(days=1), 8), refetch=True, suspended=suspended)
+    run(at(THURSDAY, 8), refetch=True, suspended=suspended, rules=rules)
     assert states(client)[str(MONDAY)] == "incomplete"
 
 
@@ -302,12 +303,12 @@ def test_a_fallbacks_day_is_final_after_the_deadline(
 ) -> None:
     for day in Days(NEXT_MONDAY, NEXT_MONDAY + dt.timedelta(days=10)):
         published.days[SYMBOL, day] = []
-    evenings = weekdays(Days(NEXT_MONDAY, NEXT_MONDAY + dt.timedelta(days=7)))
-    run(at(FRIDAY, 20))
+    evenings, rules = weekdays(Days(NEXT_MONDAY, NEXT_MONDAY + dt.timedelta(days=2))), Rules(deadline_days=2)
+    run(at(FRIDAY, 20), rules=rules)
     for evening in evenings:
         yahoo.now = at(evening, 16)
-        run(at(evening, *EVENING))
-        run(at(evening + dt.timedelta(days=1), *NIGHT))
+        run(at(evening, *EVENING), rules=rules)
+        run(at(evening + dt.timedelta(days=1), *NIGHT), rules=rules)
         assert providers_by_day(client)[str(NEXT_MONDAY)] == "yahoo"
     assert states(client) == {str(day): "provisional" for day in evenings[1:]}
 

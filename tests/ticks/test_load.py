@@ -8,7 +8,20 @@ from typing import Any
 import polars as pl
 import pytest
 from tick_clients import JUNE, SYMBOL, Clients, files_config
-from tick_loads import MONTH, NOW, Loader, assert_exact, codes, good_units, landed, suspensions, told, units
+from tick_loads import (
+    CLOSED,
+    MONTH,
+    MORNING,
+    NOW,
+    Loader,
+    assert_exact,
+    codes,
+    good_units,
+    landed,
+    suspensions,
+    told,
+    units,
+)
 
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.bookkeeping import Reject
@@ -22,7 +35,7 @@ from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_demo.servers.yahoo import YahooServer
 
 DAY = 241
-WHOLE = 21 * DAY
+WHOLE = 4 * DAY
 HEADER = "symbol,ts,open,high,low,close,volume\n"
 
 
@@ -36,22 +49,21 @@ def only(loader: Loader, *wanted: Unit, **options: Any) -> UnitReport:
 
 
 def test_all_but_two_symbols_land_and_those_are_named(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(24)
-    bad = symbols[7], symbols[19]
+    symbols = loader.server.symbols = codes(8)
+    bad = symbols[2], symbols[6]
     loader.server.fail(503, 4, where=bad[0])
     loader.server.say(b'{"code": 0, "msg": "", "data": {"fields": ["ts_code"], "items": []}}', where=bad[1])
-    closed, morning = Days(JUNE.first, dt.date(2025, 6, 5)), clock(6, 8)
-    report = loader(units(symbols), now=morning)
+    report = loader(units(symbols))
     assert [unit.symbol for unit in report.failed] == sorted(bad)
     assert "no successful response in 4 attempts" in (report.failed[0].error or "")
     assert "columns trade_time, open" in (report.failed[1].error or "")
     good = [symbol for symbol in symbols if symbol not in bad]
-    assert_exact(loader.client, good, closed)
+    assert_exact(loader.client, good)
     assert [unit.symbol for unit in good_units(report)] == good
-    assert {(unit.rows, unit.provider, unit.changed) for unit in good_units(report)} == {(4 * DAY, "tushare", True)}
-    again = loader(units(symbols), now=morning)
+    assert {(unit.rows, unit.provider, unit.changed) for unit in good_units(report)} == {(WHOLE, "tushare", True)}
+    again = loader(units(symbols))
     assert (again.failed, again.requests) == ((), 2)
-    assert_exact(loader.client, symbols, closed)
+    assert_exact(loader.client, symbols)
 
 
 def test_what_is_complete_is_not_asked_for_again(loader: Loader) -> None:
@@ -63,14 +75,14 @@ def test_what_is_complete_is_not_asked_for_again(loader: Loader) -> None:
 
 
 def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
-    assert only(loader, now=clock(12, 15)).rows == 8 * DAY
-    assert only(loader, now=clock(12, 16)).rows == 9 * DAY
-    assert "2025-06-11 00:00:00" in loader.server.lines[-1]  # a provisional day with the new one
+    assert only(loader, now=clock(3, 15)).rows == DAY
+    assert only(loader, now=clock(3, 16)).rows == 2 * DAY
+    assert "2025-06-02 00:00:00" in loader.server.lines[-1]  # a provisional day with the new one
     grown = only(loader)
     assert (grown.rows, grown.changed) == (WHOLE, True)
     assert_exact(loader.client, [SYMBOL])
     [entry] = entries(loader.client, "tick_data")
-    assert (entry.rows, entry.slices) == (WHOLE, [str(day) for day in JUNE])
+    assert (entry.rows, entry.slices) == (WHOLE, [str(day) for day in CLOSED])
     hash_in_parts = entry.content_hash
     loader.client.command("TRUNCATE TABLE marketdata_ledger_rows")
     only(loader)
@@ -81,7 +93,7 @@ def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
 def test_asking_again_for_the_same_bars_writes_nothing(loader: Loader) -> None:
     only(loader)
     [before] = entries(loader.client, "tick_data")
-    again = only(loader, refetch=True, now=NOW + dt.timedelta(hours=1))
+    again = only(loader, refetch=True, now=MORNING + dt.timedelta(hours=1))
     assert (again.outcome, again.changed, again.note, again.rows) == ("ok", False, "unchanged", WHOLE)
     [after] = entries(loader.client, "tick_data")
     assert (after.content_hash, after.rows) == (before.content_hash, WHOLE)
@@ -89,7 +101,7 @@ def test_asking_again_for_the_same_bars_writes_nothing(loader: Loader) -> None:
 
 
 def test_a_month_that_the_provider_mended_is_replaced_as_a_whole(loader: Loader) -> None:
-    stamp = "2025-06-13 09:31:00"
+    stamp = "2025-06-04 09:31:00"
     loader.server.odd = {stamp: [SYMBOL, stamp, 7.0, 7.0, 7.0, 7.0, 100.0, 700.0]}
     only(loader)
     assert landed(loader.client)["close"].min() == 7.0
@@ -101,14 +113,14 @@ def test_a_month_that_the_provider_mended_is_replaced_as_a_whole(loader: Loader)
 
 def test_days_are_asked_for_and_replaced_alone(loader: Loader) -> None:
     only(loader)
-    stamps = [f"2025-06-{day} 09:31:00" for day in (10, 20)]
+    stamps = [f"2025-06-{day} 09:31:00" for day in ("03", "05")]
     loader.server.odd = {stamp: [SYMBOL, stamp, 7.0, 7.0, 7.0, 7.0, 100.0, 700.0] for stamp in stamps}
-    week = Days(dt.date(2025, 6, 9), dt.date(2025, 6, 13))
-    part = only(loader, refetch=True, days=week)
+    days = Days(dt.date(2025, 6, 3), dt.date(2025, 6, 4))
+    part = only(loader, refetch=True, days=days)
     assert (part.outcome, part.rows, part.changed) == ("ok", WHOLE, True)
-    assert [str(day) for day in landed(loader.client).filter(close=7.0)["date"]] == ["2025-06-10"]
+    assert [str(day) for day in landed(loader.client).filter(close=7.0)["date"]] == ["2025-06-03"]
     loader.server.odd = {}
-    assert only(loader, refetch=True, days=week).changed
+    assert only(loader, refetch=True, days=days).changed
     assert_exact(loader.client, [SYMBOL])
     assert not only(loader, refetch=True).changed  # so the hash of the parts is that of the whole
 
@@ -117,13 +129,13 @@ def test_nothing_is_asked_for_before_a_stock_was_listed(loader: Loader) -> None:
     listings = [
         Listing("600001.SH", "", dt.date(2025, 7, 1), None, "listed"),
         Listing("600002.SH", "", None, dt.date(2025, 5, 30), "delisted"),
-        Listing("600000.SH", "", dt.date(2025, 6, 16), None, "listed"),
+        Listing("600000.SH", "", dt.date(2025, 6, 4), None, "listed"),
     ]
     report = loader(units(codes(3)), listings=listings)
     assert told(report) == {"600000.SH": "ok", "600001.SH": "empty", "600002.SH": "empty"}
     assert [unit.note[:19] for unit in report.units[1:]] == ["listed on 2025-07-0", "delisted on 2025-05"]
-    assert (report.requests, "2025-06-16 00:00:00" in loader.server.lines[0]) == (1, True)
-    assert_exact(loader.client, [SYMBOL], Days(dt.date(2025, 6, 16), dt.date(2025, 6, 30)))
+    assert (report.requests, "2025-06-04 00:00:00" in loader.server.lines[0]) == (1, True)
+    assert_exact(loader.client, [SYMBOL], Days(dt.date(2025, 6, 4), CLOSED.last))
     assert loader(units(codes(3)), listings=listings).requests == 0
 
 
@@ -144,11 +156,11 @@ def test_a_month_without_a_closed_day_is_provisional_and_stays_due(loader: Loade
 
 def test_bars_that_the_provider_has_no_more_stay_unless_that_is_accepted(loader: Loader) -> None:
     only(loader)
-    loader.server.suspended = {dt.date(2025, 6, day) for day in range(1, 14)}
+    loader.server.suspended = {dt.date(2025, 6, day) for day in range(1, 4)}
     part = only(loader, refetch=True)
     assert (part.outcome, part.rows, part.changed) == ("failed", WHOLE, False)
-    assert "tushare now returns no rows for 10 days from 2025-06-02 to 2025-06-13" in (part.error or "")
-    assert f"where {10 * DAY} are loaded; kept" in (part.error or "")
+    assert "tushare now returns no rows for 2 days from 2025-06-02 to 2025-06-03" in (part.error or "")
+    assert f"where {2 * DAY} are loaded; kept" in (part.error or "")
     loader.server.suspended = {*JUNE}
     nothing = only(loader, refetch=True)
     assert (nothing.outcome, nothing.rows) == ("failed", WHOLE)
@@ -171,7 +183,7 @@ def test_a_failed_refetch_is_tried_again_by_the_next_load(loader: Loader) -> Non
 
 
 def test_rejected_rows_are_kept_with_their_reason(loader: Loader) -> None:
-    stamp = "2025-06-13 10:00:00"
+    stamp = "2025-06-04 10:00:00"
     loader.server.odd = {stamp: [SYMBOL, stamp, 10, 10, 10, 10, 100.5, 1000]}
     report = only(loader)
     assert (report.outcome, report.rows, report.rejected) == ("ok", WHOLE - 1, 1)
@@ -187,7 +199,7 @@ def test_one_or_two_odd_rows_cost_a_thin_stock_nothing_else(good: int, bad: int,
 
 
 def test_nothing_of_a_delivery_with_too_many_bad_rows_lands(loader: Loader) -> None:
-    stamps = [f"2025-06-{day:02} 10:{minute:02}:00" for day in (12, 13) for minute in range(40)]
+    stamps = [f"2025-06-{day:02} 10:{minute:02}:00" for day in (3, 4) for minute in range(40)]
     loader.server.odd = {stamp: [SYMBOL, stamp, 10, 10, 10, 10, -1, 1000] for stamp in stamps}
     report = only(loader)
     assert (report.outcome, report.rows) == ("failed", 0)
@@ -200,7 +212,7 @@ def test_nothing_of_a_delivery_with_too_many_bad_rows_lands(loader: Loader) -> N
 
 
 def test_nulls_stay_null(loader: Loader) -> None:
-    stamp = "2025-06-13 10:00:00"
+    stamp = "2025-06-04 10:00:00"
     loader.server.odd = {stamp: [SYMBOL, stamp, None, None, 10, 10, None, None]}
     only(loader)
     [row] = landed(loader.client).filter(pl.col("close").is_null()).iter_rows(named=True)
@@ -223,7 +235,7 @@ def test_each_symbol_comes_from_the_first_provider_that_has_it(
     assert "tushare empty" in report.units[1].note
     assert report.providers() == {"tushare": 1, "yahoo": 1}
     found = landed(loader.client).group_by("symbol", "provider", "label").len().sort("symbol")
-    assert found.rows() == [("600000.SH", "tushare", "end", WHOLE), ("600001.SH", "yahoo", "start", 21 * 240)]
+    assert found.rows() == [("600000.SH", "tushare", "end", WHOLE), ("600001.SH", "yahoo", "start", 4 * 240)]
 
 
 def test_days_beyond_everybodys_reach_are_unsupported_and_no_failure(
@@ -276,21 +288,21 @@ def test_files_are_replaced_by_newer_files_and_by_better_providers(loader: Loade
 def test_files_say_nothing_of_days_before_their_first_and_after_their_last(
     loader: Loader, drop: Callable[..., None]
 ) -> None:
-    drop("7", 3, 4)
+    drop("7", 2, 3)
     only(loader, providers=("files",), refetch=True)
-    drop("8", 5, 6)  # the file of the days before was archived
+    drop("8", 4, 5)  # the file of the days before was archived
     later = only(loader, providers=("files",), refetch=True)
     assert (later.outcome, later.rows) == ("ok", 4)
     assert landed(loader.client)["close"].to_list() == [7.0, 7.0, 8.0, 8.0]
     [entry] = entries(loader.client, "tick_data")
-    assert entry.slices == [f"2025-06-0{day}" for day in (3, 4, 5, 6)]
+    assert entry.slices == [f"2025-06-0{day}" for day in (2, 3, 4, 5)]
     (loader.clients.home / "dropped" / "a.csv").unlink()
     gone = only(loader, providers=("files",), refetch=True)
     assert (gone.outcome, gone.rows) == ("ok", 4)
-    drop("8", 3, 4, 5, 6)
+    drop("8", 2, 3, 4, 5)
     assert only(loader, providers=("files",), refetch=True).changed
     whole = entries(loader.client, "tick_data")[0].content_hash
-    drop("8", 5, 6)
+    drop("8", 4, 5)
     assert not only(loader, providers=("files",), refetch=True).changed
     assert entries(loader.client, "tick_data")[0].content_hash == whole
 
@@ -316,17 +328,17 @@ def test_nobody_to_ask_is_an_error(loader: Loader) -> None:
 
 
 def test_symbols_that_come_first_are_asked_for_first(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(12)
-    loader(units(symbols), first=(symbols[7], symbols[3]), workers=1)
-    assert [line.split("'")[3] for line in loader.server.lines[:3]] == [symbols[7], symbols[3], symbols[0]]
+    symbols = loader.server.symbols = codes(5)
+    loader(units(symbols), first=(symbols[4], symbols[2]), workers=1)
+    assert [line.split("'")[3] for line in loader.server.lines[:3]] == [symbols[4], symbols[2], symbols[0]]
 
 
 def test_months_and_symbols_of_one_load_land_together(loader: Loader) -> None:
     symbols = loader.server.symbols = codes(3)
     report = loader(units(symbols, "2025-05", "2025-06"))
     assert [unit.unit for unit in report.units] == units(symbols, "2025-05", "2025-06")
-    assert report.rows == landed(loader.client).height == 3 * (22 + 21) * DAY
-    assert_exact(loader.client, symbols, Days(dt.date(2025, 5, 1), dt.date(2025, 6, 30)))
+    assert report.rows == landed(loader.client).height == 3 * (22 + 4) * DAY
+    assert_exact(loader.client, symbols, Days(dt.date(2025, 5, 1), CLOSED.last))
 
 
 @pytest.mark.parametrize("where", ["fetch", "reconcile"])

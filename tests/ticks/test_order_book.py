@@ -9,7 +9,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import Clients, files_config
 
-from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import tables
@@ -100,29 +99,6 @@ def test_books_land_as_they_came(books: Books) -> None:
     assert books.one().note == "unchanged"
 
 
-def test_a_file_dropped_later_adds_its_days_and_those_whose_file_is_gone_stay(books: Books) -> None:
-    books.put("a.csv", 2, 3)
-    books.one()
-    (books.folder / "a.csv").unlink()
-    gone = books.one()
-    assert (gone.outcome, gone.rows, gone.changed) == ("ok", 6, False)
-    assert "no file in" in gone.note
-    books.put("b.csv", 4, price=9.6)
-    unit = books.one()
-    assert (unit.rows, unit.changed) == (9, True)
-    assert books.stored() == {2: {9.4}, 3: {9.4}, 4: {9.6}}
-    assert (books.entry().rows, books.entry().slices) == (9, ["2025-06-02", "2025-06-03", "2025-06-04"])
-
-
-def test_a_corrected_file_replaces_its_days(books: Books) -> None:
-    books.put("a.csv", 2, 3, count=4)
-    books.one()
-    os.utime(books.put("a.csv", 2, 3, price=9.5), (2_000_000_000,) * 2)
-    assert books.one().changed
-    assert books.stored() == {2: {9.5}, 3: {9.5}}
-    assert books.entry().rows == 6
-
-
 def test_books_that_would_be_lost_stay_unless_accepted(books: Books) -> None:
     books.put("a.csv", 2, 3, 4)
     books.one()
@@ -176,24 +152,6 @@ def test_books_stay_when_their_provider_is_not_in_use(books: Books) -> None:
     books.one()
     unit = books.one(providers=("tushare",))
     assert (unit.outcome, unit.rows, books.entry().outcome) == ("ok", 3, "ok")
-
-
-def test_days_that_are_not_closed_stay_out(books: Books) -> None:
-    books.put("a.csv", 2, 3)
-    morning = dt.datetime(2025, 6, 3, 2, tzinfo=dt.UTC)
-    assert books.one(now=morning).rows == 3
-    assert books.load(Unit(SYMBOL, "2025-07"), now=morning).units[0].outcome == "provisional"
-    assert books.one(days=Days(dt.date(2025, 6, 3), dt.date(2025, 6, 3))).rows == 6
-
-
-def test_a_file_that_cannot_be_read_is_named_and_the_others_are_loaded(books: Books) -> None:
-    books.put("a.csv", 2)
-    (books.folder / "b.csv").write_text("symbol,ts\n1,2\n")
-    report = books.load(Unit(SYMBOL, MONTH))
-    assert [(unit.outcome, unit.rows) for unit in report.units] == [("ok", 3)]
-    [cause] = report.unreadable
-    assert "b.csv: no column bid_price_1" in cause
-    assert books.entry().outcome == "ok"
 
 
 def test_rows_in_doubt_are_written_anew(books: Books) -> None:

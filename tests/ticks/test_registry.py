@@ -26,7 +26,7 @@ FIELDS = ["ts_code", "name", "list_date", "delist_date", "list_status", "exchang
 ROWS = [
     ["600000.SH", "浦发银行", "19991110", None, "L", "SSE"],
     ["600001.SH", "邯郸钢铁", "19980122", "20091229", "D", "SSE"],
-    ["000001.SZ", "平安银行", "19910403", None, "L", "SZSE"],
+    ["000001.SZ", "平安银行", "19910403", "", "L", "SZSE"],
 ]
 
 

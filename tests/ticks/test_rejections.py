@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from tick_clients import FREE, HASTY, SYMBOL, Clients, tushare_config, week, yahoo_config
+from tick_clients import FREE, HASTY, SYMBOL, Clients, alpaca_config, tushare_config, week, yahoo_config
 from tick_loads import Loader, assert_exact, codes, good_units, told, units
 
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
@@ -30,8 +30,8 @@ from marketdata_assets.ticks.errors import (
     UnknownSymbol,
 )
 from marketdata_assets.ticks.provider_client import RateLimiter
-from marketdata_assets.ticks.providers_file import Network
-from marketdata_assets.ticks.yahoo import Yahoo
+from marketdata_assets.ticks.providers_file import Network, WebProvider
+from marketdata_demo.servers.alpaca import KEYS
 from marketdata_demo.servers.tushare import ADDRESSES, RATE, TOKEN, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
 
@@ -73,6 +73,23 @@ def said(code: int, text: str, *expected: object, part: str = "") -> Rejection:
     return Rejection(200, body, requests, error, wait[0] if wait else None, part or text)  # type: ignore[arg-type]
 
 
+def door(
+    status: int, body: Body, part: str, requests: Requests = ACCOUNT, headers: dict[str, str] | None = None
+) -> Rejection:
+    """Something before the provider that lets nobody of this machine in."""
+    return Rejection(status, body, requests, AccountBlocked, HALF_AN_HOUR, part, headers)
+
+
+def passing(status: int, body: Body, part: str, wait: float | None = None) -> Rejection:
+    """Nothing that lasts: the request is sent again."""
+    return Rejection(status, body, RETRIED, ProviderUnavailable, wait, part)
+
+
+def each(status: int, body: Body, error: type[MarketDataError], part: str) -> Rejection:
+    """Of one request."""
+    return Rejection(status, body, EACH, error, None, part)
+
+
 DETAILS = "权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"
 PAGE = "<!DOCTYPE html><html><head><title>{}</title></head><body>...</body></html>"
 BLOCKED = PAGE.format("405 访问被阻断")
@@ -104,6 +121,9 @@ TUSHARE = {
     "no permission, -2001": said(-2001, "抱歉，您没有接口(stk_mins)访问权限", INTERFACE, NoPermission),
     "no permission, -2002": said(-2002, "抱歉，您没有访问该接口的权限", INTERFACE, NoPermission),
     "no permission, ip": said(40203, "抱歉，您没有接口(ip_max)访问权限，封顶最大", INTERFACE, NoPermission),
+    "no permission, status 500": Rejection(
+        500, {"code": 40203, "msg": "抱歉，您没有访问该接口的权限"}, INTERFACE, NoPermission, None, "权限"
+    ),
     "no points": said(40203, "抱歉，您积分不足", INTERFACE, NoPermission),
     "withdrawn": said(40001, "该接口已下线", INTERFACE, NoPermission),
     "unknown -2002": said(-2002, "no", INTERFACE, NoPermission),
@@ -135,37 +155,24 @@ TUSHARE = {
     "server": said(50101, "", RETRIED, ProviderUnavailable, part="50101 (no reason given)"),
     "server, busy": said(50101, "系统繁忙，请稍后再试", RETRIED, ProviderUnavailable),
     "server, no code": said(-1, "系统内部错误", RETRIED, ProviderUnavailable),
-    "concurrency": Rejection(
-        429,
-        {"code": 429, "msg": "您当前使用该API的并发数过高，请降低并发"},
-        RETRIED,
-        ProviderUnavailable,
-        0.01,
-        "并发数过高",
-    ),
-    "too many": Rejection(429, "slow down", RETRIED, ProviderUnavailable, 0.01, "429 (slow down)"),
-    "no data": Rejection(200, {"code": 0, "msg": "", "data": None}, EACH, BadResponse, None, "has no data"),
-    "not found": Rejection(404, "404 page not found", EACH, RequestRejected, None, "404 page not found"),
+    "concurrency": passing(429, {"code": 429, "msg": "您当前使用该API的并发数过高，请降低并发"}, "并发数过高", 0.01),
+    "too many": passing(429, "slow down", "429 (slow down)", 0.01),
+    "no data": each(200, {"code": 0, "msg": "", "data": None}, BadResponse, "has no data"),
+    "not found": each(404, "404 page not found", RequestRejected, "404 page not found"),
     # Doors before the API, and answers that are cut.
-    "firewall": Rejection(
-        403, PAGE.format("Forbidden"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Forbidden'"
-    ),
-    "firewall, 405": Rejection(405, BLOCKED, ACCOUNT, AccountBlocked, HALF_AN_HOUR, "访问被阻断"),
-    "firewall, text": Rejection(
-        403, "denied by policy", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "403 (denied by policy)"
-    ),
-    "firewall, 451": Rejection(451, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "451"),
-    "proxy": Rejection(407, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "firewall or proxy"),
-    "portal": Rejection(200, PAGE.format("Log in"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Log in'"),
-    "portal, redirect": Rejection(
-        302, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "portal.example", {"Location": "http://portal.example/login"}
-    ),
-    "gateway": Rejection(502, PAGE.format("502 Bad Gateway"), RETRIED, ProviderUnavailable, None, "502 Bad Gateway"),
-    "unavailable": Rejection(503, "", RETRIED, ProviderUnavailable, None, "503"),
-    "cut": Rejection(200, CUT, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "empty": Rejection(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "no object": Rejection(200, [], RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "no code": Rejection(200, {"error": "x"}, RETRIED, ProviderUnavailable, None, "cannot be parsed"),
+    "firewall": door(403, PAGE.format("Forbidden"), "a web page 'Forbidden'"),
+    "firewall, 405": door(405, BLOCKED, "访问被阻断"),
+    "firewall, text": door(403, "denied by policy", "403 (denied by policy)"),
+    "firewall, 451": door(451, "", "451"),
+    "proxy": door(407, "", "firewall or proxy"),
+    "portal": door(200, PAGE.format("Log in"), "a web page 'Log in'"),
+    "portal, redirect": door(302, "", "portal.example", headers={"Location": "http://portal.example/login"}),
+    "gateway": passing(502, PAGE.format("502 Bad Gateway"), "502 Bad Gateway"),
+    "unavailable": passing(503, "", "503"),
+    "cut": passing(200, CUT, "cannot be parsed"),
+    "empty": passing(200, "", "cannot be parsed"),
+    "no object": passing(200, [], "cannot be parsed"),
+    "no code": passing(200, {"error": "x"}, "cannot be parsed"),
 }
 
 
@@ -176,55 +183,51 @@ def chart_error(code: str, description: str, root: str = "chart") -> Body:
 CONSENT = {"Location": "https://guce.yahoo.com/consent?brandType=nonEu"}
 
 YAHOO = {
-    "unauthorized": Rejection(
-        401,
-        chart_error("Unauthorized", "Invalid Crumb", "finance"),
-        ACCOUNT,
-        AccountBlocked,
-        HALF_AN_HOUR,
-        "Invalid Crumb",
-    ),
-    "unauthorized, chart": Rejection(
-        401, chart_error("Unauthorized", "User is unable to access"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "unable"
-    ),
-    "forbidden": Rejection(403, "Forbidden", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "403 (Forbidden)"),
-    "forbidden, page": Rejection(403, PAGE.format("Yahoo"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "web page 'Yahoo'"),
-    "denied": Rejection(999, PAGE.format("Request denied"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "999"),
-    "too many": Rejection(
-        429, "Too Many Requests\r\n", ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "whatever their rate"
-    ),
-    "too many, page": Rejection(
-        429, PAGE.format("Yahoo"), ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "429 (a web page"
-    ),
+    "unauthorized": door(401, chart_error("Unauthorized", "Invalid Crumb", "finance"), "Invalid Crumb"),
+    "unauthorized, chart": door(401, chart_error("Unauthorized", "User is unable to access"), "unable"),
+    "forbidden": door(403, "Forbidden", "403 (Forbidden)"),
+    "forbidden, page": door(403, PAGE.format("Yahoo"), "web page 'Yahoo'"),
+    "denied": door(999, PAGE.format("Request denied"), "999"),
+    "too many": door(429, "Too Many Requests\r\n", "whatever their rate", ACCOUNT_AFTER_RETRIES),
+    "too many, page": door(429, PAGE.format("Yahoo"), "429 (a web page", ACCOUNT_AFTER_RETRIES),
     "too many, an hour": Rejection(
         429, "Too Many Requests", ACCOUNT, QuotaSpent, HOUR, "429 (Too Many Requests)", {"Retry-After": "3600"}
     ),
-    "consent, redirect": Rejection(302, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
-    "consent, 307": Rejection(307, "", ACCOUNT, AccountBlocked, HALF_AN_HOUR, "to guce.yahoo.com", CONSENT),
-    "consent, page": Rejection(
-        200, PAGE.format("Consent"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page 'Consent'"
-    ),
-    "missing, page": Rejection(404, PAGE.format("404"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "a web page '404'"),
-    "unknown symbol": Rejection(
-        404, chart_error("Not Found", "No data found"), EACH, UnknownSymbol, None, "No data found"
-    ),
-    "bad request": Rejection(
-        400, chart_error("Bad Request", "Invalid input"), EACH, RequestRejected, None, "Invalid input"
-    ),
-    "window": Rejection(422, chart_error("Unprocessable Entity", "1 day"), EACH, RequestRejected, None, "422 (1 day)"),
-    "no result": Rejection(200, chart_error("Strange", "news"), EACH, BadResponse, None, "news"),
-    "server": Rejection(500, chart_error("Internal", "sad"), RETRIED, ProviderUnavailable, None, "500 (sad)"),
-    "server, page": Rejection(502, PAGE.format("Be right back"), RETRIED, ProviderUnavailable, None, "Be right back"),
-    "timeout": Rejection(504, "", RETRIED, ProviderUnavailable, None, "504"),
-    "cut": Rejection(200, b'{"chart": {"result": [{"meta"', RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "empty": Rejection(200, "", RETRIED, ProviderUnavailable, None, "cannot be parsed"),
-    "too many, 200": Rejection(
-        200, "Edge: Too Many Requests", ACCOUNT_AFTER_RETRIES, AccountBlocked, HALF_AN_HOUR, "Edge: Too Many Requests"
-    ),
-    "unauthorized, 200": Rejection(
-        200, chart_error("Unauthorized", "Invalid Cookie"), ACCOUNT, AccountBlocked, HALF_AN_HOUR, "Invalid Cookie"
-    ),
-    "text": Rejection(200, "OK", RETRIED, ProviderUnavailable, None, "cannot be parsed (OK)"),
+    "consent, redirect": door(302, "", "to guce.yahoo.com", headers=CONSENT),
+    "consent, 307": door(307, "", "to guce.yahoo.com", headers=CONSENT),
+    "consent, page": door(200, PAGE.format("Consent"), "a web page 'Consent'"),
+    "missing, page": door(404, PAGE.format("404"), "a web page '404'"),
+    "unknown symbol": each(404, chart_error("Not Found", "No data found"), UnknownSymbol, "No data found"),
+    "bad request": each(400, chart_error("Bad Request", "Invalid input"), RequestRejected, "Invalid input"),
+    "window": each(422, chart_error("Unprocessable Entity", "1 day"), RequestRejected, "422 (1 day)"),
+    "no result": each(200, chart_error("Strange", "news"), BadResponse, "news"),
+    "server": passing(500, chart_error("Internal", "sad"), "500 (sad)"),
+    "server, page": passing(502, PAGE.format("Be right back"), "Be right back"),
+    "timeout": passing(504, "", "504"),
+    "cut": passing(200, b'{"chart": {"result": [{"meta"', "cannot be parsed"),
+    "empty": passing(200, "", "cannot be parsed"),
+    "too many, 200": door(200, "Edge: Too Many Requests", "Edge: Too Many Requests", ACCOUNT_AFTER_RETRIES),
+    "unauthorized, 200": door(200, chart_error("Unauthorized", "Invalid Cookie"), "Invalid Cookie"),
+    "text": passing(200, "OK", "cannot be parsed (OK)"),
+}
+
+KEYS_WANTED = "APCA_API_KEY_ID and APCA_API_SECRET_KEY"
+NO_SIP = {"message": "subscription does not permit recent SIP data"}
+
+ALPACA = {
+    "keys": Rejection(401, {"message": "unauthorized."}, ACCOUNT, TokenRejected, None, KEYS_WANTED),
+    "forbidden": Rejection(403, {"message": "forbidden."}, ACCOUNT, TokenRejected, None, "forbidden."),
+    "subscription": Rejection(403, NO_SIP, ACCOUNT, NoPermission, None, "recent SIP"),
+    "too many": Rejection(429, {"message": "too many requests."}, ACCOUNT, QuotaSpent, MINUTE, "too many requests."),
+    "firewall": door(403, BLOCKED, "a web page '405 访问被阻断'"),
+    "portal": door(200, PAGE.format("Log in"), "a web page 'Log in'"),
+    "window": each(422, {"message": "invalid start"}, RequestRejected, "422 (invalid start)"),
+    "not found": each(404, "not found", RequestRejected, "404 (not found)"),
+    "server": passing(500, {"message": "internal error"}, "internal error"),
+    "gateway": passing(502, PAGE.format("502"), "502"),
+    "too many, text": passing(429, "slow down", "429 (slow down)", 0.01),
+    "cut": passing(200, '{"bars": {"AAPL": [', "cannot be parsed"),
+    "no time": passing(200, {"bars": {"AAPL": [{"t": "yesterday"}]}}, "cannot be parsed"),
 }
 
 
@@ -250,6 +253,7 @@ class Outcome:
         assert tuple(self.requests) == rejection.requests
         assert {type(error) for error in self.errors} == {rejection.error}
         assert re.sub(r"\s+", " ", rejection.said) in str(self.errors[0])
+        assert not [secret for secret in (TOKEN, *KEYS) for error in self.errors if secret in str(error)]
         whole = rejection.requests[1:] == (0, 0) and rejection.error is not QuotaSpent
         waits = {seconds for blocked, seconds in self.blocks if blocked == ("" if whole else interface)}
         assert waits - {HASTY.backoff} == ({rejection.wait} - {None, HASTY.backoff})
@@ -257,7 +261,7 @@ class Outcome:
             assert not any(map(is_outage, self.errors))
 
 
-def asked(server: TushareServer | YahooServer, calls: list[Callable[[], object]]) -> Outcome:
+def asked(server: Any, calls: list[Callable[[], object]]) -> Outcome:
     """Awaits each call; the requests and the error of each."""
     outcome = Outcome()
 
@@ -275,43 +279,35 @@ def asked(server: TushareServer | YahooServer, calls: list[Callable[[], object]]
 
 
 NETWORK = Network(timeout=10.0, max_retries=2, backoff=HASTY.backoff)
+CONFIGS: dict[str, Callable[..., WebProvider]] = {
+    "tushare": tushare_config,
+    "yahoo": yahoo_config,
+    "alpaca": alpaca_config,
+}
 
 
-@pytest.mark.parametrize("name", TUSHARE)
-def test_answers_of_tushare(tushare_server: TushareServer, clients: Clients, name: str) -> None:
-    rejection, limiter = TUSHARE[name], RecordedLimiter(clients.home, "one")
-    tushare_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
-    client = clients.tushare(
-        tushare_server, limiter=limiter, config=tushare_config(network=NETWORK), clock=lambda: NOON
-    )
-    outcome = asked(
-        tushare_server,
-        [
-            lambda: client.bars(SYMBOL, week()),
-            lambda: client.bars("600001.SH", week()),
-            lambda: client.adjustments(week(), SYMBOL),
-        ],
-    )
+ANSWERS = {"tushare": TUSHARE, "yahoo": YAHOO, "alpaca": ALPACA}
+
+
+@pytest.mark.parametrize(("provider", "name"), [(one, name) for one, table in ANSWERS.items() for name in table])
+def test_an_answer_that_is_no_data(request: pytest.FixtureRequest, clients: Clients, provider: str, name: str) -> None:
+    rejection, limiter = ANSWERS[provider][name], RecordedLimiter(clients.home, provider)
+    server = request.getfixturevalue(f"{provider}_server")
+    server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
+    config, days, symbols = CONFIGS[provider](network=NETWORK), week(), (SYMBOL, "600001.SH")
+    client: Any
+    if provider == "tushare":
+        client = clients.tushare(server, limiter=limiter, config=config, clock=lambda: NOON)
+        other, interface = lambda: client.adjustments(days, SYMBOL), "stk_mins"
+    elif provider == "yahoo":
+        client = clients.yahoo(server, limiter=limiter, config=config)
+        other, interface = lambda: client.actions(SYMBOL, days), "chart"
+    else:
+        client, symbols = clients.alpaca(server, limiter=limiter, config=config), ("AAPL.US", "MSFT.US")
+        other, interface = lambda: client.bars("AAPL.US", days), "bars"
+    outcome = asked(server, [*(lambda symbol=symbol: client.bars(symbol, days) for symbol in symbols), other])
     outcome.blocks = limiter.blocks
-    outcome.check(rejection, "stk_mins")
-
-
-@pytest.mark.parametrize("name", YAHOO)
-def test_answers_of_yahoo(yahoo_server: YahooServer, clients: Clients, name: str) -> None:
-    rejection, limiter = YAHOO[name], RecordedLimiter(clients.home, "yahoo")
-    yahoo_server.say(rejection.content, 99, status=rejection.status, headers=rejection.headers)
-    config = yahoo_config(network=NETWORK)
-    client = Yahoo(config, limiter, url=yahoo_server.url, clock=lambda: yahoo_server.now)
-    outcome = asked(
-        yahoo_server,
-        [
-            lambda: client.bars(SYMBOL, week()),
-            lambda: client.bars("600001.SH", week()),
-            lambda: client.actions(SYMBOL, week()),
-        ],
-    )
-    outcome.blocks = limiter.blocks
-    outcome.check(rejection, "chart")
+    outcome.check(rejection, interface)
 
 
 SWITCHED = [name for name, rejection in TUSHARE.items() if rejection.requests in (INTERFACE, ACCOUNT)]

@@ -223,16 +223,6 @@ def test_a_sleeping_writer_that_is_overtaken_cannot_publish(
     assert overtaken >= 3
 
 
-def test_a_stage_that_another_writer_dropped_cannot_be_published(client: Client) -> None:
-    land(client, [one(A)])
-    with pytest.raises(Superseded), clickhouse_rewrite.staged(client, "tick_data", "202601") as mine:
-        mine.delete("1", {})
-        with clickhouse_rewrite.staged(client, "tick_data", "202601", courtesy_s=0) as other:
-            other.publish()
-        mine.publish()
-    assert stored(client, A).equals(bars(A, JANUARY))
-
-
 def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     publish = clickhouse_rewrite.Stage.publish
 

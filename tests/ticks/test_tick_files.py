@@ -16,8 +16,7 @@ from tick_clients import JUNE, SYMBOL, files_config
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.file_drop import Content
-from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.order_book import BOOKS, as_books, judged
+from marketdata_assets.ticks.files import BOOKS, Files, as_books, judged_books
 from marketdata_assets.ticks.records import BARS, Delivery
 
 HEADER = "symbol,ts,open,high,low,close,volume,turnover\n"
@@ -415,7 +414,7 @@ def test_every_row_is_a_book_or_refused_and_no_level_is_lost(published: list[tup
         rows.append(row)
     numbers = {f"{s}_{w}_{n}": pl.Float64() for s in ("bid", "ask") for w in ("price", "size") for n in (1, 2, 3)}
     raw = pl.DataFrame(rows, {"line": pl.Int64(), "raw": pl.String(), "ts": pl.Datetime("us", "UTC"), **numbers})
-    rows_of_books, others = judged(raw.with_columns(symbol=pl.lit(SYMBOL)))
+    rows_of_books, others = judged_books(raw.with_columns(symbol=pl.lit(SYMBOL)))
     frame = as_books(rows_of_books, "files")
     expected = [
         (

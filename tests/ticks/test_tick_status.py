@@ -135,7 +135,7 @@ def test_refused_rows_and_books_are_counted(client: Client) -> None:
     refused: dict[str, Any] = {"rejected": 2, "rejects": (Reject(1, "a", ""), Reject(2, "b", ""))}
     days = Days.month("2026-01")
     rows = months()[0]
-    land(client, [UnitWrite(SYMBOL, "2026-01", days, rows, load(SYMBOL, days, rows, **refused))])
+    land(client, [UnitWrite(days, rows, load(SYMBOL, days, rows, **refused))])
     found = overview(client)
     assert (found["tick_data"].rejected, found["factors"].rejected) == (2, 0)
     assert found["order_book"].count("missing") == 4

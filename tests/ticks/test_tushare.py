@@ -28,7 +28,6 @@ from marketdata_assets.ticks.provider_client import RateLimiter, rate_limiter
 from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_assets.ticks.tushare import Account, Tushare
-from marketdata_assets.ticks.tushare_reference import TushareReference
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
 
 MONDAY = dt.date(2025, 6, 2)
@@ -173,6 +172,7 @@ def test_rows_of_another_symbol_or_day_are_no_answer(tushare_server: TushareServ
     [
         ("error/token_40101.json", TokenRejected),
         ("error/rt_min_daily_denied_40203.json", NoPermission),
+        ("error/rate_limit_40203_hourly.json", QuotaSpent),
     ],
 )
 def test_recorded_refusals_are_told_apart(
@@ -181,43 +181,6 @@ def test_recorded_refusals_are_told_apart(
     tushare_server.say(fixture(fixtures, name))
     with pytest.raises(error):
         clients.with_tushare(tushare_server, june)
-    assert tushare_server.requests == 1
-
-
-def test_a_recorded_hourly_limit_silences_this_interface_only(
-    tushare_server: TushareServer, clients: Clients, fixtures: Path
-) -> None:
-    tushare_server.say(fixture(fixtures, "error/rate_limit_40203_hourly.json"), where="stk_mins")
-    with pytest.raises(QuotaSpent, match="每小时最多访问该接口1次"):
-        clients.with_tushare(tushare_server, june)
-    assert tushare_server.requests == 1
-    tushare_server.tables["adj_factor"] = (["trade_date", "ts_code", "adj_factor"], [["20250603", SYMBOL, 15.5]])
-    assert len(clients.with_tushare(tushare_server, lambda one: one.adjustments(week(), SYMBOL))) == 1
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "error"),
-    [
-        (40203, "抱歉，您每天最多访问该接口100000次", QuotaSpent),
-        (40203, "抱歉，您没有访问该接口的权限", NoPermission),
-        (40203, "抱歉，您积分不足", NoPermission),
-        (40001, "必填参数，ts_code", RequestRejected),
-    ],
-)
-def test_other_refusals_are_not_asked_again(
-    tushare_server: TushareServer, clients: Clients, code: int, message: str, error: type[MarketDataError]
-) -> None:
-    tushare_server.say(json.dumps({"code": code, "msg": message, "data": None}).encode(), 9, status=500)
-    with pytest.raises(error, match=message[:8]):
-        clients.with_tushare(tushare_server, june)
-    assert tushare_server.requests == 1
-
-
-def test_a_minute_limit_is_waited_for(tushare_server: TushareServer, clients: Clients) -> None:
-    tushare_server.say(json.dumps({"code": 40203, "msg": "抱歉，您每分钟最多访问该接口200次", "data": None}).encode())
-    impatient = RateLimiter(clients.home / "b", "tushare", tushare_config().rate_limits, longest_wait=5.0)
-    with pytest.raises(QuotaSpent, match="每分钟"):
-        clients.with_tushare(tushare_server, june, limiter=impatient)
     assert tushare_server.requests == 1
 
 
@@ -279,9 +242,7 @@ def test_the_token_is_never_shown(
 def test_without_a_token_nothing_is_sent(tushare_server: TushareServer, clients: Clients) -> None:
     with pytest.raises(NoToken, match="Set TUSHARE_TOKEN, or disable tushare"):
         clients.with_tushare(tushare_server, june, token=None)
-    with pytest.raises(TokenRejected, match="Set TUSHARE_TOKEN"):
-        clients.with_tushare(tushare_server, june, token="other")
-    assert tushare_server.requests == 1
+    assert tushare_server.requests == 0
 
 
 def test_the_token_goes_over_https_only(clients: Clients) -> None:
@@ -298,20 +259,6 @@ def test_several_accounts_share_the_requests(tushare_server: TushareServer, clie
 
     assert len(clients.with_tushare(tushare_server, days, token=["one", "two", "three"])) == 30
     assert tushare_server.by_token == {"one": 10, "two": 10, "three": 10}
-
-
-def test_an_account_that_is_refused_is_left_out_while_there_is_another(
-    tushare_server: TushareServer, clients: Clients
-) -> None:
-    tushare_server.tokens = ["good"]
-
-    async def months(client: Tushare) -> list[str]:
-        return [(await client.bars(SYMBOL, JUNE)).outcome for _ in range(3)]
-
-    assert clients.with_tushare(tushare_server, months, token=["bad", "good"]) == ["ok"] * 3
-    assert tushare_server.by_token == {"bad": 1, "good": 3}
-    with pytest.raises(TokenRejected):
-        clients.with_tushare(tushare_server, months, token=["bad", "worse"])
 
 
 def test_daily_and_adjustment_factors_come_by_symbol_or_by_day(tushare_server: TushareServer, clients: Clients) -> None:
@@ -347,20 +294,6 @@ def test_factors_that_are_cut_or_contradict_are_no_answer(tushare_server: Tushar
     tushare_server.cap = 1
     with pytest.raises(BadResponse, match="cut after 1 rows"):
         clients.with_tushare(tushare_server, lambda one: one.adjustments(JUNE, SYMBOL))
-
-
-def test_listings_have_the_delisted_ones(tushare_server: TushareServer, clients: Clients) -> None:
-    fields = ["ts_code", "name", "list_date", "delist_date", "list_status", "exchange"]
-    rows: list[list[Any]] = [
-        ["600000.SH", "浦发银行", "19991110", None, "L", "SSE"],
-        ["000003.SZ", "PT金田A", "19910114", "20020614", "D", "SZSE"],
-        ["920000.BJ", "安徽凤凰", "20201228", "", "L", "BSE"],
-    ]
-    tushare_server.tables["stock_basic"] = (fields, rows)
-    found = clients.with_tushare(tushare_server, lambda one: TushareReference(one).instruments())
-    assert found.row(0)[:5] == ("000003.SZ", "PT金田A", dt.date(1991, 1, 14), dt.date(2002, 6, 14), "delisted")
-    assert found["symbol"].to_list() == ["000003.SZ", "600000.SH", "920000.BJ"]
-    assert tushare_server.requests == 9
 
 
 def test_a_recorded_answer_is_read(tushare_server: TushareServer, clients: Clients, fixtures: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marketdata_assets.reference.records import Days
-from marketdata_assets.ticks.provider_client import RateLimiter, rate_limiter
+from marketdata_assets.ticks.alpaca import Alpaca
+from marketdata_assets.ticks.provider_client import HttpProvider, RateLimiter, rate_limiter
 from marketdata_assets.ticks.providers_file import DroppedFiles, Network, RateLimits, WebProvider, shipped
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_assets.ticks.yahoo import Yahoo
+from marketdata_demo.servers.alpaca import KEYS, AlpacaServer
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
 
@@ -42,6 +44,12 @@ def yahoo_config(**changes: Any) -> WebProvider:
     return section.model_copy(update={"network": HASTY, "rate_limits": FREE, **changes})
 
 
+def alpaca_config(**changes: Any) -> WebProvider:
+    section = shipped().alpaca
+    assert section
+    return section.model_copy(update={"network": HASTY, "rate_limits": FREE, **changes})
+
+
 def files_config(**changes: Any) -> DroppedFiles:
     section = shipped().files
     assert section
@@ -50,7 +58,7 @@ def files_config(**changes: Any) -> DroppedFiles:
 
 @dataclass
 class Clients:
-    """Makes clients, and runs something with one in an event loop of its own."""
+    """Makes clients, and runs something with one."""
 
     home: Path
 
@@ -68,21 +76,35 @@ class Clients:
         limiter = options.pop("limiter", None) or rate_limiter("yahoo", config, self.home / "budgets")
         return Yahoo(config, limiter, url=server.url, clock=lambda: server.now, **options)
 
+    def alpaca(self, server: AlpacaServer, **options: Any) -> Alpaca:
+        config = options.pop("config", None) or alpaca_config()
+        limiter = options.pop("limiter", None) or rate_limiter("alpaca", config, self.home / "budgets", "key")
+        keys = options.pop("keys", KEYS)
+        return Alpaca(keys, config, limiter, url=server.url, clock=lambda: server.now, **options)
+
     def with_tushare(
         self, server: TushareServer, body: Callable[[Tushare], Coroutine[Any, Any, T]], **options: Any
     ) -> T:
-        async def main() -> T:
-            async with self.tushare(server, **options) as client:
-                return await body(client)
-
-        return asyncio.run(main())
+        return used(self.tushare(server, **options), body)
 
     def with_yahoo(self, server: YahooServer, body: Callable[[Yahoo], Coroutine[Any, Any, T]], **options: Any) -> T:
-        async def main() -> T:
-            async with self.yahoo(server, **options) as client:
-                return await body(client)
+        return used(self.yahoo(server, **options), body)
 
-        return asyncio.run(main())
+    def with_alpaca(self, server: AlpacaServer, body: Callable[[Alpaca], Coroutine[Any, Any, T]], **options: Any) -> T:
+        return used(self.alpaca(server, **options), body)
+
+
+P = TypeVar("P", bound=HttpProvider)
+
+
+def used(provider: P, body: Callable[[P], Coroutine[Any, Any, T]]) -> T:
+    """What `body` makes of a provider, in an event loop of its own."""
+
+    async def main() -> T:
+        async with provider:
+            return await body(provider)
+
+    return asyncio.run(main())
 
 
 def flag_names(flags: int) -> list[str]:

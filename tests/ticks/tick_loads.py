@@ -26,6 +26,9 @@ NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
 """The first of July in Shanghai, before trading."""
 
 MONTH = "2025-06"
+CLOSED = Days(JUNE.first, dt.date(2025, 6, 5))
+MORNING = dt.datetime(2025, 6, 6, tzinfo=dt.UTC)
+"""The next morning: four trading days of the month have closed."""
 
 
 def codes(number: int, first: int = 600000) -> list[str]:
@@ -55,12 +58,13 @@ class Loader:
     )
     others: list[Callable[[], Provider]] = field(default_factory=list)
     """Makes the providers beside Tushare."""
+    now: dt.datetime = MORNING
 
     def __call__(
         self,
         wanted: Sequence[Unit],
         *,
-        now: dt.datetime = NOW,
+        now: dt.datetime | None = None,
         listings: Iterable[Listing] = (),
         tushare: dict[str, Any] | None = None,
         progress: Progress | None = None,
@@ -75,7 +79,7 @@ class Loader:
             wanted,
             options=replace(self.options, **changes),
             run_id="run",
-            now=now,
+            now=now or self.now,
             progress=progress,
             listings=listings,
             trading_days=trading_days,
@@ -96,7 +100,7 @@ def landed(client: Client) -> pl.DataFrame:
     return clickhouse.read(client, "SELECT * FROM tick_data ORDER BY symbol, ts")
 
 
-def expected(symbols: Iterable[str], days: Days = JUNE) -> pl.DataFrame:
+def expected(symbols: Iterable[str], days: Days = CLOSED) -> pl.DataFrame:
     """Symbol, exchange time and close of every bar that the server has of those days."""
     names = sorted(symbols)
     # The server has the same bars for every symbol.
@@ -111,7 +115,7 @@ def expected(symbols: Iterable[str], days: Days = JUNE) -> pl.DataFrame:
     )
 
 
-def assert_exact(client: Client, symbols: Iterable[str], days: Days = JUNE) -> None:
+def assert_exact(client: Client, symbols: Iterable[str], days: Days = CLOSED) -> None:
     """Every bar of `symbols` in `days` once, and nothing else."""
     found = landed(client)
     local = pl.col("ts").dt.convert_time_zone("Asia/Shanghai").dt.replace_time_zone(None).cast(pl.Datetime("us"))

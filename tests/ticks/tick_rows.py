@@ -81,16 +81,16 @@ def load(symbol: str, days: Days, frame: pl.DataFrame | None, **changes: Any) ->
 def one(symbol: str, days: Days = JANUARY, *, seed: int = 0, minutes: int = 20, **changes: Any) -> UnitWrite:
     """A landing of made-up bars."""
     frame = bars(symbol, days, seed=seed, minutes=minutes)
-    return UnitWrite(symbol, days.first.strftime("%Y-%m"), days, frame, load(symbol, days, frame, **changes))
+    return UnitWrite(days, frame, load(symbol, days, frame, **changes))
 
 
 def without_rows(symbol: str, days: Days = JANUARY, **changes: Any) -> UnitWrite:
     """A landing that only writes down how an attempt ended."""
-    return UnitWrite(symbol, days.first.strftime("%Y-%m"), days, None, load(symbol, days, None, **changes))
+    return UnitWrite(days, None, load(symbol, days, None, **changes))
 
 
 def land(client: Client, landings: Sequence[UnitWrite], **options: Any) -> None:
-    table_writer.write(client, TICK_DATA, landings[0].month, landings, **({"retries": PATIENT} | options))
+    table_writer.write(client, TICK_DATA, landings[0].load.unit, landings, **({"retries": PATIENT} | options))
 
 
 def stored(client: Client, symbol: str | None = None) -> pl.DataFrame:
