@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-# Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
-WORKERS ?= 3
+# Processes of the test run; each starts servers of its own. Tests wait: four keep two cores busy.
+WORKERS ?= 4
 
 .PHONY: env env-dev demo release check test test-slow test-random test-wheel test-clone image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
@@ -73,7 +73,7 @@ kubernetes-check: env-dev
 	  $(KUBERNETES)/bin/pip install --quiet --disable-pip-version-check "checkov>=3.3,<4" "helm-python-sdk>=0.2.2,<0.3"; }
 	rm -rf $(KUBERNETES)/manifests && mkdir -p $(KUBERNETES)/manifests
 	$(if $(CHART),$(KUBERNETES)/bin/python tests/kubernetes/render_chart.py $(CHART) kubernetes/values.yaml >$(KUBERNETES)/manifests/chart.yaml)
-	PYTHONPATH=tests/kubernetes $(BIN)/python -m manifests $(KUBERNETES)/manifests
+	$(BIN)/python -m tests.kubernetes.manifests $(KUBERNETES)/manifests
 	$(KUBERNETES)/bin/checkov --config-file kubernetes/checkov.yaml --directory $(KUBERNETES)/manifests
 	$(if $(CHART),MARKETDATA_TEST_DAGSTER_CHART=$(abspath $(CHART))) $(BIN)/python -m pytest tests/kubernetes/test_manifests.py tests/kubernetes/test_chart_values.py
 
@@ -95,7 +95,7 @@ test-engines: env-dev system-packages
 
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
 soak: env-dev
-	PYTHONPATH=tests:tests/collector:tests/exchanges:tests/ticks $(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
+	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
 
 # Kills processes of a real stack at random while it loads, then asks what is left over or lost: make kills SEED=7 KILLS=200.
 kills: env-dev

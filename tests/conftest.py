@@ -18,12 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import guardian
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import Cluster, Databases, emptied_clickhouse, fresh_clickhouse, fresh_postgres, spare_work
 from hypothesis import HealthCheck, settings
-from isolation import environment, restored
 from psycopg.conninfo import conninfo_to_dict
 from pymongo import MongoClient
 
@@ -34,6 +31,9 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger, mongo, postgres
 from marketdata_assets.ticks import tables as tick_tables
+from tests import guardian
+from tests.databases import Cluster, Databases, emptied_clickhouse, fresh_clickhouse, fresh_postgres, spare_work
+from tests.isolation import environment, restored
 
 # `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-import permissions
 from hypothesis import strategies as st
 
 from marketdata_assets.loading.file_ledger import FileEntry
+from tests import permissions
 
 Rows = dict[int, int]
 Fault = Literal["", "empty file", "no rows", "cut", "foreign", "other suffix", "dead link", "pipe", "closed", "loop"]

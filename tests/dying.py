@@ -13,8 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import permissions
 import psycopg
+
+from tests import permissions
+
+PROJECT = Path(__file__).parents[1]
 
 Load = Callable[..., bool]
 """Called with what the module's `doomed` takes and then the steps; True when it needed no more of them."""
@@ -80,11 +83,12 @@ def serve(module: ModuleType) -> None:
 @contextmanager
 def server(module: Path) -> Iterator[Load]:
     """Loads by the function `doomed` of a test module, killed at its `STEPS` if it has any, else at DATABASE_STEPS."""
-    command = [sys.executable, "-c", f"import dying, {module.stem} as module; dying.serve(module)"]
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    name = ".".join(module.relative_to(PROJECT).with_suffix("").parts)
+    command = [sys.executable, "-c", f"from tests import dying; import {name} as module; dying.serve(module)"]
+    paths = [str(PROJECT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=module.parent, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin and process.stdout
 
         def load(*order: object) -> bool:

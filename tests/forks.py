@@ -33,11 +33,11 @@ Call = Callable[..., Ended]
 
 
 @contextmanager
-def server(*modules: str, paths: tuple[Path, ...] = ()) -> Iterator[Call]:
-    """Calls functions in forks of a process that has imported `modules`; `paths` are folders of some of them."""
-    found = [str(Path(__file__).parent), *map(str, paths), os.environ.get("PYTHONPATH", "")]
+def server(*modules: str) -> Iterator[Call]:
+    """Calls functions in forks of a process that has imported `modules`."""
+    found = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     with subprocess.Popen(
-        [sys.executable, "-c", "import sys, forks; forks.serve(sys.argv[1:])", *modules],
+        [sys.executable, "-c", "import sys; from tests import forks; forks.serve(sys.argv[1:])", *modules],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

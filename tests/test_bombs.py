@@ -12,9 +12,9 @@ import openpyxl
 import polars as pl
 import pytest
 import zstandard
-from forks import Call, server
 
 from marketdata_demo import sample_bars
+from tests.forks import Call, server
 
 MB = 1024 * 1024
 UNFOLDED = 1024 * MB
@@ -115,7 +115,7 @@ def test_a_bomb_is_refused_in_little_memory(
 
 def check_refused(forked: Call, folder: Path, code: str, refusal: str) -> None:
     begin = f"from pathlib import Path\nfolder = Path({str(folder)!r})\n"
-    ended = forked("forks", "execute", code=begin + code, names={"DAILY": DAILY}, memory=MEMORY)
+    ended = forked("tests.forks", "execute", code=begin + code, names={"DAILY": DAILY}, memory=MEMORY)
     assert refusal in ended.said, ended
     assert "MemoryError" not in ended.said
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_budgets import most_within
 
 from marketdata_assets.budget import LONGEST_BLOCK_SECONDS, Budget, BudgetBlocked, Clock, FileStore
+from tests.recorded_budgets import most_within
 
 TAKER = """
 import asyncio, sys

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flow_files import DAILY
 
 from marketdata_assets import config_files
 from marketdata_assets.alphas import accounts
@@ -15,6 +14,7 @@ from marketdata_assets.collector import config, servers
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import definition
 from marketdata_assets.ticks import providers_file
+from tests.flows.flow_files import DAILY
 
 ACCOUNTS = """[
   {"user_key": "lk", "description": "first", "enabled": false},

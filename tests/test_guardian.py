@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 SECONDS = 60.0
-CONFTEST = "import guardian\ndef pytest_configure(config):\n    guardian.watch()\n"
+CONFTEST = "from tests import guardian\ndef pytest_configure(config):\n    guardian.watch()\n"
 TEST = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_that_is_killed():
 def test_what_tests_start_ends_with_them(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_killed.py").write_text(TEST)
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)]
     with subprocess.Popen(
         call, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.DEVNULL

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from isolation import OTHERS, variables
 
 from marketdata_assets.settings import CollectorSettings, Settings
+from tests.isolation import OTHERS, variables
 
 PROJECT = Path(__file__).parents[1]
 

@@ -25,8 +25,8 @@ HASTY = RetryPolicy(max_retries=3, backoff=0.01, max_backoff=0.05, timeout=10.0)
 
 
 def children() -> dict[str, str]:
-    """The environment of a process in this folder that imports what the tests import."""
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    """The environment of a process that imports what the tests import."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def client(

@@ -14,13 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import bson
-import dying
 import pytest
-from archives import ACCOUNT, MONTH, alpha, on_disk, pack, packed, put
-from brain_clients import EMAIL, LATER, NOVEMBER, PASSWORD, client
-from dying import Load
 from pymongo import MongoClient
-from test_fetch import on_disk as fetched_alphas
 
 from marketdata_assets.alphas import changes, fetch_records, paging, slices
 from marketdata_assets.alphas.api import BrainClient
@@ -33,6 +28,11 @@ from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.mongo import CODEC
 from marketdata_demo import sample_alphas
 from marketdata_demo.servers.brain import BrainServer, make
+from tests import dying
+from tests.alphas.archives import ACCOUNT, MONTH, alpha, on_disk, pack, packed, put
+from tests.alphas.brain_clients import EMAIL, LATER, NOVEMBER, PASSWORD, client
+from tests.alphas.test_fetch import on_disk as fetched_alphas
+from tests.dying import Load
 
 Client = MongoClient[dict[str, Any]]
 STEPS = (

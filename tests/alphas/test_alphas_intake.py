@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deliveries import EVENTS, Rows, Step, assert_lawful, packed
-from dying import Load, server
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
@@ -21,6 +19,8 @@ from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.packaging import package_months
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.file_ledger import FileEntry, unsettled
+from tests.deliveries import EVENTS, Rows, Step, assert_lawful, packed
+from tests.dying import Load, server
 
 CREATED = [f"2024-{day}T09:30:00Z" for day in ("11-29", "11-29", "11-30", "12-01", "12-01", "12-02")]
 MONTHS = ("2024-11", "2024-12")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
 
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.api_requests import Page, check_url
@@ -19,6 +18,7 @@ from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestR
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy, retry_after
 from marketdata_demo.servers.brain import BrainServer, make, spread
+from tests.alphas.brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
 
 LIST = "GET /users"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import ACCOUNT, MONTH, alpha, names, pack, put, put_single
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, read_raw
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
+from tests.alphas.archives import ACCOUNT, MONTH, alpha, names, pack, put, put_single
 
 
 def read(root: Path, month: str = MONTH) -> tuple[list[Alpha], list[Reject]]:

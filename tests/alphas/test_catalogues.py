@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brain_clients import EMAIL, LATER, PASSWORD, client
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import checks
@@ -20,6 +19,7 @@ from marketdata_assets.loading.states import State
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_records
 from marketdata_demo.servers.brain import BrainServer
+from tests.alphas.brain_clients import EMAIL, LATER, PASSWORD, client
 
 Client = MongoClient[dict[str, Any]]
 USA, EUR = "EQUITY/USA/1/TOP3000", "EQUITY/EUR/0/TOP1200"

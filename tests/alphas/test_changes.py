@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from brain_clients import EMAIL, LATER, MONTH, NOVEMBER, PASSWORD, client, fetched
 
 from marketdata_assets.alphas import file_index, packaging, status
 from marketdata_assets.alphas.api import BrainClient
@@ -17,6 +16,7 @@ from marketdata_assets.alphas.filters import parse
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.states import State
 from marketdata_demo.servers.brain import BrainServer, make, spread
+from tests.alphas.brain_clients import EMAIL, LATER, MONTH, NOVEMBER, PASSWORD, client, fetched
 
 OLD = dt.datetime(2016, 3, 4, 5, tzinfo=dt.UTC)
 NEVER: dict[str, Any] = {"status": "UNSUBMITTED", "dateSubmitted": None}

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brain_clients import EMAIL, HASTY, MONTH, NOVEMBER, PASSWORD, fetched
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded_budgets import RecordedBudgets, most_within
 
 from marketdata_assets.alphas import slices
 from marketdata_assets.alphas.errors import ApiUnavailable, LoginRejected, RequestRejected
@@ -22,6 +20,8 @@ from marketdata_assets.alphas.layout import KINDS, SECOND, Kind, Window, month_w
 from marketdata_assets.budget import Budget
 from marketdata_assets.errors import TransientError
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
+from tests.alphas.brain_clients import EMAIL, HASTY, MONTH, NOVEMBER, PASSWORD, fetched
+from tests.recorded_budgets import RecordedBudgets, most_within
 
 LIST = "GET /users"
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)

@@ -7,13 +7,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from archives import alpha, pack, put, put_single
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import file_index, layout
 from marketdata_assets.alphas.accounts import budget_name
 from marketdata_assets.budget import Budget
 from marketdata_assets.partitions import ALPHA_MONTHS, alpha_key, alpha_pair
+from tests.alphas.archives import alpha, pack, put, put_single
 
 MONTHS = ALPHA_MONTHS.get_partition_keys()
 NOW = 2_000_000_000

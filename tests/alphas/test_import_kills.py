@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaged import DAY, alpha, deliver, expected, new_account, run, stored
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -19,6 +18,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import mongo
 from marketdata_assets.stores.errors import StoreAway
+from tests.alphas.packaged import DAY, alpha, deliver, expected, new_account, run, stored
 
 ROUNDS = 20
 SERVER_ROUNDS = (4, 8, 12, 16, 19)
@@ -46,8 +46,8 @@ def acknowledging(uri: str, root: str, account: str, acknowledged: str) -> None:
 
 def importer(*arguments: object) -> subprocess.Popen[bytes]:
     """A process of its own that imports, acknowledging."""
-    code = f"import sys, {Path(__file__).stem} as kills; kills.acknowledging(*sys.argv[1:])"
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parent)
+    code = f"import sys; from tests.alphas import {Path(__file__).stem} as kills; kills.acknowledging(*sys.argv[1:])"
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parents[2])
 
 
 def version(number: int, round_: int) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def test_memory_stays_flat(mongo_uri: str, tmp_path: Path) -> None:
     """A package far over the spool's room is imported within a few times that room."""
     code = "\n".join(
         [
-            "import sys, resource; from pathlib import Path; from packaged import run",
+            "import sys, resource; from pathlib import Path; from tests.alphas.packaged import run",
             "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) / 1024",
             "before = peak()",
             "report = run(sys.argv[1], Path(sys.argv[2]), sys.argv[3]); assert not report.failed, report.failed",
@@ -195,7 +195,7 @@ def test_memory_stays_flat(mongo_uri: str, tmp_path: Path) -> None:
     deliver(tmp_path, account, *(alpha(f"A{n}", code=filler) for n in range(12_000)))
     done = subprocess.run(
         [sys.executable, "-c", code, mongo_uri, str(tmp_path), account],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import write
-from packaged import DAY, MONTH, Document, alpha, deliver, expected, new_account, package_path, run, stored
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import importer, ingest, status
@@ -23,6 +21,8 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.states import State
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined
+from tests.alphas.archives import write
+from tests.alphas.packaged import DAY, MONTH, Document, alpha, deliver, expected, new_account, package_path, run, stored
 
 Client = MongoClient[dict[str, Any]]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brain_clients import EMAIL, NOVEMBER, PASSWORD, children, client, with_client
 
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.api_requests import Page
@@ -25,6 +24,7 @@ from marketdata_assets.alphas.errors import (
     RequestRejected,
 )
 from marketdata_demo.servers.brain import BrainServer, spread
+from tests.alphas.brain_clients import EMAIL, NOVEMBER, PASSWORD, children, client, with_client
 
 LIST = "GET /users"
 LOGIN = "POST /authentication"
@@ -96,7 +96,7 @@ def test_processes_share_one_renewal(server: BrainServer, tmp_path: Path) -> Non
     with_client(server, tmp_path, page)
     server.expire_sessions()
     code = (
-        "import asyncio, sys, types; from pathlib import Path; from brain_clients import *\n"
+        "import asyncio, sys, types; from pathlib import Path; from tests.alphas.brain_clients import *\n"
         "async def pages(one): await asyncio.gather(*(one.page('regular', NOVEMBER) for _ in range(5)))\n"
         "with_client(types.SimpleNamespace(url=sys.argv[1]), Path(sys.argv[2]), pages)"
     )

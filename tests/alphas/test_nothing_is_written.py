@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
 
 from marketdata_assets import alphas
 from marketdata_assets.alphas.api import BrainClient
@@ -16,6 +15,7 @@ from marketdata_assets.alphas.api_requests import decode_authentication
 from marketdata_assets.alphas.errors import RequestRejected
 from marketdata_assets.alphas.record_sets import RECORD_SETS
 from marketdata_demo.servers.brain import BrainServer, spread
+from tests.alphas.brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
 
 ALPHA = next(iter(spread(NOVEMBER.start, NOVEMBER.end, 1)))
 OF_ALPHA = r"alphas/\w+(/check|/(recordsets|correlations)/[\w-]+)?"

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaged import MONTH, Document, alpha, deliver, new_account, stored
 from pymongo import MongoClient, ReadPreference, UpdateOne
 
 from marketdata_assets.alphas.import_modes import ImportOptions
@@ -12,6 +11,7 @@ from marketdata_assets.alphas.ingest import AccountsReport, import_accounts
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import mongo, mongo_ledger
+from tests.alphas.packaged import MONTH, Document, alpha, deliver, new_account, stored
 
 Client = MongoClient[dict[str, Any]]
 

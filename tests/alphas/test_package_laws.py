@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from archives import on_disk, pack, packed, put, put_single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.alphas.packaging import Deduplicator, Origin
 from marketdata_assets.alphas.raw_files import Alpha
+from tests.alphas.archives import on_disk, pack, packed, put, put_single
 
 DATES = st.sampled_from(
     ["2024-11-02T21:30:00-04:00", "2024-11-03T01:30:00Z", "2024-11-03T01:10:00-05:00", "2024-11-04", "none", None]

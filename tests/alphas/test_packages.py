@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import ACCOUNT, MONTH, alpha, names, on_disk, pack, packed, put, put_single, write
 
 from marketdata_assets.alphas import file_index, files, layout, packaging
 from marketdata_assets.loading.errors import BadFile
+from tests.alphas.archives import ACCOUNT, MONTH, alpha, names, on_disk, pack, packed, put, put_single, write
 
 
 def test_a_day_a_file_sorted_by_instant_and_id(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brain_clients import EMAIL, LATER, MONTH, NOVEMBER, PASSWORD, client, fetched
-from test_fetch import assert_exact, month_of, on_disk
 
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.errors import AlphasError
@@ -15,6 +13,8 @@ from marketdata_assets.alphas.layout import DAY, SECOND, Window
 from marketdata_assets.errors import TransientError
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_demo.servers.brain import BrainServer, make, spread
+from tests.alphas.brain_clients import EMAIL, LATER, MONTH, NOVEMBER, PASSWORD, client, fetched
+from tests.alphas.test_fetch import assert_exact, month_of, on_disk
 
 PAGE = 100
 BUSY_DAY = Window(NOVEMBER.start + 4 * DAY, NOVEMBER.start + 5 * DAY)

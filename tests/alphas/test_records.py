@@ -10,7 +10,6 @@ from typing import Any
 import bson
 import msgspec
 import pytest
-from brain_clients import EMAIL, HASTY, LATER, MONTH, NOVEMBER, PASSWORD, client, with_client
 from pymongo import MongoClient
 
 from marketdata_assets.alphas.api import BrainClient
@@ -39,6 +38,7 @@ from marketdata_assets.loading.states import State
 from marketdata_assets.stores.mongo import CODEC
 from marketdata_demo import sample_records
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
+from tests.alphas.brain_clients import EMAIL, HASTY, LATER, MONTH, NOVEMBER, PASSWORD, client, with_client
 
 Client = MongoClient[dict[str, Any]]
 ALPHAS = list(spread(NOVEMBER.start, NOVEMBER.end, 12))

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from archives import ACCOUNT, on_disk
 
 from marketdata_assets.alphas import file_index, packaging
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.raw_files import instant
 from marketdata_demo import sample_alphas
+from tests.alphas.archives import ACCOUNT, on_disk
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import ACCOUNT, alpha, put, put_single, window
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import slices, status
@@ -16,6 +15,7 @@ from marketdata_assets.alphas.layout import KINDS, Window, month_window
 from marketdata_assets.alphas.packaging import package_months
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import mongo_ledger
+from tests.alphas.archives import ACCOUNT, alpha, put, put_single, window
 
 MONTHS = ("2024-09", "2024-10", "2024-11")
 PAIRS = [(ACCOUNT, month) for month in MONTHS]

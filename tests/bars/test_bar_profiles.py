@@ -10,14 +10,14 @@ import pandas as pd
 import polars as pl
 import psycopg
 import pytest
-from bar_files import books_balance, run, table
-from vendor_bars import CODES, MONTHS, OWN, SHAPES, Row, classic, jq, jq_many, market, read_classic, rq
 
 from marketdata_assets.bars import checks, kline, profiles, schema, status
 from marketdata_assets.bars.reading import any_times
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.file_ledger import FileState
+from tests.bars.bar_files import books_balance, run, table
+from tests.bars.vendor_bars import CODES, MONTHS, OWN, SHAPES, Row, classic, jq, jq_many, market, read_classic, rq
 
 
 def rows_of(dsn: str) -> Iterator[Row]:

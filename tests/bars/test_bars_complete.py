@@ -8,8 +8,6 @@ from pathlib import Path
 import polars as pl
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, line, run
-from market_year import DAYS, MONTHS, YEAR, Cells, Market, clean_year, usual
 
 from marketdata_assets.bars import completeness
 from marketdata_assets.bars.completeness import bars_complete
@@ -17,6 +15,8 @@ from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.completeness import Reference, gaps
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo import sample_bars
+from tests.bars.bar_files import csv_text, deliver, line, run
+from tests.bars.market_year import DAYS, MONTHS, YEAR, Cells, Market, clean_year, usual
 
 Gap = tuple[str, str, dt.date, dt.date]
 

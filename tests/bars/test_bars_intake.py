@@ -5,17 +5,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import csv_text, line, minutes, months
-from deliveries import EVENTS, Rows, Step, assert_lawful, packed
-from dying import Load, server
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from examples import FEW
 from marketdata_assets.bars import forget, schema, status
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.file_ledger import FileEntry
+from tests.bars.bar_files import csv_text, line, minutes, months
+from tests.deliveries import EVENTS, Rows, Step, assert_lawful, packed
+from tests.dying import Load, server
+from tests.examples import FEW
 
 LABELS = [*minutes("2000-06-09 09:31:00", 3), *minutes("2000-06-12 14:57:00", 2), *minutes("2000-07-03 09:31:00", 1)]
 

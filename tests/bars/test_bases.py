@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, minutes, months, run
 
 from marketdata_assets.bars import bases
 from marketdata_assets.bars.bases import one_price_basis
@@ -16,6 +15,7 @@ from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo import sample_bars
+from tests.bars.bar_files import csv_text, deliver, minutes, months, run
 
 DAYS = Reference().calendar.trading_days(Days(dt.date(2001, 12, 20), dt.date(2002, 1, 15)))
 SEAM = next(number for number, day in enumerate(DAYS) if day.year == 2002)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_chunks import compress, decompress, uncompressed
-from bar_files import assert_exact, csv_text, deliver, line, minutes, months, run, table
 
 from marketdata_assets.bars import checks, kline
+from tests.bars.bar_chunks import compress, decompress, uncompressed
+from tests.bars.bar_files import assert_exact, csv_text, deliver, line, minutes, months, run, table
 
 CODES = ("sh600000", "sz000001", "bj920001")
 STARTS = tuple(f"2000-{month:02d}-05 09:30:00" for month in (5, 6, 7))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, csv_text, deliver, line, minutes, run
 
 from marketdata_assets.bars import schema
+from tests.bars.bar_files import assert_exact, csv_text, deliver, line, minutes, run
 
 CODES = ("sh600000", "sz000001", "bj920001")
 LATE = "2000-07-03 09:30:00"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import HEADER, assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, run, table
 
 from marketdata_assets.bars import schema, status
 from marketdata_assets.bars.layout import first_header, scan, units
@@ -15,6 +14,18 @@ from marketdata_assets.bars.unit import parse
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.file_ledger import FileEntry, FileState
 from marketdata_assets.loading.files import Opener
+from tests.bars.bar_files import (
+    HEADER,
+    assert_exact,
+    csv_text,
+    deliver,
+    deliver_members,
+    entries,
+    line,
+    minutes,
+    run,
+    table,
+)
 
 A = csv_text(line(label) for label in minutes("2000-06-09 09:30:00", 40))
 B = csv_text(line(label, "sz000001") for label in minutes("2000-06-09 09:30:00", 40))

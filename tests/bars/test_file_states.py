@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, line, minutes, months, run
 
 from marketdata_assets.bars import schema, status
 from marketdata_assets.loading.file_ledger import FileEntry, FileState
+from tests.bars.bar_files import csv_text, deliver, line, minutes, months, run
 
 ALL = [*months(2000), *months(2001)]
 GOOD = csv_text(line(label) for label in minutes("2000-06-09 09:30:00", 3))

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_chunks import compress, decompress
-from bar_files import (
+
+from marketdata_assets.bars import checks, kline, schema, small_units, unit
+from marketdata_assets.bars.forget import forget, undo
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.fanout import Fanout
+from tests.bars.bar_chunks import compress, decompress
+from tests.bars.bar_files import (
     Row,
     assert_exact,
     books_balance,
@@ -26,12 +31,7 @@ from bar_files import (
     run,
     table,
 )
-from dying import Load, server
-
-from marketdata_assets.bars import checks, kline, schema, small_units, unit
-from marketdata_assets.bars.forget import forget, undo
-from marketdata_assets.bars.ingest import ingest
-from marketdata_assets.fanout import Fanout
+from tests.dying import Load, server
 
 JUNE, JULY = "2000-06-09 09:30:00", "2000-07-03 09:30:00"
 LABELS = [*minutes(JUNE, 20), *minutes(JULY, 5)]

@@ -12,14 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, line, minutes, run
-from kline_rows import BOTH_MONTHS, GOOD, Bar, bar, execute, insert, lines
 from psycopg import sql
 
 from marketdata_assets.bars import changes, kline
 from marketdata_assets.bars.kline import RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import months_from
+from tests.bars.bar_files import csv_text, deliver, line, minutes, run
+from tests.bars.kline_rows import BOTH_MONTHS, GOOD, Bar, bar, execute, insert, lines
 
 
 def dirty() -> list[Bar]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from kline_rows import BOTH_MONTHS, GOOD, bar, execute, insert, lines
 
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.kline import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores import relation_swap
+from tests.bars.kline_rows import BOTH_MONTHS, GOOD, bar, execute, insert, lines
 
 BARS = [GOOD, bar("2000-07-03 10:00:00")]
 

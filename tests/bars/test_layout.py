@@ -4,13 +4,13 @@ import random
 from pathlib import Path
 
 import pytest
-from bar_files import BOM, HEADER, deliver
 
 from marketdata_assets.bars.layout import COLUMNS, first_header, scan, units, year_of
 from marketdata_assets.bars.profiles import SHIPPED, detect
 from marketdata_assets.bars.sources import opened
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Opener
+from tests.bars.bar_files import BOM, HEADER, deliver
 
 NAMES = HEADER.split(",")
 OURS = (

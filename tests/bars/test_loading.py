@@ -7,13 +7,24 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, books_balance, csv_text, deliver, entries, line, minutes, months, run, table
 
 from marketdata_assets.bars import checks
 from marketdata_assets.bars.rules import Label
 from marketdata_assets.bars.schema import ensure
 from marketdata_assets.stores import ledger
 from marketdata_demo.sample_bars import csv_bytes, stock_year
+from tests.bars.bar_files import (
+    assert_exact,
+    books_balance,
+    csv_text,
+    deliver,
+    entries,
+    line,
+    minutes,
+    months,
+    run,
+    table,
+)
 
 STOCKS = (("sh600001", "示例银行"), ("bj920001", "试验材料"), ("sz301001", "范例软件"))
 DAYS = [dt.date(2000, 1, 31), dt.date(2000, 2, 1), dt.date(2000, 12, 29)]

@@ -6,15 +6,26 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, months, run, table
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from examples import FEW
 from marketdata_assets.bars import changes, checks, kline, schema
 from marketdata_assets.flows import storage
 from marketdata_assets.reconciliation import reconcile
+from tests.bars.bar_files import (
+    assert_exact,
+    csv_text,
+    deliver,
+    deliver_members,
+    entries,
+    line,
+    minutes,
+    months,
+    run,
+    table,
+)
+from tests.examples import FEW
 
 
 def priced(first: str, count: int, price: str, code: str = "sh600000") -> list[str]:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, line, minutes, months, run
 
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan
 from marketdata_assets.stores import ledger
+from tests.bars.bar_files import csv_text, deliver, line, minutes, months, run
 
 
 def looked(dsn: str, folder: Path, asked: list[str]) -> Plan:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from bar_files import HEADER, csv_text, deliver, line, minutes, read_plainly
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block
 from marketdata_assets.loading.text_table import read_rows
+from tests.bars.bar_files import HEADER, csv_text, deliver, line, minutes, read_plainly
 
 NAMES = tuple(COLUMNS.values())
 EPOCH = dt.datetime(1970, 1, 1)

@@ -5,7 +5,6 @@ from decimal import Decimal
 
 import psycopg
 import pytest
-from bar_files import line
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from marketdata_assets.bars.reading import typed
 from marketdata_assets.bars.rules import Bars, judge
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT, Rejects
 from marketdata_assets.loading.text import Block
+from tests.bars.bar_files import line
 
 NAMES = tuple(COLUMNS.values())
 TIME = "2000-06-09 09:30:00"

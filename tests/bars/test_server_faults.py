@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from bar_files import assert_exact, csv_text, deliver, line, minutes, run
 
 from marketdata_assets.bars import small_units
 from marketdata_assets.bars import unit as loading_unit
@@ -17,6 +16,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.stores.postgres import copy_binary
+from tests.bars.bar_files import assert_exact, csv_text, deliver, line, minutes, run
 
 MIB = 1024 * 1024
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, csv_text, deliver, entries, expected, fates, line, minutes, run, table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples import FEW
 from marketdata_assets.bars import schema, status
 from marketdata_assets.bars.checks import every_row_accounted
 from marketdata_assets.bars.forget import forget, undo
 from marketdata_assets.loading.errors import CannotForget
+from tests.bars.bar_files import assert_exact, csv_text, deliver, entries, expected, fates, line, minutes, run, table
+from tests.examples import FEW
 
 CODES = ("sh600000", "sz000001")
 DAYS = [day for day in range(1, 31) if dt.date(2000, 6, day).weekday() < 5]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, books_balance, csv_text, deliver, line, minutes, run
 
 from marketdata_assets.bars import schema
+from tests.bars.bar_files import assert_exact, books_balance, csv_text, deliver, line, minutes, run
 
 CODES = tuple(f"sh{600000 + number}" for number in range(60))
 START = "2000-06-05 09:30:00"

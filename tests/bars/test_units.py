@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, line, run
 
 from marketdata_assets.bars import checks, kline
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo import sample_bars
+from tests.bars.bar_files import csv_text, deliver, line, run
 
 YEAR = 2023  # deliver() dates files to November 2023
 MONTHS = [f"{YEAR}-{month:02d}" for month in range(1, 13)]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bar_files import HEADER
+
+from tests.bars.bar_files import HEADER
 
 MONTHS = ["2024-01", "2024-02"]
 CODES = ("600000.SH", "000001.SZ", "688001.SH")

@@ -37,9 +37,8 @@ def apart(home: Path, *arguments: str, **variables: object) -> subprocess.Comple
 
 def marketdata(home: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run a command to its end in this process, which spares it imports and definitions; otherwise as `apart` does."""
-    from project_definitions import definitions
-
     from marketdata_assets import definitions as project
+    from tests.project_definitions import definitions
 
     runner = CliRunner()
     with chdir(home), only(environment(home, **variables)), pytest.MonkeyPatch.context() as patch:

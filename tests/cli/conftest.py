@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import stack_on
-from databases import emptied_clickhouse, fresh_postgres, spare_work
 
 from marketdata_assets.databases import make_tables
 from marketdata_assets.local.stack import LocalStack
+from tests.cli.commands import stack_on
+from tests.databases import emptied_clickhouse, fresh_postgres, spare_work
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from commands import PROGRAMS, answer, environment, marketdata, until
 from pymongo import MongoClient
 from typer.testing import CliRunner
 
@@ -20,6 +19,7 @@ from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_alphas
 from marketdata_demo.servers.brain import BrainServer, make, spread
+from tests.cli.commands import PROGRAMS, answer, environment, marketdata, until
 
 MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)

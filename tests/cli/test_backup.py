@@ -15,13 +15,9 @@ import msgspec
 import polars as pl
 import psycopg
 import pytest
-from commands import answer, environment, marketdata, only
-from databases import fresh_clickhouse
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pymongo import MongoClient
-from tick_rows import bars as tick_bars
-from tick_rows import load as tick_load
 
 from marketdata_assets.alphas import packaging
 from marketdata_assets.alphas.import_modes import ImportOptions
@@ -50,6 +46,10 @@ from marketdata_assets.ticks import tables as ticks
 from marketdata_demo import sample_alphas, sample_bars
 from marketdata_demo.venues.captures import write as write_captures
 from marketdata_demo.venues.market import Plan
+from tests.cli.commands import answer, environment, marketdata, only
+from tests.databases import fresh_clickhouse
+from tests.ticks.tick_rows import bars as tick_bars
+from tests.ticks.tick_rows import load as tick_load
 
 ALPHA_MONTHS = ("2024-10", "2024-11")
 ALPHA_DATABASES = (*(f"{kind}_alphas" for kind in KINDS), *map(asset_name, RECORD_SETS))

@@ -4,7 +4,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from commands import answer, marketdata
+
+from tests.cli.commands import answer, marketdata
 
 JQ = ",open,close,high,low,volume,money\n"
 PROFILE = "mine.yaml"

@@ -18,10 +18,8 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from commands import PROGRAMS, environment, marketdata, stack_on, until
 from psycopg import sql
 from pymongo import MongoClient
-from unlimited import UNLIMITED
 
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local import password
@@ -32,6 +30,8 @@ from marketdata_assets.stores import clickhouse
 from marketdata_demo import sample_bars
 from marketdata_demo.servers.brain import BrainServer
 from marketdata_demo.servers.tushare import TushareServer
+from tests.cli.commands import PROGRAMS, environment, marketdata, stack_on, until
+from tests.ticks.unlimited import UNLIMITED
 
 CANARY = "canary8f3e71"
 """The beginning of every planted secret; nothing else has it."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import nats
 import pytest
 import yaml
-from commands import PROGRAMS, answer, apart, environment, marketdata, until
 
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector.config import parse
@@ -21,6 +20,7 @@ from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 from marketdata_demo.collector_process import CollectorProcess, Place, is_ready, sink
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.cli.commands import PROGRAMS, answer, apart, environment, marketdata, until
 
 TYPES = ["trade", "orderbook", "kline", "ticker"]
 

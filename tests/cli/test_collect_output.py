@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commands import PROGRAMS, environment, marketdata, until
 
 from marketdata_demo.collector_process import Place
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.cli.commands import PROGRAMS, environment, marketdata, until
 
 
 @pytest.fixture

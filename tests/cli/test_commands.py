@@ -8,14 +8,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from commands import answer, apart, marketdata
-from plain_kline import expected_kline, file_rows
 
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.reconciliation.reconcile import reconcile
 from marketdata_demo import sample_bars
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.cli.commands import answer, apart, marketdata
+from tests.plain_kline import expected_kline, file_rows
 
 MONTHS = "2014-03:2014-04"
 DAYS = [day for day in sample_bars.weekdays(2014) if day.month in (3, 4) and day.day <= 3]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from commands import PROGRAMS, apart, environment, marketdata, only
 from dagster_postgres import PostgresEventLogStorage
 from dagster_postgres.utils import DagsterPostgresException
 
@@ -20,6 +19,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.partitions import months_of_tags
 from marketdata_assets.resources import Resources
 from marketdata_demo import sample_bars
+from tests.cli.commands import PROGRAMS, apart, environment, marketdata, only
 
 
 def deliver(folder: Path) -> None:

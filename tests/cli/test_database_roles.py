@@ -11,9 +11,6 @@ import clickhouse_connect
 import psycopg
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
-from commands import answer, marketdata
-from databases import fresh_clickhouse, fresh_postgres
-from postgres_roles import make_roles
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -24,6 +21,9 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores.clickhouse import connect
 from marketdata_demo import sample_bars
+from tests.cli.commands import answer, marketdata
+from tests.databases import fresh_clickhouse, fresh_postgres
+from tests.postgres_roles import make_roles
 
 FLOW = """\
 type: marketdata_assets.components.CsvFlow

@@ -3,11 +3,10 @@
 import datetime as dt
 from pathlib import Path
 
-from commands import answer, apart
-from databases import fresh_postgres
-
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_bars
+from tests.cli.commands import answer, apart
+from tests.databases import fresh_postgres
 
 DEAD = "http://127.0.0.1:1"
 PROXIES = {"HTTP_PROXY": DEAD, "HTTPS_PROXY": DEAD, "ALL_PROXY": "socks5://127.0.0.1:1"}

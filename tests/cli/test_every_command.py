@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import environment
-from forks import server
 from typer.main import get_command
 
 import marketdata_assets
 from marketdata_assets.cli import app
+from tests.cli.commands import environment
+from tests.forks import server
 
 READ_SETTINGS = {"marketdata_assets.__main__", "marketdata_assets.definitions"}
 """Modules that a command imports with its own settings."""
@@ -101,8 +101,8 @@ Ends = Callable[..., list[dict[str, Any]]]
 def ends() -> Iterator[Ends]:
     """Carry out commands in a folder, each with variables, and say how each ended."""
     package = pkgutil.walk_packages(marketdata_assets.__path__, f"{marketdata_assets.__name__}.")
-    modules = [Path(__file__).stem, *(one.name for one in package if one.name not in READ_SETTINGS)]
-    with server(*modules, paths=(Path(__file__).parent,)) as call:
+    modules = [__name__, *(one.name for one in package if one.name not in READ_SETTINGS)]
+    with server(*modules) as call:
 
         def ask(folder: Path, orders: Orders, stdout: str = "") -> list[dict[str, Any]]:
             found = []

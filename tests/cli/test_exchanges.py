@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import answer, marketdata
 
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.exchanges.report import TABLES
@@ -18,6 +17,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.captures import Written, write
 from marketdata_demo.venues.market import Plan
+from tests.cli.commands import answer, marketdata
 
 YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
 START = dt.datetime.combine(YESTERDAY, dt.time(9), dt.UTC)

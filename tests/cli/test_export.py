@@ -5,11 +5,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from bar_files import csv_text, deliver, line
-from commands import answer, marketdata
 
 from marketdata_assets.bars import ingest as load_bars
 from marketdata_assets.fanout import Fanout
+from tests.bars.bar_files import csv_text, deliver, line
+from tests.cli.commands import answer, marketdata
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from commands import answer, marketdata
 
 from marketdata_assets.flows.definition import read
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
+from tests.cli.commands import answer, marketdata
 
 Command = Callable[..., Any]
 

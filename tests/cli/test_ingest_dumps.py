@@ -3,10 +3,9 @@
 import gzip
 from pathlib import Path
 
-from commands import answer, marketdata
-from databases import fresh_clickhouse
-
 from marketdata_assets.local.stack import LocalStack
+from tests.cli.commands import answer, marketdata
+from tests.databases import fresh_clickhouse
 
 HEADER = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"
 TRADE = "binance-futures,BTCUSDT,1704067200001000,1704067200008411,7,buy,100.5,2"

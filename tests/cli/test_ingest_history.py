@@ -4,12 +4,11 @@ import datetime as dt
 import json
 from pathlib import Path
 
-from commands import answer, marketdata
-from databases import fresh_clickhouse
-
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.live_market import Happened
+from tests.cli.commands import answer, marketdata
+from tests.databases import fresh_clickhouse
 
 DAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=2)
 NOON = int(dt.datetime.combine(DAY, dt.time(12), dt.UTC).timestamp() * 1000)

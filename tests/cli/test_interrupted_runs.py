@@ -12,9 +12,6 @@ import dagster as dg
 import psutil
 import psycopg
 import pytest
-from commands import PROGRAMS, environment, marketdata, stack_on, until
-from plain_kline import KLINE_QUERY, expected_kline
-from project_definitions import definitions
 
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.cli.instance import environment as found_by_dagster
@@ -26,6 +23,9 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.local import run_lock
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_bars
+from tests.cli.commands import PROGRAMS, environment, marketdata, stack_on, until
+from tests.plain_kline import KLINE_QUERY, expected_kline
+from tests.project_definitions import definitions
 
 DAYS = [day for day in sample_bars.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
 WAITING = """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from commands import PROGRAMS, environment, until
 
 from marketdata_assets.local import record
+from tests.cli.commands import PROGRAMS, environment, until
 
 FULL = "/dev/full"
 MARKETDATA = str(PROGRAMS / "marketdata")

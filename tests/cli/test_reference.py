@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import answer, marketdata
 
 from marketdata_assets.cli.demo import today
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_reference
+from tests.cli.commands import answer, marketdata
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DAILY = ("suspensions", "adjust_factors", "price_limits")

@@ -19,9 +19,9 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
-from commands import marketdata
 
 from marketdata_assets.local.stack import LocalStack
+from tests.cli.commands import marketdata
 
 Command = Callable[..., Any]
 DAYS = [dt.date(2024, 1, 2) + dt.timedelta(days=number) for number in range(30)]

@@ -12,9 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from commands import answer, marketdata
 from typer.testing import CliRunner
-from unlimited import UNLIMITED
 
 from marketdata_assets.cli import app
 from marketdata_assets.cli.app import repeat_flags
@@ -26,6 +24,8 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import registry, tables
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
+from tests.cli.commands import answer, marketdata
+from tests.ticks.unlimited import UNLIMITED
 
 SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")
 BARS_A_DAY = 241

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from commands import PROGRAMS, answer, apart, environment, marketdata, until
 from pydantic import SecretStr
 
 from marketdata_assets.cli.servers import link, with_ui_port
@@ -18,6 +17,7 @@ from marketdata_assets.local import proctable, record
 from marketdata_assets.local.process import port_is_free
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
+from tests.cli.commands import PROGRAMS, answer, apart, environment, marketdata, until
 
 EVERY = {"postgres", "mongo", "clickhouse", "nats"}
 

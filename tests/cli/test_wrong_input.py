@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import apart, marketdata
-from databases import fresh_clickhouse, fresh_postgres
 
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
@@ -16,6 +14,8 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import registry, tables
 from marketdata_demo import sample_alphas, sample_bars
+from tests.cli.commands import apart, marketdata
+from tests.databases import fresh_clickhouse, fresh_postgres
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 

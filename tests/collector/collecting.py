@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from venue_client import numbers
-
 from marketdata_assets.budget import Budget, BudgetPlace
 from marketdata_assets.collector.connections import Market, Shard, Timing, VenueAdapter, adapter_for
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
@@ -17,6 +15,7 @@ from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Exchange,
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_demo.venues.venue import Venue
+from tests.collector.venue_client import numbers
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from jetstream_cases import nats_server, start
 
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.process import Server
+from tests.collector.jetstream_cases import nats_server, start
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nats
-from collector_records import snapshot
 
 from marketdata_assets.collector.items import Recorded, items
 from marketdata_assets.collector.jetstream.publisher import Limits, Publisher
@@ -23,6 +22,7 @@ from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.local.process import Server
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from tests.collector.collector_records import snapshot
 
 GB = 1 << 30
 QUICK = Limits(ack_seconds=0.5, spill_seconds=0.2, first_backoff_seconds=0.02, last_backoff_seconds=0.2)

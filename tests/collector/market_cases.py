@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import Run, collecting
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_demo.venues.binance_venue import BinanceVenue
@@ -19,6 +18,7 @@ from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import Run, collecting
 
 MAIN = ("trade", "orderbook")
 

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import nats
-from collector_records import START, delta, gap, snapshot, trade
-from in_loop import in_loop, until
-from service_runs import market, running, text_of
 
 from marketdata_assets.collector.items import BookTop, BookTops, Item, items, message_id, subject
 from marketdata_assets.collector.jetstream.stream import consumers
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.collector.servers import Servers
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.collector_records import START, delta, gap, snapshot, trade
+from tests.collector.in_loop import in_loop, until
+from tests.collector.service_runs import market, running, text_of
 
 BOOK = [[("1.5", "3"), ("1.4", "2")], [("1.6", "1")]]
 

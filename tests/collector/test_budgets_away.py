@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from collecting import Run, collecting
-from in_loop import in_loop
-from market_cases import BINANCE, MAIN
-from recorded_budgets import RecordedBudgets
-
 from marketdata_assets.budget import Budget, BudgetUnavailable
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import Run, collecting
+from tests.collector.in_loop import in_loop
+from tests.collector.market_cases import BINANCE, MAIN
+from tests.recorded_budgets import RecordedBudgets
 
 
 class Store(RecordedBudgets):

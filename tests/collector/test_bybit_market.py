@@ -3,12 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from collecting import collecting
-from in_loop import in_loop
-
 from marketdata_assets.exchanges.bybit.adapter import DEPTH
 from marketdata_assets.exchanges.records import DeadLetter, Ticker
 from marketdata_demo.venues.bybit_venue import BybitVenue
+from tests.collector.collecting import collecting
+from tests.collector.in_loop import in_loop
 
 LINEAR = ["ABCUSDT", "XYZUSDT-27DEC30"]
 

@@ -3,11 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from in_loop import in_loop, running, until
-
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
+from tests.collector.in_loop import in_loop, running, until
 
 START = 1_700_000_000_000_000_000
 

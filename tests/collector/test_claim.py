@@ -6,11 +6,11 @@ import signal
 import sys
 
 import pytest
-from in_loop import in_loop
 
 from marketdata_assets.collector.errors import Claimed
 from marketdata_assets.collector.jetstream.claim import claim, owner_of
 from marketdata_assets.collector.jetstream.stream import connected
+from tests.collector.in_loop import in_loop
 
 HOLDS = """
 import asyncio, sys

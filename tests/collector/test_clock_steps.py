@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from collecting import Run
-from market_cases import EVERY_VENUE, Case, collect, each
 
 from marketdata_assets.collector.connections import Clock
 from marketdata_assets.collector.counters import LatencyHistogram
@@ -14,6 +12,8 @@ from marketdata_assets.collector.health import judge
 from marketdata_assets.collector.status import Status
 from marketdata_assets.exchanges.records import Trade
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import Run
+from tests.collector.market_cases import EVERY_VENUE, Case, collect, each
 
 NS = 1_000_000_000
 HOURS_3 = 3 * 3600 * NS

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from service_runs import market, running, text_of
 
 from marketdata_assets.collector.counters import BOUNDS, LatencyHistogram, MarketCounters
 from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Ticker, Trade, VenueError
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.service_runs import market, running, text_of
 
 ABOUT = ("binance", "spot", "A-B", "AB")
 

@@ -8,7 +8,6 @@ from typing import Any, get_args, get_origin
 import pytest
 import yaml
 from pydantic import BaseModel
-from service_runs import market, running, text_of
 
 from marketdata_assets.collector import assembly, config
 from marketdata_assets.collector.config import Config, Variables, parse, read
@@ -19,6 +18,7 @@ from marketdata_assets.collector.service import Collector
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.settings import Settings
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.service_runs import market, running, text_of
 
 SHIPPED = config.shipped()
 PROJECT = Path(__file__).parents[2]

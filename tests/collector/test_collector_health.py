@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from collector_states import book, connection, job, market_state, subscription
 
 from marketdata_assets.collector.config import HealthLimits
 from marketdata_assets.collector.connections.state import MarketState
@@ -12,6 +11,7 @@ from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.health import judge
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.collector.status import Status
+from tests.collector.collector_states import book, connection, job, market_state, subscription
 
 SECOND = 1_000_000_000
 NOW = 1_000 * SECOND

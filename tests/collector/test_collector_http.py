@@ -7,14 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
-from in_loop import in_loop
-from service_runs import LINEAR, SPOT, Running, market, running, text_of
 
 from marketdata_assets.collector.connections import Shard
 from marketdata_assets.collector.drain_service import DrainServer, Progress
 from marketdata_assets.collector.errors import PortTaken
 from marketdata_assets.collector.servers import Servers
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.in_loop import in_loop
+from tests.collector.service_runs import LINEAR, SPOT, Running, market, running, text_of
 
 CHANGE = {"exchange": "binance", "market_type": "spot", "add": ["DEF-USDT"]}
 JSON = {"Content-Type": "application/json"}

@@ -2,7 +2,12 @@
 
 import msgspec
 import pytest
-from collector_records import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.collector.items import STORED, TAGS, Recorded, items, message_id, moment, subject
+from marketdata_assets.exchanges.records import Trade
+from tests.collector.collector_records import (
     candle,
     delta,
     funding,
@@ -15,11 +20,6 @@ from collector_records import (
     ticker,
     trade,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from marketdata_assets.collector.items import STORED, TAGS, Recorded, items, message_id, moment, subject
-from marketdata_assets.exchanges.records import Trade
 
 ONE_OF_EACH: list[Recorded] = [
     trade(1),

@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import Run
-from collector_records import trade
-from in_loop import in_loop, until
-from jetstream_cases import Line, publishing
-from market_cases import BINANCE, collect
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector import config
@@ -34,6 +29,11 @@ from marketdata_assets.collector.sinks.redis import RedisSink
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.logs import get_logger
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import Run
+from tests.collector.collector_records import trade
+from tests.collector.in_loop import in_loop, until
+from tests.collector.jetstream_cases import Line, publishing
+from tests.collector.market_cases import BINANCE, collect
 
 MODULES = (
     book_recovery,

@@ -11,9 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from in_loop import in_loop
 from prometheus_client.parser import text_string_to_metric_families
-from service_runs import SPOT, market, program, redis_server, running, text_of
 
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
@@ -26,6 +24,8 @@ from marketdata_assets.collector.status import Status
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Trade, VenueError
 from marketdata_assets.local.process import free_port
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.in_loop import in_loop
+from tests.collector.service_runs import SPOT, market, program, redis_server, running, text_of
 
 NS = 1_000_000_000
 PROJECT = Path(__file__).parents[2]
@@ -219,7 +219,7 @@ def faulty(fault: int = 1) -> Status:
 
 
 def _market_state(fault: int, counters: MarketCounters) -> MarketState:
-    from collector_states import book, connection, job, market_state, subscription
+    from tests.collector.collector_states import book, connection, job, market_state, subscription
 
     return market_state(
         counters=counters,

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
-from collector_records import START, candle, delta, funding, gap, snapshot, ticker, trade, trades
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.collector.items import TAGS, Recorded, items, moment
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Ticker, Trade
+from tests.collector.collector_records import START, candle, delta, funding, gap, snapshot, ticker, trade, trades
 
 NAMES = ("ABC", "XYZ")
 KINDS = ("trade", "delta", "snapshot", "ticker", "open", "closed", "unsaid", "funding", "gap")

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_loop import in_loop
-from service_runs import SPOT, market, running, text_of
 
 from marketdata_assets.collector.shard_files import Checkpoint
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import VenueError
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.in_loop import in_loop
+from tests.collector.service_runs import SPOT, market, running, text_of
 
 
 def config_of(venue: BinanceVenue, **sections: Any) -> str:

@@ -2,11 +2,10 @@
 
 import asyncio
 
-from collecting import Run
-from market_cases import BINANCE, BY_CHANNEL, DERIBIT, EVERY_MARKET, EVERY_VENUE, OKX, Case, collected
-
 from marketdata_assets.exchanges.records import DeadLetter
 from marketdata_demo.venues.venue import Venue, frame
+from tests.collector.collecting import Run
+from tests.collector.market_cases import BINANCE, BY_CHANNEL, DERIBIT, EVERY_MARKET, EVERY_VENUE, OKX, Case, collected
 
 
 async def back_to_life(run: Run) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from certificates import certificate
-from in_loop import in_loop, until
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
 from marketdata_assets.collector import config as configuration
@@ -20,6 +18,8 @@ from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Netwo
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.http_client import DIRECT, HttpClient, RetryPolicy
 from marketdata_demo.venues.binance_venue import BinanceServer
+from tests.collector.certificates import certificate
+from tests.collector.in_loop import in_loop, until
 
 
 class Greeter(WSListener):

@@ -2,14 +2,13 @@
 
 import asyncio
 
-from collecting import LONGEST, Run
-from market_cases import BINANCE, DERIBIT, EVERY_MARKET, EVERY_VENUE, HYPERLIQUID, OKX, Case, collected
-from test_connection_faults import back_to_life
-
 from marketdata_assets.collector.connections.connection import Connection
 from marketdata_assets.exchanges.records import OrderBook, Trade
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import LONGEST, Run
+from tests.collector.market_cases import BINANCE, DERIBIT, EVERY_MARKET, EVERY_VENUE, HYPERLIQUID, OKX, Case, collected
+from tests.collector.test_connection_faults import back_to_life
 
 
 def planned(run: Run) -> int:

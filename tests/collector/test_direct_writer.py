@@ -7,10 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from collector_records import place
-from in_loop import in_loop, running, until
-from own_clickhouse import OwnClickHouse
-
 from marketdata_assets.collector.config import ClickHouse
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream.spool import Spool
@@ -19,6 +15,9 @@ from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse
+from tests.collector.collector_records import place
+from tests.collector.in_loop import in_loop, running, until
+from tests.own_clickhouse import OwnClickHouse
 
 NOW = 1_762_000_000 * 10**9
 

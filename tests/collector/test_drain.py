@@ -8,9 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from in_loop import in_loop
-from own_clickhouse import OwnClickHouse
-from streamed import contents, publish, records
 
 from marketdata_assets.collector.config import ClickHouse
 from marketdata_assets.collector.drain import Drained, Pace, drain
@@ -21,6 +18,9 @@ from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.errors import StoreAway
+from tests.collector.in_loop import in_loop
+from tests.collector.streamed import contents, publish, records
+from tests.own_clickhouse import OwnClickHouse
 
 KILLED_AT_ITS_ACK = """
 import asyncio, os, signal, sys

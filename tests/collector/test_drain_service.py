@@ -11,10 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from in_loop import in_loop
-from jetstream_cases import start
-from streamed import publish, records
-from test_drain import counted, expected
 
 from marketdata_assets.collector.drain import Pace, claim_of, drain
 from marketdata_assets.collector.drain_service import DrainService
@@ -24,6 +20,10 @@ from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.process import Server
+from tests.collector.in_loop import in_loop
+from tests.collector.jetstream_cases import start
+from tests.collector.streamed import publish, records
+from tests.collector.test_drain import counted, expected
 
 PATIENCE = 60.0
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from collecting import collecting
-from in_loop import in_loop
 
 import marketdata_assets.collector.connections.market as market_module
 from marketdata_assets.exchanges.records import DeadLetter, FundingRate, OrderBook
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
+from tests.collector.collecting import collecting
+from tests.collector.in_loop import in_loop
 
 NAMES = ["ABC", "XYZ"]
 MAIN = ("trade", "orderbook")

@@ -4,9 +4,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from collecting import collecting
-from in_loop import in_loop
-
 from marketdata_assets.collector.symbols import resolve_symbols
 from marketdata_assets.exchanges.binance.instruments import named as binance_named
 from marketdata_assets.exchanges.deribit.instruments import from_name
@@ -14,6 +11,8 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx.instruments import named as okx_named
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
+from tests.collector.collecting import collecting
+from tests.collector.in_loop import in_loop
 
 CHINESE = "币安人生USDT"
 

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import msgspec
 import nats
-from collector_records import delta, ticker, trade, trades
-from in_loop import in_loop, until
-from jetstream_cases import (
+
+from marketdata_assets.collector.items import Recorded, items
+from marketdata_assets.collector.jetstream.spool import Spool
+from marketdata_assets.collector.jetstream.stream import Stream
+from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.local.process import Server
+from tests.collector.collector_records import delta, ticker, trade, trades
+from tests.collector.in_loop import in_loop, until
+from tests.collector.jetstream_cases import (
     QUICK,
     Line,
     OldServer,
@@ -20,12 +26,6 @@ from jetstream_cases import (
     start,
     stored,
 )
-
-from marketdata_assets.collector.items import Recorded, items
-from marketdata_assets.collector.jetstream.spool import Spool
-from marketdata_assets.collector.jetstream.stream import Stream
-from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.local.process import Server
 
 
 def payloads(records: list[Recorded]) -> list[bytes]:
@@ -142,8 +142,8 @@ PROCESS = """
 import asyncio, sys
 from pathlib import Path
 sys.path.append(sys.argv[3])
-from collector_records import trades
-from jetstream_cases import publishing, put_slowly
+from tests.collector.collector_records import trades
+from tests.collector.jetstream_cases import publishing, put_slowly
 async def main():
     async with publishing(sys.argv[1], Path(sys.argv[2])) as publisher:
         putting = asyncio.create_task(put_slowly(publisher, trades(1_000_000), step=50))
@@ -157,7 +157,7 @@ asyncio.run(main())
 @in_loop
 async def test_a_killed_process_leaves_a_complete_prefix(server: Server, tmp_path: Path) -> None:
     """What was acked or spooled is there; what comes after was in memory alone, and nothing in between is missing."""
-    arguments = [sys.executable, "-c", PROCESS, server.url, str(tmp_path / "spool"), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", PROCESS, server.url, str(tmp_path / "spool"), str(Path(__file__).parents[2])]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     reported = [0, 0]

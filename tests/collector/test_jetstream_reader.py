@@ -11,9 +11,6 @@ from functools import partial
 import msgspec
 import nats
 import pytest
-from collector_records import delta, trades
-from in_loop import in_loop, until
-from jetstream_cases import leave_in_hand, publishing, start
 
 from marketdata_assets.collector.errors import CollectorError, NatsUnavailable, StreamMissing
 from marketdata_assets.collector.items import items
@@ -25,6 +22,9 @@ from marketdata_assets.collector.jetstream.stream import Consumer, Stream, conne
 from marketdata_assets.errors import TransientError
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.local.process import Server
+from tests.collector.collector_records import delta, trades
+from tests.collector.in_loop import in_loop, until
+from tests.collector.jetstream_cases import leave_in_hand, publishing, start
 
 TRADES = consumers()["trade"]
 

@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
-from collecting import Run
-from market_cases import BY_CHANNEL, EVERY_MARKET, Case, collect, each
 
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import Run
+from tests.collector.market_cases import BY_CHANNEL, EVERY_MARKET, Case, collect, each
 
 SEEDS = range(int(os.environ.get("MARKETDATA_CHAOS", "1")))
 """More of them for a longer look."""

@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import Run, collecting
-from in_loop import in_loop
-from market_cases import BINANCE, BY_CHANNEL, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collect, collected, each
-from test_connection_faults import back_to_life
 
 from marketdata_assets.collector.connections import Market, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module
@@ -19,6 +15,21 @@ from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, OrderBook, Trade
 from marketdata_assets.exchanges.replay import outcomes
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import Run, collecting
+from tests.collector.in_loop import in_loop
+from tests.collector.market_cases import (
+    BINANCE,
+    BY_CHANNEL,
+    DERIBIT,
+    EVERY_VENUE,
+    LINEAR,
+    OKX,
+    Case,
+    collect,
+    collected,
+    each,
+)
+from tests.collector.test_connection_faults import back_to_life
 
 
 class Deaf(set[str]):

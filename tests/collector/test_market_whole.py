@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from collecting import collecting
-from in_loop import in_loop
 
 from marketdata_assets.collector.connections.socket import RECEIVE_BYTES
 from marketdata_assets.exchanges.bybit.adapter import DEPTH
@@ -30,6 +28,8 @@ from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import collecting
+from tests.collector.in_loop import in_loop
 
 SPOT = (Trade, OrderBook, Ticker, Kline)
 SWAP = (*SPOT, FundingRate, OpenInterest, Liquidation)

@@ -10,12 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from certificates import certificate
-from collector_records import trades
 from hypothesis import given
 from hypothesis import strategies as st
-from in_loop import in_loop, until
-from jetstream_cases import publishing, stored
 
 from marketdata_assets.collector.errors import CollectorError, NatsRejected, NatsUnavailable
 from marketdata_assets.collector.items import items
@@ -23,6 +19,10 @@ from marketdata_assets.collector.jetstream.nats_connection import Address, Messa
 from marketdata_assets.collector.jetstream.stream import ensure
 from marketdata_assets.local.process import free_port
 from marketdata_assets.local.servers import program
+from tests.collector.certificates import certificate
+from tests.collector.collector_records import trades
+from tests.collector.in_loop import in_loop, until
+from tests.collector.jetstream_cases import publishing, stored
 
 
 @contextmanager

@@ -4,13 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from collecting import Run, collecting
-from in_loop import in_loop
-
 from marketdata_assets.exchanges.records import FundingRate, OpenInterest, Ticker, Trade
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.deribit_venue import DeribitVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
+from tests.collector.collecting import Run, collecting
+from tests.collector.in_loop import in_loop
 
 TYPES = ("trade", "orderbook", "kline", "ticker", "open_interest")
 

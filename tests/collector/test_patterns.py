@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collecting import Run, collecting
-from in_loop import in_loop
 
 from marketdata_assets.collector.connections import Shard
 from marketdata_assets.collector.errors import UnknownSymbols
@@ -15,6 +13,8 @@ from marketdata_assets.exchanges.deribit.instruments import from_name
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import InstrumentState
 from marketdata_demo.venues.deribit_venue import DeribitVenue
+from tests.collector.collecting import Run, collecting
+from tests.collector.in_loop import in_loop
 
 CALL, PUT, LATER = "ABC-25DEC30-100-C", "ABC-25DEC30-100-P", "ABC-26DEC30-100-C"
 OTHER, USDC = "XYZ-25DEC30-5-C", "ABC_USDC-25DEC30-100-C"

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collector_records import delta, gap, snapshot, ticker, trade, trades
-from in_loop import in_loop, until
-from service_runs import market, running, text_of
 
 from marketdata_assets.collector import config
 from marketdata_assets.collector.assembly import check
@@ -22,6 +19,9 @@ from marketdata_assets.collector.sinks.python import PythonSink
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.collector_records import delta, gap, snapshot, ticker, trade, trades
+from tests.collector.in_loop import in_loop, until
+from tests.collector.service_runs import market, running, text_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "collector.md"
 

@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collector_records import START, candle, delta, funding, gap, interest, liquidation, place, snapshot, state, trade
-from in_loop import in_loop, running, until
 from msgspec import structs
 from redis.asyncio import Redis
-from service_runs import LINEAR, market, redis_server, text_of
-from service_runs import running as running_collector
 
 from marketdata_assets.collector import config
 from marketdata_assets.collector.items import Item, Recorded, TopOf, items
@@ -21,6 +17,22 @@ from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sinks.redis import RedisSink, connect, parts_of
 from marketdata_assets.exchanges.records import Ticker
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.collector_records import (
+    START,
+    candle,
+    delta,
+    funding,
+    gap,
+    interest,
+    liquidation,
+    place,
+    snapshot,
+    state,
+    trade,
+)
+from tests.collector.in_loop import in_loop, running, until
+from tests.collector.service_runs import LINEAR, market, redis_server, text_of
+from tests.collector.service_runs import running as running_collector
 
 
 def best(bid: str | None, ask: str | None, number: int = 0, **more: Any) -> Ticker:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from collecting import Hasty, collecting
-from in_loop import in_loop
 
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.venue_adapter import Subscription
 from marketdata_demo.venues.deribit_venue import DeribitVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import Hasty, collecting
+from tests.collector.in_loop import in_loop
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_loop import in_loop
-from service_runs import SPOT, market, running, text_of
 
 from marketdata_assets.collector import assembly
 from marketdata_assets.collector import config as configuration
@@ -16,6 +14,8 @@ from marketdata_assets.collector.jetstream.spool import Spool, StoredMessage
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.shard_files import moments
 from marketdata_demo.venues.binance_venue import BinanceVenue
+from tests.collector.in_loop import in_loop
+from tests.collector.service_runs import SPOT, market, running, text_of
 
 WHOLE = Shard(1, 1)
 SERVERS = Servers(nats_url="nats://127.0.0.1:1", clickhouse_url="http://127.0.0.1:1")

@@ -4,8 +4,6 @@ import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 
-from in_loop import in_loop, until
-
 from marketdata_assets.cli.collect import simulate
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector.assembly import Places
@@ -16,6 +14,7 @@ from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.replay import replay
 from marketdata_assets.local.process import port_answers
 from marketdata_demo.venues.okx_venue import OkxVenue
+from tests.collector.in_loop import in_loop, until
 
 
 def every_market() -> configuration.Config:

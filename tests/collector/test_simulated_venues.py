@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from venue_client import Client
-from whole import DERIVATIVES
 
 from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.exchanges import venues
@@ -32,6 +30,8 @@ from marketdata_demo.venues.deribit_venue import DeribitVenue
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
+from tests.collector.venue_client import Client
+from tests.collector.whole import DERIVATIVES
 
 
 @dataclass(frozen=True)

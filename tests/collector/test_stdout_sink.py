@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import IO, Any
 
-from collector_records import gap, trade, trades
-from in_loop import in_loop, until
-
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.sinks.stdout import StdoutSink
+from tests.collector.collector_records import gap, trade, trades
+from tests.collector.in_loop import in_loop, until
 
 
 @asynccontextmanager

@@ -8,11 +8,7 @@ from typing import Any
 
 import nats
 import pytest
-from in_loop import in_loop
-from jetstream_cases import leave_in_hand
 from msgspec.structs import replace
-from streamed import publish, records
-from test_drain import KILLED_AT_ITS_ACK
 
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.collector.items import items
@@ -22,6 +18,10 @@ from marketdata_assets.collector.jetstream.stream import Stream, ensure
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import gaps, schema
 from marketdata_assets.stores import clickhouse
+from tests.collector.in_loop import in_loop
+from tests.collector.jetstream_cases import leave_in_hand
+from tests.collector.streamed import publish, records
+from tests.collector.test_drain import KILLED_AT_ITS_ACK
 
 QUICK = Pace(batch_rows=1000, batch_seconds=0.2)
 

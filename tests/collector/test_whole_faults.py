@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from whole import At, Chain, gaps, is_the_venues, once_or_in_a_gap, whole
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.tables import gap_backfill
 from marketdata_assets.exchanges.tables.gaps import is_trade_gap
 from marketdata_demo.collector_process import sink
 from marketdata_demo.venues.binance_venue import AGGREGATES_LATER, BinanceVenue
+from tests.collector.whole import At, Chain, gaps, is_the_venues, once_or_in_a_gap, whole
 
 RATE = 300.0
 MAIN = ("trade", "orderbook")

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from whole import (
+
+from bench.collector_rates import soak
+from marketdata_assets.exchanges.tables import ohlcv
+from marketdata_assets.stores import clickhouse_ledger
+from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.live_market import Candle, Market
+from marketdata_demo.venues.okx_venue import OkxVenue
+from tests.collector.whole import (
     DERIVATIVES,
     TYPES,
     At,
@@ -22,14 +30,6 @@ from whole import (
     spot_venues,
     whole,
 )
-
-from bench.collector_rates import soak
-from marketdata_assets.exchanges.tables import ohlcv
-from marketdata_assets.stores import clickhouse_ledger
-from marketdata_demo.venues.binance_venue import BinanceVenue
-from marketdata_demo.venues.deribit_venue import DeribitVenue
-from marketdata_demo.venues.live_market import Candle, Market
-from marketdata_demo.venues.okx_venue import OkxVenue
 
 START = 1_700_000_000_000  # 2023-11-14 22:13:20
 SPEED = 60.0  # a minute a second

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from collecting import covers
 from msgspec.structs import replace
 
 from marketdata_assets.collector.drain import Drained, Pace, drain
@@ -26,6 +25,7 @@ from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.venue import Venue
+from tests.collector.collecting import covers
 
 TYPES = ("trade", "orderbook", "kline", "ticker")
 LEVELS = "(bids.price, bids.size), (asks.price, asks.size)"

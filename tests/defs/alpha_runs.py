@@ -11,13 +11,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import execute, materializations
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.layout import Kind, month_window
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_key, range_tags
 from marketdata_demo.servers.brain import BrainServer, Persona, spread
+from tests.defs.bar_runs import execute, materializations
 
 FILES, PACKAGES, REGULAR, SUPER = map(dg.AssetKey, ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"))
 SUMMARY = dg.AssetKey("alpha_summary")

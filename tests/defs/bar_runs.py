@@ -13,10 +13,10 @@ import dagster as dg
 import psycopg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.execute_in_process import core_execute_in_process, merge_run_tags
-from project_definitions import definitions
 
 from marketdata_assets.partitions import PARTITION, range_tags
 from marketdata_demo import sample_bars
+from tests.project_definitions import definitions
 
 BARS, KLINE = dg.AssetKey("stock_1min_qfq"), dg.AssetKey("stock_monthly_kline")
 STOCKS = (("sh600001", "示例银行"), ("sz000001", "样本地产"))

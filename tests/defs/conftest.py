@@ -6,20 +6,20 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import AlphasEnv
-from bar_runs import BarsEnv
 from clickhouse_connect.driver.client import Client
-from exchange_runs import ExchangesEnv
-from flow_runs import FlowsEnv
 from pymongo import MongoClient
-from tick_runs import TicksEnv
-from unlimited import UNLIMITED
 
 from marketdata_assets.settings import MONGO_DATASETS
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import Providers
 from marketdata_demo.servers.brain import BrainServer
 from marketdata_demo.servers.tushare import TushareServer
+from tests.defs.alpha_runs import AlphasEnv
+from tests.defs.bar_runs import BarsEnv
+from tests.defs.exchange_runs import ExchangesEnv
+from tests.defs.flow_runs import FlowsEnv
+from tests.defs.tick_runs import TicksEnv
+from tests.ticks.unlimited import UNLIMITED
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import execute
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
@@ -16,6 +15,7 @@ from marketdata_assets.partitions import range_tags
 from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.captures import Written, write
 from marketdata_demo.venues.market import Plan
+from tests.defs.bar_runs import execute
 
 TRADES, BARS, GAPS = map(dg.AssetKey, ("exchange_trades", "exchange_ohlcv_1m", "exchange_gaps"))
 YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)

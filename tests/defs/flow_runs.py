@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from bar_runs import QUIET, Database, execute, repository
+
+from tests.defs.bar_runs import QUIET, Database, execute, repository
 
 PRICES = """\
 type: marketdata_assets.components.Flow

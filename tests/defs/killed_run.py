@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from bar_runs import execute
 
 from marketdata_assets.defs import partition_results
+from tests.defs.bar_runs import execute
 
 take = partition_results.Batches.take
 

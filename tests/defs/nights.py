@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 import dagster as dg
-from bar_runs import repository
 
 from marketdata_assets import resources
 from marketdata_assets.defs.repair.nightly import NAME, RESOURCES, SELECTED
 from marketdata_assets.partitions import range_tags
+from tests.defs.bar_runs import repository
 
 EARLIER = "2024-01-01"
 SENSORS = (NAME, SELECTED)

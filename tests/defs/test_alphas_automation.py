@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, AlphasEnv, alpha, drop_slice, keys
-from bar_runs import failures, repository
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.automation_tick_evaluation_context import AutomationTickEvaluationContext
-from nights import night
-from project_definitions import definitions
 
 from marketdata_assets.defs.alphas import automation
 from marketdata_assets.defs.alphas.assets import pairs_of
 from marketdata_assets.partitions import ALPHA_MONTHS, RANGE_END, RANGE_START, alpha_key, range_tags
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
+from tests.defs.alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, AlphasEnv, alpha, drop_slice, keys
+from tests.defs.bar_runs import failures, repository
+from tests.defs.nights import night
+from tests.project_definitions import definitions
 
 NOON = dt.datetime(2024, 6, 15, 12, 7, tzinfo=dt.UTC)
 RESOURCES = {"brain": Brain(), "mongo": Mongo(), "alphas_dir": AlphaFiles()}

@@ -5,8 +5,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import REGULAR, AlphasEnv, alpha, config, drop_slice
-from bar_runs import run_checks, totals
 from pymongo.collection import Collection
 
 from marketdata_assets.alphas.import_modes import ImportOptions
@@ -16,6 +14,8 @@ from marketdata_assets.alphas.packaging import package_months
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.resources import Mongo
+from tests.defs.alpha_runs import REGULAR, AlphasEnv, alpha, config, drop_slice
+from tests.defs.bar_runs import run_checks, totals
 
 NAMES = {"every_id_landed", "unique_ids", "unique_check_names", "required_fields", "repeat_changes_nothing"}
 TWICE = [{"name": "LOW_SHARPE", "result": "PASS"}, {"name": "LOW_SHARPE", "result": "FAIL"}]

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from alpha_runs import MONTHS, PACKAGES, REGULARS, SUPERS, AlphasEnv, alpha, drop_slice, keys
-from bar_runs import execute, failures
-from nights import night
 
 from marketdata_assets import read
 from marketdata_assets.alphas.layout import KINDS
@@ -17,6 +14,9 @@ from marketdata_assets.backup import mongo as backup
 from marketdata_assets.cli import status
 from marketdata_assets.settings import MONGO_DATASETS, Settings
 from marketdata_assets.stores.mongo import Server
+from tests.defs.alpha_runs import MONTHS, PACKAGES, REGULARS, SUPERS, AlphasEnv, alpha, drop_slice, keys
+from tests.defs.bar_runs import execute, failures
+from tests.defs.nights import night
 
 ALL = 3 * (REGULARS + SUPERS)
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import MONTHS, REGULARS, SUPERS, AlphasEnv, config, keys
-from bar_runs import execute, failures, repository, run_checks
-from test_alphas_automation import RESOURCES, ranges
 
 from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.defs.alphas import automation
 from marketdata_demo.servers.brain import make
+from tests.defs.alpha_runs import MONTHS, REGULARS, SUPERS, AlphasEnv, config, keys
+from tests.defs.bar_runs import execute, failures, repository, run_checks
+from tests.defs.test_alphas_automation import RESOURCES, ranges
 
 JOB = "alpha_records"
 PNL = dg.AssetKey("alpha_pnl")

@@ -3,7 +3,11 @@
 import json
 
 import pytest
-from alpha_runs import (
+
+from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.layout import month_window
+from marketdata_demo.servers.brain import make
+from tests.defs.alpha_runs import (
     FILES,
     MONTHS,
     PACKAGES,
@@ -19,11 +23,7 @@ from alpha_runs import (
     drop_slice,
     keys,
 )
-from bar_runs import failures, totals, verdicts
-
-from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.layout import month_window
-from marketdata_demo.servers.brain import make
+from tests.defs.bar_runs import failures, totals, verdicts
 
 CHAIN = (FILES, PACKAGES, REGULAR, SUPER)
 ALL_MONTHS = ("aa|2024-01", "aa|2024-03")

@@ -1,12 +1,11 @@
 """Months of accounts that are no rectangle are packaged and imported in one run, which the repair requests."""
 
-from alpha_runs import MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, AlphasEnv, alpha, drop_slice, keys
-from bar_runs import execute, failures
-from nights import night
-
 from marketdata_assets.defs.alphas.assets import JOB, OP
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.selection import config_of
+from tests.defs.alpha_runs import MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, AlphasEnv, alpha, drop_slice, keys
+from tests.defs.bar_runs import execute, failures
+from tests.defs.nights import night
 
 SOME = {"lk": [MONTHS[0], MONTHS[2]], "zz": [MONTHS[1]]}
 PARTS = keys(["lk"], SOME["lk"]) | keys(["zz"], SOME["zz"])

@@ -2,14 +2,14 @@
 
 import dagster as dg
 import pytest
-from bar_runs import KLINE, BarsEnv, deliver, repository
-from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.bars.automation import bars_kline
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_assets.resources import Postgres
+from tests.defs.bar_runs import KLINE, BarsEnv, deliver, repository
+from tests.plain_kline import KLINE_QUERY, expected_kline
 
 
 def tick(bars_env: BarsEnv) -> dict[tuple[str, str], str | None]:

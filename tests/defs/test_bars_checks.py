@@ -4,13 +4,13 @@ import datetime as dt
 
 import dagster as dg
 import pytest
-from bar_runs import BARS, KLINE, STOCKS, BarsEnv, deliver, run_checks, write_zip
 
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
 from marketdata_demo import sample_bars
+from tests.defs.bar_runs import BARS, KLINE, STOCKS, BarsEnv, deliver, run_checks, write_zip
 
 MONTHS = ("2014-03", "2014-04")
 POSITIVE = "code = '000001.SZ' AND month = '2014-03-01'"

@@ -1,15 +1,14 @@
 """The night of the bars: which months are found missing, failed, stale or without a K-line, and when it rests."""
 
-from bar_runs import BARS, KLINE, BarsEnv, aged, deliver, execute, write_zip
-from nights import night
-from plain_kline import KLINE_QUERY, expected_kline
-
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.selection import months_of
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_demo import sample_bars
+from tests.defs.bar_runs import BARS, KLINE, BarsEnv, aged, deliver, execute, write_zip
+from tests.defs.nights import night
+from tests.plain_kline import KLINE_QUERY, expected_kline
 
 
 def tonight(bars_env: BarsEnv) -> list[tuple[str, str]]:

@@ -10,14 +10,25 @@ from typing import Any
 
 import psycopg
 import pytest
-from bar_runs import BARS, KLINE, STOCKS, BarsEnv, deliver, failures, materializations, totals, verdicts, write_zip
-from nights import night
-from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars
+from tests.defs.bar_runs import (
+    BARS,
+    KLINE,
+    STOCKS,
+    BarsEnv,
+    deliver,
+    failures,
+    materializations,
+    totals,
+    verdicts,
+    write_zip,
+)
+from tests.defs.nights import night
+from tests.plain_kline import KLINE_QUERY, expected_kline, file_rows
 
 
 def rows_by_month(bars_env: BarsEnv) -> dict[str, int]:

@@ -2,9 +2,6 @@
 
 import dagster as dg
 import pytest
-from bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repository
-from nights import night
-from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.defs import runs
 from marketdata_assets.defs.bars.assets import JOB, OP
@@ -12,6 +9,9 @@ from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.selection import config_of, months_of, only
 from marketdata_assets.partitions import BAR_MONTHS
+from tests.defs.bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repository
+from tests.defs.nights import night
+from tests.plain_kline import KLINE_QUERY, expected_kline
 
 SOME = ["2014-01", "2014-04", "2014-07", "2014-12"]
 

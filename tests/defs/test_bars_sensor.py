@@ -6,13 +6,13 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from bar_runs import ALL_YEAR, BARS, BarsEnv, aged, deliver, failures, repository, write_zip
 
 from marketdata_assets.defs.bars import automation
 from marketdata_assets.defs.bars.automation import bars_files
 from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_demo import sample_bars
+from tests.defs.bar_runs import ALL_YEAR, BARS, BarsEnv, aged, deliver, failures, repository, write_zip
 
 Tick = tuple[list[tuple[str, str]], str | None]
 

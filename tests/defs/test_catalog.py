@@ -6,8 +6,6 @@ from urllib.parse import unquote
 
 import dagster as dg
 import pytest
-from bar_runs import repository
-from project_definitions import definitions
 
 from marketdata_assets import resources
 from marketdata_assets.definitions import project_definitions
@@ -15,6 +13,8 @@ from marketdata_assets.defs import catalog
 from marketdata_assets.defs.flows import build
 from marketdata_assets.defs.repair.health import START
 from marketdata_assets.flows import discovery
+from tests.defs.bar_runs import repository
+from tests.project_definitions import definitions
 
 DERIVED = ("stock_1min_qfq", "stock_monthly_kline", "exchange_ohlcv_1m", "factors", "stock_daily", "reconciliation")
 URL = "https://example.com/owner/name/blob/v1"

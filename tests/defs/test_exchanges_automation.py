@@ -10,9 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import repository
 from dagster._core.storage.tags import PRIORITY_TAG
-from exchange_runs import FIRST, LAST, YESTERDAY, ExchangesEnv
 
 from marketdata_assets.collector.drain import claim_of
 from marketdata_assets.collector.jetstream.claim import claim
@@ -31,6 +29,8 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.partitions import PARTITION, range_tags
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 from marketdata_assets.settings import Settings
+from tests.defs.bar_runs import repository
+from tests.defs.exchange_runs import FIRST, LAST, YESTERDAY, ExchangesEnv
 
 NOON = int(dt.datetime.combine(YESTERDAY, dt.time(12), dt.UTC).timestamp()) * 10**9
 DAY_NS = 86_400 * 10**9

@@ -7,13 +7,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import execute, failures
-from exchange_runs import YESTERDAY, ExchangesEnv
 
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 from marketdata_assets.partitions import range_tags
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.live_market import Happened
+from tests.defs.bar_runs import execute, failures
+from tests.defs.exchange_runs import YESTERDAY, ExchangesEnv
 
 FIRST, LAST = (str(YESTERDAY - dt.timedelta(days=days)) for days in (2, 1))
 NOON = int(dt.datetime.combine(YESTERDAY - dt.timedelta(days=1), dt.time(12), dt.UTC).timestamp() * 1000)

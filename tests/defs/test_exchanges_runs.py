@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from bar_runs import failures
 from clickhouse_connect.driver.client import Client
-from exchange_runs import BARS, FIRST, GAPS, LAST, TABLES_STEP, TRADES, YESTERDAY, ExchangesEnv, verdicts
 
 from marketdata_assets.cli.exchanges import tell
 from marketdata_assets.cli.instance import RunOutcome
@@ -31,6 +29,8 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.live_market import Happened
+from tests.defs.bar_runs import failures
+from tests.defs.exchange_runs import BARS, FIRST, GAPS, LAST, TABLES_STEP, TRADES, YESTERDAY, ExchangesEnv, verdicts
 
 MS = 1_000_000
 NOON = int(dt.datetime.combine(YESTERDAY, dt.time(12), dt.UTC).timestamp() * 1000)

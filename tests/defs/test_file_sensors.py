@@ -4,12 +4,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import execute, repository
 
 from marketdata_assets import resources
 from marketdata_assets.defs.partition_results import failure_reason
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.settings import Settings
+from tests.defs.bar_runs import execute, repository
 
 SENSORS = {
     "bars_dir": "bars_files",

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import failures, verdicts
 from dagster._core.definitions.sensor_definition import SensorExecutionData
-from flow_runs import PRICES, FlowsEnv
 
 from marketdata_assets.defs.flows import automation
 from marketdata_assets.flows.definition import read
@@ -16,6 +14,8 @@ from marketdata_assets.flows.forget import forget
 from marketdata_assets.loading import watch
 from marketdata_assets.resources import FlowFiles, Postgres
 from marketdata_assets.stores.postgres import connect
+from tests.defs.bar_runs import failures, verdicts
+from tests.defs.flow_runs import PRICES, FlowsEnv
 
 WATCHED = PRICES + "  sensor: true\n  schedule: 0 18 * * *\n"
 ROW = "symbol,day,close\n{},2024-01-02,1.5\n"

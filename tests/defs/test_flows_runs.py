@@ -6,12 +6,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import failures, materializations, verdicts
-from flow_runs import PRICES, FlowsEnv
 
 from marketdata_assets.defs.run_files import of_a_command
 from marketdata_assets.partitions import range_tags
 from marketdata_demo import sample_flows
+from tests.defs.bar_runs import failures, materializations, verdicts
+from tests.defs.flow_runs import PRICES, FlowsEnv
 
 FRIDAY = dt.date(2026, 11, 20)
 NOVEMBER = range_tags("2026-11", "2026-11")

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from bar_runs import BarsEnv, deliver, execute
-from commands import marketdata
 
 from marketdata_assets import domains, overview
 from marketdata_assets.defs.repair.health import CHECK
+from tests.cli.commands import marketdata
+from tests.defs.bar_runs import BarsEnv, deliver, execute
 
 
 def problems(bars_env: BarsEnv) -> tuple[bool, str, dict[str, str]]:

@@ -4,19 +4,10 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, AlphasEnv, keys
-from bar_runs import BARS, BarsEnv, deliver
-from exchange_runs import ExchangesEnv
-from flow_runs import PRICES, FlowsEnv
-from forks import server
-from test_exchanges_history import FIRST, LAST, NOON
-from tick_runs import BARS as TICK_BARS
-from tick_runs import EARLIER, MONTH, SYMBOLS, TicksEnv, drop, minutes, sessions, units
 
 from marketdata_assets.defs.bars.assets import JOB, OP
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
@@ -25,13 +16,21 @@ from marketdata_assets.defs.ticks import run_config as ticks
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags, tick_unit
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.live_market import Happened
+from tests.defs.alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, AlphasEnv, keys
+from tests.defs.bar_runs import BARS, BarsEnv, deliver
+from tests.defs.exchange_runs import ExchangesEnv
+from tests.defs.flow_runs import PRICES, FlowsEnv
+from tests.defs.test_exchanges_history import FIRST, LAST, NOON
+from tests.defs.tick_runs import BARS as TICK_BARS
+from tests.defs.tick_runs import EARLIER, MONTH, SYMBOLS, TicksEnv, drop, minutes, sessions, units
+from tests.forks import server
 
 Killed = Callable[..., set[str]]
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
-    with server("killed_run", paths=(Path(__file__).parent,)) as call:
+    with server("tests.defs.killed_run") as call:
 
         def killed(
             job: str,
@@ -51,7 +50,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
                 "assets": [*assets],
                 "dynamic": dynamic or {},
             }
-            ended = call("killed_run", "run", variables=dict(os.environ), storage=storage, **run)
+            ended = call("tests.defs.killed_run", "run", variables=dict(os.environ), storage=storage, **run)
             assert ended.code == -signal.SIGKILL, ended.said
             with dg.DagsterInstance.local_temp(storage) as instance:
                 return set(instance.get_materialized_partitions(asset))

@@ -9,14 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 import zstandard
-from alpha_runs import MONTHS, AlphasEnv, alpha, drop_slice
-from bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repository
 from dagster._core.storage.tags import PRIORITY_TAG
-from exchange_runs import FIRST, LAST, YESTERDAY, ExchangesEnv
-from flow_runs import PRICES, FlowsEnv
-from nights import Night, check, evening, later, night, without
-from tick_runs import BARS as TICK_BARS
-from tick_runs import MONTH, SYMBOLS, TicksEnv, drop, minutes, sessions
 
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
@@ -29,6 +22,13 @@ from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
 from marketdata_assets.stores import clickhouse_files
+from tests.defs.alpha_runs import MONTHS, AlphasEnv, alpha, drop_slice
+from tests.defs.bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repository
+from tests.defs.exchange_runs import FIRST, LAST, YESTERDAY, ExchangesEnv
+from tests.defs.flow_runs import PRICES, FlowsEnv
+from tests.defs.nights import Night, check, evening, later, night, without
+from tests.defs.tick_runs import BARS as TICK_BARS
+from tests.defs.tick_runs import MONTH, SYMBOLS, TicksEnv, drop, minutes, sessions
 
 ROW = "symbol,day,close\n{},{},1.5\n"
 DATED = (

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import execute, failures, materializations
-from flow_runs import FlowsEnv
 
 from marketdata_assets.defs import reconciliation
 from marketdata_assets.partitions import range_tags
 from marketdata_demo import sample_bars, sample_reconciliation
+from tests.defs.bar_runs import execute, failures, materializations
+from tests.defs.flow_runs import FlowsEnv
 
 MONTHS = range_tags("2026-02", "2026-03")
 LAST = dt.date(2026, 3, 20)

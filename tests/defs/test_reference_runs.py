@@ -8,10 +8,6 @@ from typing import Any
 import dagster as dg
 import pytest
 import time_machine
-from bar_runs import execute, failures, materializations, repository
-from nights import night
-from test_ticks_automation import evening, scheduled
-from tick_runs import EARLIER, MONTH, SYMBOLS, TicksEnv, sessions
 
 from marketdata_assets import resources
 from marketdata_assets.cli import status as status_command
@@ -28,6 +24,10 @@ from marketdata_assets.reference.daily import RECHECKED_DAYS
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import PRICE_LIMITS
 from marketdata_assets.ticks.status import behind
+from tests.defs.bar_runs import execute, failures, materializations, repository
+from tests.defs.nights import night
+from tests.defs.test_ticks_automation import evening, scheduled
+from tests.defs.tick_runs import EARLIER, MONTH, SYMBOLS, TicksEnv, sessions
 
 pytestmark = pytest.mark.usefixtures("reference_at_night")
 

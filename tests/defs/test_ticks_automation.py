@@ -10,9 +10,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import execute, failures, repository
-from nights import night
-from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, TicksEnv, drop, minutes, sessions, units, whole
 
 from marketdata_assets.defs.ticks import automation, symbols
 from marketdata_assets.defs.ticks.run_config import JOB, OP, adhoc_config
@@ -21,6 +18,22 @@ from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks.reports import Unit
+from tests.defs.bar_runs import execute, failures, repository
+from tests.defs.nights import night
+from tests.defs.tick_runs import (
+    BARS,
+    EARLIER,
+    MONTH,
+    OLD,
+    SYMBOLS,
+    TABLES,
+    TicksEnv,
+    drop,
+    minutes,
+    sessions,
+    units,
+    whole,
+)
 
 RESOURCES = {"clickhouse": ClickHouse(), "ticks": Ticks()}
 

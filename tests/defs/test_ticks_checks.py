@@ -2,14 +2,14 @@
 
 import dagster as dg
 import pytest
-from bar_runs import failures, run_checks
-from tick_runs import BARS, EARLIER, FACTORS, MONTH, TicksEnv
 
 from marketdata_assets.defs.ticks.assets import CHECKS
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.tables import FACTORS as FACTORS_TABLE
 from marketdata_assets.ticks.tables import TICK_DATA
+from tests.defs.bar_runs import failures, run_checks
+from tests.defs.tick_runs import BARS, EARLIER, FACTORS, MONTH, TicksEnv
 
 SYMBOL = "600000.SH"
 

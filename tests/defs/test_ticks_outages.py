@@ -5,9 +5,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import execute, failures
-from tick_runs import BARS, EARLIER, FACTORS, MONTH, TABLES, TicksEnv
-from tick_runs import SYMBOLS as LISTED
 
 from marketdata_assets.dagster_internals import GRPC_INFO_TAG
 from marketdata_assets.defs import partition_results
@@ -15,6 +12,9 @@ from marketdata_assets.defs.ticks.assets import STEP
 from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.ticks.reports import Unit
+from tests.defs.bar_runs import execute, failures
+from tests.defs.tick_runs import BARS, EARLIER, FACTORS, MONTH, TABLES, TicksEnv
+from tests.defs.tick_runs import SYMBOLS as LISTED
 
 SYMBOLS = LISTED[:2]
 LAUNCHED = {GRPC_INFO_TAG: "{}"}

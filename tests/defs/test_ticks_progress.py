@@ -1,9 +1,8 @@
 """What a run of ticks has loaded is materialized while it is in progress."""
 
-from tick_runs import BARS, EARLIER, MONTH, SYMBOLS, TicksEnv, units
-
 from marketdata_assets.partitions import tick_unit
 from marketdata_assets.progress import reporting_to
+from tests.defs.tick_runs import BARS, EARLIER, MONTH, SYMBOLS, TicksEnv, units
 
 
 def test_each_unit_is_materialized_once_and_the_last_has_the_summary(ticks_env: TicksEnv) -> None:

@@ -4,13 +4,13 @@ import datetime as dt
 from typing import Any
 
 import dagster as dg
-from bar_runs import failures, repository
-from tick_runs import BARS, MONTH, SYMBOLS, TABLES, TicksEnv, drop, minutes, sessions, units
 
 from marketdata_assets.defs.ticks import automation, symbols
 from marketdata_assets.defs.ticks.run_config import OP
 from marketdata_assets.resources import ClickHouse, Resources, Ticks
 from marketdata_assets.ticks import registry, tables
+from tests.defs.bar_runs import failures, repository
+from tests.defs.tick_runs import BARS, MONTH, SYMBOLS, TABLES, TicksEnv, drop, minutes, sessions, units
 
 GONE, REST = SYMBOLS[0], sorted(SYMBOLS[1:])
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

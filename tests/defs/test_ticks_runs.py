@@ -6,8 +6,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import failures
-from tick_runs import (
+
+from marketdata_assets.defs.ticks import symbols
+from marketdata_assets.defs.ticks.assets import CHECKS
+from marketdata_assets.ticks.reports import Unit
+from marketdata_demo.servers.tushare import TOKEN
+from tests.defs.bar_runs import failures
+from tests.defs.tick_runs import (
     BARS,
     BARS_A_DAY,
     BOOKS,
@@ -23,11 +28,6 @@ from tick_runs import (
     units,
     whole,
 )
-
-from marketdata_assets.defs.ticks import symbols
-from marketdata_assets.defs.ticks.assets import CHECKS
-from marketdata_assets.ticks.reports import Unit
-from marketdata_demo.servers.tushare import TOKEN
 
 NAMES = {spec.name for spec in CHECKS}
 ATTEMPTS = 2

@@ -3,13 +3,13 @@
 from random import Random
 
 import dagster as dg
-from bar_runs import execute, failures
-from nights import night
-from tick_runs import BARS, EARLIER, MONTH, TicksEnv
 
 from marketdata_assets.defs.ticks.run_config import JOB, OP
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import TICK_DATA
+from tests.defs.bar_runs import execute, failures
+from tests.defs.nights import night
+from tests.defs.tick_runs import BARS, EARLIER, MONTH, TicksEnv
 
 NAMES = [f"{600000 + number}.SH" for number in range(0, 20, 2)]
 ATTEMPTS = 2

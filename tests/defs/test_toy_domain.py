@@ -14,12 +14,6 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
-from bar_runs import Database, execute, failures, materializations, repository
-from commands import answer, marketdata
-from databases import Databases
-from nights import night
-from toy_domain import library
-from toy_domain.domain import FOLDER
 
 from marketdata_assets import dagster_internals, domains
 from marketdata_assets.cli import figures
@@ -33,8 +27,14 @@ from marketdata_assets.domains import GROUP
 from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_assets.web.application import application
 from marketdata_assets.web.database import Servers
+from tests.cli.commands import answer, marketdata
+from tests.databases import Databases
+from tests.defs.bar_runs import Database, execute, failures, materializations, repository
+from tests.defs.nights import night
+from tests.defs.toy_domain import library
+from tests.defs.toy_domain.domain import FOLDER
 
-LINE = "toy = toy_domain.domain:DOMAIN"
+LINE = "toy = tests.defs.toy_domain.domain:DOMAIN"
 """All that another package says of its domain, in its entry points."""
 ASSET = dg.AssetKey(library.TABLE)
 JOB, SELECTED, OP, SENSOR = "toy_months", "toy_selected", "load_selected_toy", "toy_files"
@@ -88,7 +88,7 @@ def toy(dsn: str, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pyt
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-domain\nVersion: 1\n")
     (info / "entry_points.txt").write_text(f"[{GROUP}]\n{LINE}\n")
     monkeypatch.syspath_prepend(info.parent)
-    paths = (str(info.parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+    paths = (str(info.parent), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
     for name, value in {**variables(dsn, tmp_path / "files"), "PYTHONPATH": os.pathsep.join(paths)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))

@@ -4,11 +4,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import execute, failures
-from flow_runs import PRICES, FlowsEnv
-from project_definitions import definitions
 
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
+from tests.defs.bar_runs import execute, failures
+from tests.defs.flow_runs import PRICES, FlowsEnv
+from tests.project_definitions import definitions
 
 SAID = "loads partitions, and this run names none. Press Materialize"
 BY_FILE = PRICES.replace("    table: prices", "    table: filed") + "  partitions: file\n"

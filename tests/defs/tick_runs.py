@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from bar_runs import execute
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.defs.ticks.assets import STEP
@@ -24,6 +23,7 @@ from marketdata_assets.ticks import registry, tables
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
+from tests.defs.bar_runs import execute
 
 BARS, BOOKS, FACTORS, REGISTRY = map(dg.AssetKey, ("tick_data", "order_book", "factors", "symbol_registry"))
 SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")

@@ -11,14 +11,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
-from compose_file import DOCKER, SECRETS, prepared, services
-from postgres_roles import make_roles
 from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.local.postgres import dagster_environment
 from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from tests.deploy.compose_file import DOCKER, SECRETS, prepared, services
+from tests.postgres_roles import make_roles
 
 BIN = Path(sys.executable).parent
 PORTS = {"code": "4000", "webserver": "3000", "web": "3100", "metrics": "9101"}

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from compose_file import PROJECT
 from dagster._cli.api import grpc_health_check_command
 from dagster._daemon.cli import liveness_check_command
 from dagster._daemon.cli import run_command as daemon_command
@@ -14,6 +13,7 @@ from marketdata_assets.collector.config import Variables
 from marketdata_assets.dagster_storage import POSTGRES
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.providers_file import ALPACA_KEYS as KEYS
+from tests.deploy.compose_file import PROJECT
 
 OF_DAGSTER = {
     ("dagster", "api", "grpc-health-check"): grpc_health_check_command,

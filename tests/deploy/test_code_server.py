@@ -19,8 +19,6 @@ import httpx
 import psutil
 import pytest
 import yaml
-from compose_file import services
-from compose_processes import write_flow
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
@@ -32,6 +30,8 @@ from marketdata_assets.local import run_lock
 from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from tests.deploy.compose_file import services
+from tests.deploy.compose_processes import write_flow
 from tests.kills.stack import kind_of
 
 LOCATION = "waiting"

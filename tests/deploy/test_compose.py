@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from compose_file import DOCKER, FILE, OURS, SECRETS, VARIABLE, compose, example, mounted_secrets, services
 from compose_spec import PyCompose
 
 from marketdata_assets.settings import Settings
+from tests.deploy.compose_file import DOCKER, FILE, OURS, SECRETS, VARIABLE, compose, example, mounted_secrets, services
 
 ONCE = {"mongodb-setup", "migrate"}
 STORES = {"timescaledb", "dagster-db", "mongodb", "mongodb-setup", "clickhouse", "nats", "redis"}

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browser import browser, missing_browser
-from compose_processes import Machine, deployed, write_flow
-from pages import add_flow
+
+from tests.deploy.compose_processes import Machine, deployed, write_flow
+from tests.ui.browser import browser, missing_browser
+from tests.ui.pages import add_flow
 
 pytestmark = pytest.mark.slow
 LOADED = "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError {__typename}}}}}"

@@ -10,16 +10,26 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from compose_file import DOCKER, OURS, PACKAGE, SECRETS, compose, example, mounted_secrets, prepared, services
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from psycopg.conninfo import conninfo_to_dict
-from readers import known, refuses_what_it_does_not_know
 
 from marketdata_assets.collector import config
 from marketdata_assets.collector.config import Variables
 from marketdata_assets.secret_values import SUFFIX
 from marketdata_assets.settings import MONGO_DATASETS, CollectorSettings, Settings
+from tests.deploy.compose_file import (
+    DOCKER,
+    OURS,
+    PACKAGE,
+    SECRETS,
+    compose,
+    example,
+    mounted_secrets,
+    prepared,
+    services,
+)
+from tests.deploy.readers import known, refuses_what_it_does_not_know
 
 ADDRESSES = ("postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url", "redis_url")
 PORTS = {"timescaledb": 5432, "mongodb": 27017, "clickhouse": 8123, "nats": 4222, "redis": 6379}

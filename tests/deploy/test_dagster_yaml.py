@@ -5,7 +5,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from compose_file import PACKAGE
 from dagster._core.instance.config import dagster_instance_config
 
 from marketdata_assets.cli.instance import CannotRun, environment
@@ -14,6 +13,7 @@ from marketdata_assets.definitions import defs
 from marketdata_assets.defs.exchanges.days import TABLES_STEP
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.settings import Settings
+from tests.deploy.compose_file import PACKAGE
 
 FILE = PACKAGE / "dagster.yaml"
 POOL_OF = {"timescaledb": "timescale", "postgres": "timescale", "mongodb": "mongo", "clickhouse": "clickhouse"}

@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from compose_file import DOCKER, PROJECT, services
+
+from tests.deploy.compose_file import DOCKER, PROJECT, services
 
 FILES = [DOCKER / "Dockerfile", DOCKER / "nats" / "Dockerfile"]
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from compose_file import DOCKER, services
 
 from marketdata_assets.cli.figures import gauges
 from marketdata_assets.collector.metrics import FAMILIES, PROCESS
+from tests.deploy.compose_file import DOCKER, services
 
 RULES = DOCKER / "alerts-pipeline.yml"
 ALERTMANAGER = DOCKER / "alertmanager.yml"

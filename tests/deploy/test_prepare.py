@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import nats
 import pytest
 import redis
-from compose_file import DOCKER, compose, example, mounted_secrets, prepared, services
 
 from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.servers import program
 from marketdata_assets.resources.servers import check
+from tests.deploy.compose_file import DOCKER, compose, example, mounted_secrets, prepared, services
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import yaml
-from compose_file import DOCKER, PROJECT, example, filled, services
 from dagster._config import process_config
+
+from tests.deploy.compose_file import DOCKER, PROJECT, example, filled, services
 
 FOLDER = DOCKER / "run-containers"
 

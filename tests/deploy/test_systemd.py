@@ -5,10 +5,10 @@ import shlex
 
 import pytest
 import yaml
-from compose_file import DOCKER, OURS, PROJECT
-from readers import known, refuses_what_it_does_not_know
 
 from marketdata_assets.secret_values import SUFFIX
+from tests.deploy.compose_file import DOCKER, OURS, PROJECT
+from tests.deploy.readers import known, refuses_what_it_does_not_know
 
 UNIT = DOCKER / "systemd" / "marketdata@.service"
 PAGE = (PROJECT / "docs" / "deploy.md").read_text()

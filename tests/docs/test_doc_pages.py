@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from blocks_of_pages import (
+
+from docs.generate.metrics import alerts
+from marketdata_assets.bars import profiles
+from marketdata_assets.cli import app
+from marketdata_assets.collector import config as collector_config
+from marketdata_assets.collector.config import Variables
+from marketdata_assets.definitions import defs
+from marketdata_assets.exchanges.venues import OWN
+from marketdata_assets.flows import definition
+from marketdata_assets.settings import Settings
+from marketdata_assets.ticks import providers_file
+from tests.docs.blocks_of_pages import (
     COMMANDS,
     PARSED,
     PROJECT,
@@ -28,17 +39,6 @@ from blocks_of_pages import (
     prose,
     with_tasks,
 )
-
-from docs.generate.metrics import alerts
-from marketdata_assets.bars import profiles
-from marketdata_assets.cli import app
-from marketdata_assets.collector import config as collector_config
-from marketdata_assets.collector.config import Variables
-from marketdata_assets.definitions import defs
-from marketdata_assets.exchanges.venues import OWN
-from marketdata_assets.flows import definition
-from marketdata_assets.settings import Settings
-from marketdata_assets.ticks import providers_file
 
 PAGES = pages()
 REPOSITORY = "https://github.com/marketdata-assets/marketdata-assets/blob/main/"

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from blocks_of_pages import PROJECT, blocks
 
 from marketdata_assets.http_client import SocksProxy
 from marketdata_assets.local import machine
 from marketdata_assets.local.errors import BadDataFolder, DataFolderBusy, DiskFull, PortTaken
+from tests.docs.blocks_of_pages import PROJECT, blocks
 
 PAGE = PROJECT / "docs" / "first-hour.md"
 HOME = Path("/home/me/.marketdata")

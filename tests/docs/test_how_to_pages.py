@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blocks_of_pages import PROJECT, SQL, blocks, with_tasks
-from commands import environment, marketdata, stack_on
-from walking import Stumbled, Variables, Walker
 
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_ticks
 from marketdata_demo.venues.captures import write as write_captures
 from marketdata_demo.venues.market import Plan
+from tests.cli.commands import environment, marketdata, stack_on
+from tests.docs.blocks_of_pages import PROJECT, SQL, blocks, with_tasks
+from tests.docs.walking import Stumbled, Variables, Walker
 
 pytestmark = pytest.mark.slow
 

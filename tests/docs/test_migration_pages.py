@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from blocks_of_pages import PROJECT
 
 from marketdata_assets.alphas.api import CONCURRENCY
 from marketdata_assets.alphas.api_requests import LONGEST_BLOCK_SECONDS, RETRY_POLICY
+from tests.docs.blocks_of_pages import PROJECT
 
 PAGE = PROJECT / "docs" / "migrate.md"
 KEYS_OF_THE_ALPHA_TOOL = (

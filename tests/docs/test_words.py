@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from blocks_of_pages import PROJECT
+
+from tests.docs.blocks_of_pages import PROJECT
 
 
 def check(*files: Path) -> subprocess.CompletedProcess[str]:

@@ -19,14 +19,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
-
-from blocks_of_pages import PROJECT, blocks, with_tasks
-from providers import providers
-from walking import Stumbled, Variables, Walker
-
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
+from tests.docs.blocks_of_pages import PROJECT, blocks, with_tasks
+from tests.docs.providers import providers
+from tests.docs.walking import Stumbled, Variables, Walker
 
 KEPT = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TERM", "MARKETDATA_UI_PORT")
 DEMO_SECONDS = 1800

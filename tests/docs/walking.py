@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from blocks_of_pages import RUN, SQL, Block, blocks
 
 from marketdata_assets.stores import clickhouse
+from tests.docs.blocks_of_pages import RUN, SQL, Block, blocks
 
 Variables = Mapping[str, str]
 Shell = Callable[[str, Variables], tuple[int, str]]

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import emptied_clickhouse
 
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from tests.databases import emptied_clickhouse
 
 
 def make(client: Client) -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_server import ArchiveServer
-from history_pages import HASTY
 
 from marketdata_assets.exchanges.archive import ArchiveClient, csv_lines
 from marketdata_assets.exchanges.binance import archive
@@ -18,6 +16,8 @@ from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.errors import BadArchive, VenueUnavailable
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import DeadLetter, FundingRate, Kline, MarketType, OpenInterest
+from tests.exchanges.archive_server import ArchiveServer
+from tests.exchanges.history_pages import HASTY
 
 DAY = dt.date(2025, 1, 31)
 MS = 1_000_000

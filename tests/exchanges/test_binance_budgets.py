@@ -7,10 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-import history_pages
 import pytest
-from history_pages import all_of, numbers, windows_after
-from recorded_budgets import RecordedBudgets
 
 from marketdata_assets.budget import Budget, ReservedShares
 from marketdata_assets.exchanges import venues
@@ -23,6 +20,9 @@ from marketdata_assets.local.endpoints import exchange_budgets
 from marketdata_assets.settings import BadSettings, Settings
 from marketdata_demo.venues.binance_venue import MINUTE, BinanceServer
 from marketdata_demo.venues.live_market import Happened
+from tests.exchanges import history_pages
+from tests.exchanges.history_pages import all_of, numbers, windows_after
+from tests.recorded_budgets import RecordedBudgets
 
 START = 1_700_000_040_000  # ms, on a minute
 LINEAR = "ABCUSDT"

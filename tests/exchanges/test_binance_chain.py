@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from binance_messages import NAME, URL, Run
 
 from marketdata_assets.exchanges.binance import book as chains
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, MarketType, OrderBook, Outcome, Ticker
+from tests.exchanges.binance_messages import NAME, URL, Run
 
 
 def diff(first: int, last: int, prev: int | None = None, **levels: Any) -> bytes:

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from binance_messages import Run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.binance import feed as feeds
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.records import DeadLetter, Gap, MarketType, Outcome, Ticker, Trade
+from tests.exchanges.binance_messages import Run
 
 T = 1_700_000_000_000
 TRADE = {"e": "trade", "E": T, "s": "ABCUSDT", "t": 120, "p": "10.2300", "q": "4.50", "T": T + 1, "m": True, "M": True}

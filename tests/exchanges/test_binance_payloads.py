@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from recorded_payloads import MARKETS, MS, RECV, outcomes, payload
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.instruments import ExchangeInfo, Listed, instruments
@@ -27,6 +26,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
+from tests.exchanges.recorded_payloads import MARKETS, MS, RECV, outcomes, payload
 
 
 def feed_for(market_type: MarketType, *names: tuple[str, str]) -> BinanceFeed:

@@ -11,14 +11,14 @@ import pytest
 import zstandard
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
-from deliveries import EVENTS, Folder, Row, Rows, Step, assert_lawful
-from dying import Load, server
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.tables import captures, schema
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from tests.deliveries import EVENTS, Folder, Row, Rows, Step, assert_lawful
+from tests.dying import Load, server
 
 SECOND = 10**9
 START = 1_762_000_000 * SECOND

@@ -5,9 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import recorded_payloads
-from recorded_payloads import RECV
-
 from marketdata_assets.exchanges.deribit.instruments import parse_instruments
 from marketdata_assets.exchanges.records import (
     Control,
@@ -20,6 +17,8 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
+from tests.exchanges import recorded_payloads
+from tests.exchanges.recorded_payloads import RECV
 
 
 def outcomes(fixtures: Path, name: str) -> list[Outcome]:

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from landed_market import PlainBar, land, plain_bars, records, standing_bars
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges.records import Gap, Trade
@@ -14,6 +13,7 @@ from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.exchanges.tables.ohlcv import DayReport
 from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.market import VENUES, Plan
+from tests.exchanges.landed_market import PlainBar, land, plain_bars, records, standing_bars
 
 NOW = dt.datetime(2026, 1, 9, tzinfo=dt.UTC)
 DAY = dt.date(2026, 1, 5)

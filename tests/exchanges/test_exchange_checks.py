@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from landed_market import land, records
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Record, Trade
@@ -15,6 +14,7 @@ from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo.venues.market import Plan
+from tests.exchanges.landed_market import land, records
 
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
 DAY = START.date()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from landed_market import land
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.tables import captures, ohlcv, plots, status
 from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS, GapResult
 from marketdata_assets.exchanges.tables.rows import insert_records
+from tests.exchanges.landed_market import land
 
 DAYS = [dt.date(2026, 1, 4), dt.date(2026, 1, 5), dt.date(2026, 1, 6)]
 NOON = int(dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC).timestamp()) * 10**9

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from history_pages import HASTY
-from landed_market import land
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
@@ -22,6 +20,8 @@ from marketdata_demo.venues.deribit_venue import DeribitServer
 from marketdata_demo.venues.kraken_venue import KrakenServer
 from marketdata_demo.venues.live_market import Happened
 from marketdata_demo.venues.okx_venue import OkxServer
+from tests.exchanges.history_pages import HASTY
+from tests.exchanges.landed_market import land
 
 DAY = dt.date(2023, 11, 14)
 START = 1_699_999_200_000  # ms, in the last two hours of the day

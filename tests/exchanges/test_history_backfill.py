@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_server import ArchiveServer
 from clickhouse_connect.driver.client import Client
-from history_pages import HASTY
-from landed_market import land
 
 from marketdata_assets.exchanges.binance.archive import daily_file
 from marketdata_assets.exchanges.binance.instruments import named
@@ -26,6 +23,9 @@ from marketdata_demo.venues.deribit_venue import DeribitServer
 from marketdata_demo.venues.kraken_venue import KrakenServer
 from marketdata_demo.venues.live_market import Happened
 from marketdata_demo.venues.okx_venue import OkxServer
+from tests.exchanges.archive_server import ArchiveServer
+from tests.exchanges.history_pages import HASTY
+from tests.exchanges.landed_market import land
 
 DAY, NEXT = dt.date(2023, 11, 14), dt.date(2023, 11, 15)
 NOON = 1_699_963_200_000  # ms, of DAY

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history_pages import HOUR, MINUTE, MS, all_of, numbers, run, windows_after
-from recorded_budgets import RecordedBudgets, most_within
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges import venues
@@ -50,6 +48,8 @@ from marketdata_demo.venues.hyperliquid_venue import HyperliquidServer
 from marketdata_demo.venues.kraken_venue import KrakenServer
 from marketdata_demo.venues.live_market import Happened
 from marketdata_demo.venues.okx_venue import OkxServer
+from tests.exchanges.history_pages import HOUR, MINUTE, MS, all_of, numbers, run, windows_after
+from tests.recorded_budgets import RecordedBudgets, most_within
 
 START = 1_700_006_400_000  # ms, on an hour
 window = windows_after(START)

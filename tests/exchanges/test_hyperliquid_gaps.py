@@ -5,7 +5,6 @@ from pathlib import Path
 from time import time
 
 from clickhouse_connect.driver.client import Client
-from landed_market import land, records
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
@@ -14,6 +13,7 @@ from marketdata_assets.exchanges.tables.checks import Question
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidServer
 from marketdata_demo.venues.live_market import Happened
 from marketdata_demo.venues.market import Plan
+from tests.exchanges.landed_market import land, records
 
 DAY = dt.date(2026, 1, 5)
 PLAN = Plan(dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC), minutes=6)

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import recorded_payloads
-from recorded_payloads import API, MS, RECV
 
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.records import (
@@ -20,6 +18,8 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
+from tests.exchanges import recorded_payloads
+from tests.exchanges.recorded_payloads import API, MS, RECV
 
 BTC_USDT_SWAP = ("okx", "linear", "BTC-USDT", "BTC-USDT-SWAP")
 BTC_USDT = ("okx", "spot", "BTC-USDT", "BTC-USDT")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_payloads import MARKETS, RECV, outcomes
 
 from marketdata_assets.exchanges.records import (
     Control,
@@ -20,6 +19,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
+from tests.exchanges.recorded_payloads import MARKETS, RECV, outcomes
 
 BECOMES: dict[str, type] = {  # by folder
     **dict.fromkeys(("book", "book_rest"), OrderBook),

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from capture_faults import Levels, Recording, changed, gaps_of, outcomes, replayed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook, Ticker, Trade
 from marketdata_assets.exchanges.replay import feed_of, replay
+from tests.exchanges.capture_faults import Levels, Recording, changed, gaps_of, outcomes, replayed
 
 SPOT = "binance-spot/capture/2021-10-11_4sym_31s.ndjson"
 LINEAR = "binance-usdm/capture/2021-07-22_4sym_31s.ndjson"

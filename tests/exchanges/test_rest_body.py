@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 from aiohttp import web
-from history_pages import HASTY
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 from marketdata_demo.servers.loopback import ProviderServer
+from tests.exchanges.history_pages import HASTY
 
 
 class EchoServer(ProviderServer):

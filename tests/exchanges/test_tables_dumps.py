@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_server import zipped
 from clickhouse_connect.driver.client import Client
-from dump_files import BEGIN, BINANCE, DERIBIT, row, write
-from history_pages import HASTY
 
 from marketdata_assets import read
 from marketdata_assets.exchanges.history_clients import HistoryHosts
@@ -21,6 +18,9 @@ from marketdata_assets.exchanges.tables.loaded_files import FileReport, FilesRep
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.okx_venue import OkxServer
+from tests.exchanges.archive_server import zipped
+from tests.exchanges.dump_files import BEGIN, BINANCE, DERIBIT, row, write
+from tests.exchanges.history_pages import HASTY
 
 CHANGES = "incremental_book_L2"
 OKX = ("okex-swap", "ABC-USD-SWAP")

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from dump_files import BEGIN, BINANCE, DERIBIT, row
 
 from marketdata_assets.exchanges.errors import ExchangesError, UnknownVenue
 from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook
 from marketdata_assets.exchanges.tables.dumps import Catalogue
 from marketdata_assets.exchanges.tardis import ABOUT, COLUMNS, records, type_of
+from tests.exchanges.dump_files import BEGIN, BINANCE, DERIBIT, row
 
 NS = 1000
 CHANGES = "incremental_book_L2"

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from aiohttp import web
 from clickhouse_connect.driver.client import Client
-from in_loop import in_loop
 
 from marketdata_assets import read
 from marketdata_assets.collector import config
@@ -28,6 +27,7 @@ from marketdata_assets.http_client import RetryPolicy
 from marketdata_demo.venues.captures import entries, voice
 from marketdata_demo.venues.market import Plan
 from marketdata_demo.venues.okx_venue import OkxVenue
+from tests.collector.in_loop import in_loop
 
 PLAN = Plan(dt.datetime(2026, 1, 5, tzinfo=dt.UTC), minutes=4)
 OF_THE_MAIN_MARKET = [  # a URL, and what a capture that begins with it is of

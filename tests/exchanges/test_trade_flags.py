@@ -8,8 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
-from history_pages import HOUR, MS, all_of, run
-from landed_market import PlainBar, land, plain_bars
 
 from marketdata_assets import read
 from marketdata_assets.exchanges import venues
@@ -19,6 +17,8 @@ from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_json, insert_records
 from marketdata_assets.read.errors import UnknownName
 from marketdata_demo.venues.binance_venue import BinanceServer
+from tests.exchanges.history_pages import HOUR, MS, all_of, run
+from tests.exchanges.landed_market import PlainBar, land, plain_bars
 
 BYBIT = {"T": 4, "s": "ABCUSDT", "S": "Buy", "v": "6", "p": "20", "i": "1", "seq": 7, "BT": False}
 BYBIT_REST = {"execId": "1", "symbol": "ABCUSDT", "price": "20", "size": "6", "side": "Buy", "time": "4"}

@@ -10,10 +10,7 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, line
-from bar_tables import minutes_of, put_factors, put_ticks
 from clickhouse_connect.driver.client import Client
-from databases import fresh_postgres
 
 from marketdata_assets import export, read
 from marketdata_assets.bars import ingest as load_bars
@@ -22,6 +19,9 @@ from marketdata_assets.export.folder import LOCK, Report
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import UnknownName
+from tests.bar_tables import minutes_of, put_factors, put_ticks
+from tests.bars.bar_files import csv_text, deliver, line
+from tests.databases import fresh_postgres
 
 DAYS = ["2023-12-28", "2023-12-29", "2024-01-02", "2024-01-03"]
 Stamps = dict[str, int]

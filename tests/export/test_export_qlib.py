@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from bar_files import csv_text, deliver, line
-from bar_tables import minutes_of, put_factors, put_ticks
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets import export, read
@@ -16,6 +14,8 @@ from marketdata_assets.bars import ingest as load_bars
 from marketdata_assets.export.folder import Report
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.read.bars import Query
+from tests.bar_tables import minutes_of, put_factors, put_ticks
+from tests.bars.bar_files import csv_text, deliver, line
 
 A, B = "600000.SH", "000001.SZ"
 FACTORS = {"2024-05-06": 1.0, "2024-05-07": 2.0, "2024-05-08": 2.0, "2024-05-09": 2.5}

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_of_ray import ray_start
 
 from marketdata_assets.local.process import free_port
+from tests.fanout.cluster_of_ray import ray_start
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fanout_laws import LAWS, LAWS_OF_WORKERS, Law, an_answer_that_cannot_be_sent_fails_alone
 
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.fanout import pool as pool_module
 from marketdata_assets.fanout.pool import Pool
+from tests.fanout.fanout_laws import LAWS, LAWS_OF_WORKERS, Law, an_answer_that_cannot_be_sent_fails_alone
 
 POOL_ONLY = (an_answer_that_cannot_be_sent_fails_alone,)
 """Ray can send more kinds of answers."""

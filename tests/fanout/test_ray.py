@@ -13,15 +13,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import bar_files
-import flow_files
-import packaged
 import psutil
 import psycopg
 import pytest
-from cluster_of_ray import ray_start
-from fanout_laws import LAWS, LAWS_OF_WORKERS, Law, square
-from test_fanout import PARENT, name, wait_until
 
 from marketdata_assets.alphas.ingest import ingest as import_alphas
 from marketdata_assets.bars.ingest import ingest as load_bars
@@ -31,6 +25,12 @@ from marketdata_assets.flows.run import run_flow
 from marketdata_assets.local.process import free_port
 from marketdata_assets.resources import Workers
 from marketdata_assets.stores import mongo
+from tests.alphas import packaged
+from tests.bars import bar_files
+from tests.fanout.cluster_of_ray import ray_start
+from tests.fanout.fanout_laws import LAWS, LAWS_OF_WORKERS, Law, square
+from tests.fanout.test_fanout import PARENT, name, wait_until
+from tests.flows import flow_files
 
 pytestmark = pytest.mark.slow
 WITH_RAY = 120.0

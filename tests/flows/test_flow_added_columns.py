@@ -8,11 +8,8 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
-from dying import Load, server
-from flow_files import PRICES, deliver, flow, only_error, rows, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_flow_new_columns import found
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
@@ -24,6 +21,9 @@ from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
 from marketdata_assets.flows.status import plan
 from marketdata_assets.stores.postgres import connect
+from tests.dying import Load, server
+from tests.flows.flow_files import PRICES, deliver, flow, only_error, rows, run
+from tests.flows.test_flow_new_columns import found
 
 ADDING = PRICES.replace("loader:", "loader:\n  new_columns: add")
 BY_FILE = ADDING.replace("mode: upsert", "mode: upsert\n  removed_rows: delete")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import PRICES, closes, deliver, flow, lines, loaded, rows, run
 
 from marketdata_assets.flows import alterations, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.errors import FlowError
+from tests.flows.flow_files import PRICES, closes, deliver, flow, lines, loaded, rows, run
 
 SMALL = PRICES.replace("volume: bigint", "volume: integer")
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")

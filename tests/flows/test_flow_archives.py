@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from flow_files import PRICES, closes, deliver, flow, lines, only_error, read_all, run
 
 from marketdata_assets.flows.run import find_units
+from tests.flows.flow_files import PRICES, closes, deliver, flow, lines, only_error, read_all, run
 
 ANY = PRICES.replace("loader:\n", "loader:\n  glob: '**/*.*'\n  file_name: '{name}.csv'\n").replace(
     "  key: [code, day]\n  columns: {", "  key: [code, day]\n  columns: {name: text, "

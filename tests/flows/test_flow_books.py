@@ -7,13 +7,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from flow_files import PRICES, deliver, flow, lines, run
 
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, status
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
 from marketdata_demo import sample_books
+from tests.flows.flow_files import PRICES, deliver, flow, lines, run
 
 OTHERS = 20_000
 DELETE = PRICES.replace("  key:", "  removed_rows: delete\n  key:")

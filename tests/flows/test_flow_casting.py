@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
-from flow_files import deliver, flow, quarantined, rows, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import status
@@ -16,6 +15,7 @@ from marketdata_assets.flows.casting import parse
 from marketdata_assets.flows.definition import parse as parse_flow
 from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.rejects import LINE, Rejects
+from tests.flows.flow_files import deliver, flow, quarantined, rows, run
 
 FLOW = """loader:
   columns: [x]

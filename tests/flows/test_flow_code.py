@@ -6,10 +6,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from flow_files import PRICES, flow
 
 from marketdata_assets.flows import code
 from marketdata_assets.flows.run import code_version
+from tests.flows.flow_files import PRICES, flow
 
 NUMBERS = count()
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from flow_files import deliver
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from marketdata_assets.flows.definition import FlowDefinition, Loader, parse
 from marketdata_assets.flows.trial import Trial, try_file
 from marketdata_assets.flows.types import column_type
 from marketdata_assets.loading import text as loading_text
+from tests.flows.flow_files import deliver
 
 TARGET = "target: {table: t, mode: replace, columns: {sym: text, name: text, px: text}}\n"
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from flow_files import HEADER, deliver, flow, rows, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.rebuild import rebuild
+from tests.flows.flow_files import HEADER, deliver, flow, rows, run
 
 SCHEMAS = count()
 UPSERT = "mode: upsert\n  removed_rows: delete"

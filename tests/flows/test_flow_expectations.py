@@ -5,13 +5,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from databases import Databases
-from flow_files import PRICES, deliver, flow, loaded, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.expectations import Change, Expectation
+from tests.databases import Databases
+from tests.flows.flow_files import PRICES, deliver, flow, loaded, run
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from flow_files import (
+
+from marketdata_assets.flows import claims, storage
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.errors import FlowError
+from marketdata_assets.flows.prepare import prepare
+from marketdata_assets.flows.run import FlowReport, find_units
+from marketdata_assets.flows.table_writer import Statements, TableWriter
+from marketdata_assets.loading import text as loading_text
+from marketdata_assets.loading.files import Opener
+from tests.flows.flow_files import (
     HEADER,
     PRICES,
     closes,
@@ -31,15 +40,6 @@ from flow_files import (
     rows,
     run,
 )
-
-from marketdata_assets.flows import claims, storage
-from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import FlowError
-from marketdata_assets.flows.prepare import prepare
-from marketdata_assets.flows.run import FlowReport, find_units
-from marketdata_assets.flows.table_writer import Statements, TableWriter
-from marketdata_assets.loading import text as loading_text
-from marketdata_assets.loading.files import Opener
 
 CALLS = PRICES + "handlers: [{call: {function: .mine.handle}}]\n"
 KEY = "key: [code, day]"
@@ -211,11 +211,12 @@ def test_a_file_that_kills_every_worker_is_on_record_as_failed(dsn: str, tmp_pat
 def running(file: Path, dsn: str, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own that runs the flow."""
     code = (
-        "import sys; from pathlib import Path; from flow_files import run; from marketdata_assets.flows.definition"
-        " import read; run(read(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))"
+        "import sys; from pathlib import Path; from tests.flows.flow_files import run;"
+        " from marketdata_assets.flows.definition import read;"
+        " run(read(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))"
     )
     command = [sys.executable, "-c", code, str(file), dsn, str(folder), str(workers)]
-    with subprocess.Popen(command, cwd=Path(__file__).parent) as process:
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
         try:
             yield process
         finally:

@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from flow_files import deliver, flow, only_error, quarantined, read_all, rows, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.definition import parse as parse_flow
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import LoadError
+from tests.flows.flow_files import deliver, flow, only_error, quarantined, read_all, rows, run
 
 TARGET = """target:
   table: prices

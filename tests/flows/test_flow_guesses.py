@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from flow_files import deliver, made, read_all
 
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.inference import guess
 from marketdata_assets.flows.trial import preview, try_file
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, file_at
+from tests.flows.flow_files import deliver, made, read_all
 
 
 def parquet() -> bytes:

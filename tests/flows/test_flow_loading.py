@@ -7,13 +7,25 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, only_error, quarantined, rows, run
 
 from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.targets import contents
+from tests.flows.flow_files import (
+    PRICES,
+    closes,
+    deliver,
+    flow,
+    lines,
+    loaded,
+    metadata,
+    only_error,
+    quarantined,
+    rows,
+    run,
+)
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
 APPEND = PRICES.replace("mode: upsert", "mode: append")

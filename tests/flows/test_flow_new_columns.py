@@ -12,8 +12,6 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
-from flow_files import PRICES, closes, deliver, flow, only_error, rows, run
-from test_flow_formats import workbook
 
 from marketdata_assets import domains
 from marketdata_assets.cli.backup import LEDGERS
@@ -31,6 +29,8 @@ from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import statement
+from tests.flows.flow_files import PRICES, closes, deliver, flow, only_error, rows, run
+from tests.flows.test_flow_formats import workbook
 
 TABLE = """
 target:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import HEADER, PRICES, closes, deliver, flow, lines, metadata, only_error, quarantined, rows, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import checks, storage
@@ -13,6 +12,19 @@ from marketdata_assets.flows.definition import FlowDefinition, parse
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import Forgotten, forget
 from marketdata_assets.loading.errors import CannotForget
+from tests.flows.flow_files import (
+    HEADER,
+    PRICES,
+    closes,
+    deliver,
+    flow,
+    lines,
+    metadata,
+    only_error,
+    quarantined,
+    rows,
+    run,
+)
 
 BY_TIME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: file time")
 BY_VOLUME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: volume")

@@ -6,7 +6,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from flow_files import deliver
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from marketdata_assets.loading.files import HashedStream, Opener, Unit, walk
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block, ahead, raw_lines
 from marketdata_assets.loading.text_table import read_rows
+from tests.flows.flow_files import deliver
 
 NAMES = ["a", "b", "c"]
 LOADER = Loader(columns={"a": "a", "c": "c"}, types={"c": column_type("numeric(10,2)")})

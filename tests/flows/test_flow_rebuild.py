@@ -7,9 +7,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from databases import fresh_postgres
-from dying import Load, server
-from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, quarantined, rows, run
 
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, storage
@@ -19,6 +16,9 @@ from marketdata_assets.flows.definition import FlowDefinition, read
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import Rebuilt
+from tests.databases import fresh_postgres
+from tests.dying import Load, server
+from tests.flows.flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, quarantined, rows, run
 
 SMALL = PRICES.replace("volume: bigint", "volume: integer")
 NARROW = PRICES.replace(", volume: bigint}", "}").replace(", volume: volume}", "}")
@@ -200,7 +200,7 @@ MEANWHILE = """import polars as pl
 from pathlib import Path
 
 def add(frame):
-    from test_flow_rebuild import meanwhile
+    from tests.flows.test_flow_rebuild import meanwhile
     meanwhile(Path(__file__).parent, frame["code"][0])
     return frame
 """

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import polars as pl
 import pytest
-from flow_files import made, rows, run
 
 from marketdata_assets.flows import sample
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.draft import draft
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import BadFile
+from tests.flows.flow_files import made, rows, run
 
 
 def test_a_file_that_is_no_table_says_so(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flow_files import DAILY
 from jsonschema import Draft202012Validator
 
 from marketdata_assets import config_files
@@ -15,6 +14,7 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs import flows as shipped
 from marketdata_assets.flows import scaffold
 from marketdata_assets.flows.definition import FlowDefinition, attributes_schema, parse, read, schema_text
+from tests.flows.flow_files import DAILY
 
 NEW = scaffold.text("defs.yaml", "closes")
 SHIPPED = sorted(Path(shipped.__file__).parent.glob("*/defs.yaml"))

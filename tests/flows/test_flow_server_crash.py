@@ -5,12 +5,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import PRICES, deliver, flow, lines, rows, run
 
 from marketdata_assets.loading import run as loading_run
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import wait_for_commits
+from tests.flows.flow_files import PRICES, deliver, flow, lines, rows, run
 
 
 @pytest.fixture

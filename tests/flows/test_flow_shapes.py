@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flow_files import read_all
 
 from marketdata_assets.flows import sample
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.draft import draft
+from tests.flows.flow_files import read_all
 
 Row = tuple[Any, ...]
 Lines = Iterable[tuple[str, Row | None]]

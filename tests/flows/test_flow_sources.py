@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 import polars as pl
 import psycopg
 import pytest
-from flow_files import PRICES, closes, flow, lines, rows, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import fetching
@@ -23,6 +22,7 @@ from marketdata_assets.flows.definition import parse as parse_flow
 from marketdata_assets.flows.errors import SourceFailed
 from marketdata_assets.flows.fetching import Fetched
 from marketdata_assets.stores.budgets import PostgresBudgets
+from tests.flows.flow_files import PRICES, closes, flow, lines, rows, run
 
 FOLDER = "loader:\n  folder: in\n"
 Answer = tuple[int, dict[str, str], bytes]

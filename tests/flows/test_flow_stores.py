@@ -15,8 +15,6 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
-from dying import DATABASE_STEPS, Load, server
-from flow_files import HEADER, PRICES, Row, deliver, flow, lines, metadata, only_error, rows, run
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
@@ -31,6 +29,8 @@ from marketdata_assets.flows.targets.parquet_folder import file_name
 from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import Finding
+from tests.dying import DATABASE_STEPS, Load, server
+from tests.flows.flow_files import HEADER, PRICES, Row, deliver, flow, lines, metadata, only_error, rows, run
 
 KINDS = {"parquet": "kind: parquet\n  folder: lake", "clickhouse": "kind: clickhouse", "postgres": "timestamps: true"}
 REPLACE = PRICES.replace("mode: upsert", "mode: replace\n  KIND")

@@ -11,13 +11,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from deliveries import EVENTS, Folder, Row, Rows, Step, assert_lawful, packed
-from dying import Load, server
-from flow_files import flow, run
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from examples import FEW
 from marketdata_assets.flows import status, storage
 from marketdata_assets.flows.definition import FlowDefinition, read
 from marketdata_assets.flows.errors import FlowError
@@ -26,6 +22,10 @@ from marketdata_assets.flows.run import at_folder
 from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.stores import clickhouse
+from tests.deliveries import EVENTS, Folder, Row, Rows, Step, assert_lawful, packed
+from tests.dying import Load, server
+from tests.examples import FEW
+from tests.flows.flow_files import flow, run
 
 HEADER = "the code of the instrument,the day of the trade,the price at the close of the session\n"
 MEMBER = "rows.csv"

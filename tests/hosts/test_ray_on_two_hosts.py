@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import flow_files
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -18,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.run import run_flow
 from marketdata_demo.hosts import Host, Network, network
+from tests.flows import flow_files
 
 PORT = 6379
 LONGEST = 300.0

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compose_file import DOCKER, compose, example, mounted_secrets, prepared
 from docker.models.containers import Container
 from docker.types import EndpointConfig, Healthcheck, LogConfig, Mount, Ulimit
 
 import docker
 from marketdata_assets.local.process import free_port
+from tests.deploy.compose_file import DOCKER, compose, example, mounted_secrets, prepared
 
 NANOSECONDS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}

@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from compose_engine import UID
-from compose_file import services
 from docker.errors import DockerException
-from image_builds import other_images, project_image
 
 import docker
+from tests.deploy.compose_file import services
+from tests.image.compose_engine import UID
+from tests.image.image_builds import other_images, project_image
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from compose_file import PROJECT, services
 from docker.errors import APIError, BuildError, ImageNotFound
 
 import docker
+from tests.deploy.compose_file import PROJECT, services
 
 FOLDER = PROJECT / "tests" / "image" / "stand_ins"
 PROGRAMS = "marketdata-stand-ins"

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx
 import yaml
-from compose_engine import OPEN_FILES
-from compose_file import DOCKER
+
+from tests.deploy.compose_file import DOCKER
+from tests.image.compose_engine import OPEN_FILES
 
 FIRST_WITH_START_INTERVAL = 25
 OVERRIDES = "of-this-engine.yaml"

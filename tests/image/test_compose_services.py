@@ -13,16 +13,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-import venue_certificate
-from browser import Browser, browser, missing_browser
-from compose_engine import PORTS, UID, Project, free_ports, prepared_project
-from compose_file import PROJECT
-from compose_processes import write_flow
-from image_builds import PROGRAMS
-from pages import add_flow
 
 import docker
 from marketdata_demo import sample_bars
+from tests.deploy.compose_file import PROJECT
+from tests.deploy.compose_processes import write_flow
+from tests.image import venue_certificate
+from tests.image.compose_engine import PORTS, UID, Project, free_ports, prepared_project
+from tests.image.image_builds import PROGRAMS
+from tests.ui.browser import Browser, browser, missing_browser
+from tests.ui.pages import add_flow
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 VENUE = "www.deribit.com"

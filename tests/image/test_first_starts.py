@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from compose_engine import PORTS, free_ports, prepared_project
 
 import docker
+from tests.image.compose_engine import PORTS, free_ports, prepared_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FIRST_STARTS = int(os.environ.get("IMAGE_TEST_STARTS", "2"))

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from compose_file import DOCKER, PROJECT
-from image_builds import built, project_image
 
 import docker
+from tests.deploy.compose_file import DOCKER, PROJECT
+from tests.image.image_builds import built, project_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 OWN_MEGABYTES = 560

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from compose_engine import free_ports
-from image_builds import other_images
-from real_compose import Compose, docker_socket, prepared_copy, program
 
 import docker
+from tests.image.compose_engine import free_ports
+from tests.image.image_builds import other_images
+from tests.image.real_compose import Compose, docker_socket, prepared_copy, program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 UID = 1000

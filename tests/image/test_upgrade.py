@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compose_engine import UID, free_ports
-from compose_file import PROJECT
-from image_builds import other_images, project_image
-from real_compose import Compose, prepared_copy, program
 
 import docker
 from marketdata_demo import sample_bars
+from tests.deploy.compose_file import PROJECT
+from tests.image.compose_engine import UID, free_ports
+from tests.image.image_builds import other_images, project_image
+from tests.image.real_compose import Compose, prepared_copy, program
 
 BEFORE = os.environ.get("IMAGE_TEST_UPGRADE_FROM", "HEAD")
 """A commit whose tables have the present schema version; the newest release, as soon as there is one."""

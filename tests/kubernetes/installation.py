@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cluster import Image
-from manifests import KUBERNETES, PROJECT
 from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.local.process import free_port, port_answers
+from tests.kubernetes.cluster import Image
+from tests.kubernetes.manifests import KUBERNETES, PROJECT
 
 LOCATION = "marketdata_assets"
 AT_ONCE = 2

@@ -1,4 +1,6 @@
-"""The manifests as `kubectl kustomize` builds them, without it: python -m manifests FOLDER writes them to files.
+"""The manifests as `kubectl kustomize` builds them, without it.
+
+`python -m tests.kubernetes.manifests FOLDER` writes them to files.
 
 Of kustomize it knows what the folders use: resources, a namespace, images of a component, and JSON patches.
 """

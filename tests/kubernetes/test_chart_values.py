@@ -14,12 +14,13 @@ import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.config import dagster_instance_config
 from dagster_k8s import K8sRunLauncher
-from installation import LOCATION, values
 from jsonschema.validators import validator_for
-from manifests import KUBERNETES, PROJECT, all_manifests
-from pod_policies import VERSIONS
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+
+from tests.kubernetes.installation import LOCATION, values
+from tests.kubernetes.manifests import KUBERNETES, PROJECT, all_manifests
+from tests.kubernetes.pod_policies import VERSIONS
 
 RENDER = Path(__file__).with_name("render_chart.py")
 PYTHON = PROJECT / ".venv" / "kubernetes" / "bin" / "python"

@@ -10,16 +10,16 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from compose_file import compose
-from installation import values
-from manifests import ALL_FOLDERS, KUBERNETES, all_manifests, containers, kustomized, pod_template
-from pod_policies import VERSIONS, problems
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from marketdata_assets.cli import instance
 from marketdata_assets.settings import Settings
 from marketdata_assets.ui.guard import Guard
+from tests.deploy.compose_file import compose
+from tests.kubernetes.installation import values
+from tests.kubernetes.manifests import ALL_FOLDERS, KUBERNETES, all_manifests, containers, kustomized, pod_template
+from tests.kubernetes.pod_policies import VERSIONS, problems
 
 PODS = {one["metadata"]["name"]: one for one in all_manifests() if pod_template(one)}
 OF_CHART = {"code", "daemon", "run"}

@@ -13,12 +13,16 @@ import dagster as dg
 import psycopg
 import pytest
 import yaml
-from cluster import Cluster, Image, kubeconfig, serving
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_k8s.job import get_job_name_from_run_id
-from installation import (
+
+from marketdata_assets.defs.bars import assets
+from marketdata_assets.defs.selection import config_of
+from tests.defs.bar_runs import deliver
+from tests.kubernetes.cluster import Cluster, Image, kubeconfig, serving
+from tests.kubernetes.installation import (
     AT_ONCE,
     ENTRYPOINT,
     LOCATION,
@@ -29,11 +33,7 @@ from installation import (
     storage_variables,
     until,
 )
-from manifests import KUBERNETES, PROJECT, kustomized
-
-from marketdata_assets.defs.bars import assets
-from marketdata_assets.defs.selection import config_of
-from tests.defs.bar_runs import deliver
+from tests.kubernetes.manifests import KUBERNETES, PROJECT, kustomized
 
 OLD, NEW = "registry.example/marketdata-assets:1", "registry.example/marketdata-assets:2"
 CODE = ("--module-name", "waiting_code", "--location-name", LOCATION)

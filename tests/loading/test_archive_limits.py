@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from forks import Call, server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from marketdata_assets.input_limits import MOST_TIMES
 from marketdata_assets.loading.archives import Pieces
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit, file_at, units_of
+from tests.forks import Call, server
 
 MB = 1024 * 1024
 CSV = b"k,v\n1,2\n"
@@ -153,7 +153,7 @@ def test_a_bomb_of_any_format_is_refused_with_figure_and_limit_in_little_memory(
     file, content, refusal = PACKED[name]
     (tmp_path / file).write_bytes(content())
     place = {"folder": tmp_path, "name": file}
-    ended = forked("forks", "execute", code=READ, names=place, memory=LITTLE_MEMORY)
+    ended = forked("tests.forks", "execute", code=READ, names=place, memory=LITTLE_MEMORY)
     assert f"BadFile: {file}" in ended.said, ended
     assert refusal in ended.said.splitlines()[-1]
 
@@ -164,7 +164,7 @@ def test_an_archive_of_many_archives_loads_with_few_open_files(forked: Call, tmp
         for number in range(count):
             archive.writestr(f"{number:04}.zip", zipped({f"{number}.csv": CSV}))
     place = {"folder": tmp_path, "name": "all.zip"}
-    ended = forked("forks", "execute", code=READ, names=place, files=64)
+    ended = forked("tests.forks", "execute", code=READ, names=place, files=64)
     assert ended.said == f"{count * len(CSV)}\n"
 
 

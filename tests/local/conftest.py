@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import stack_on
 
 from marketdata_assets.local.stack import LocalStack
+from tests.cli.commands import stack_on
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
-from commands import settings as settings_of
 
 from marketdata_assets.local.stack import LocalStack
+from tests.cli.commands import settings as settings_of
 
 COLUMNS = ["id", "symbol", "price", "ts"]
 

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-from commands import settings as settings_of
 
 from marketdata_assets.collector.servers import Servers, find
 from marketdata_assets.local import proctable, record
@@ -13,6 +12,7 @@ from marketdata_assets.local.endpoints import Endpoints, as_environment, budgets
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import CollectorSettings
+from tests.cli.commands import settings as settings_of
 
 
 def test_running_stack_is_found(local_stack: LocalStack) -> None:

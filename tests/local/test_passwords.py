@@ -14,11 +14,11 @@ import httpx
 import psycopg
 import pymongo
 import pytest
-from commands import settings as settings_of
 
 from marketdata_assets.local import password
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.secret_values import without_password
+from tests.cli.commands import settings as settings_of
 
 READ = "SELECT count() FROM file('/etc/passwd', 'LineAsString')"
 OTHER_USER = 65534

@@ -18,7 +18,6 @@ import nats
 import psycopg
 import pymongo
 import pytest
-from commands import settings as settings_of
 
 from marketdata_assets.local import postgres, process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
@@ -32,6 +31,7 @@ from marketdata_assets.local.errors import (
 )
 from marketdata_assets.local.process import Server, free_port, wait_ready
 from marketdata_assets.local.stack import BYTES_TO_START, SERVICES, LocalStack
+from tests.cli.commands import settings as settings_of
 
 
 def write_everywhere(stack: LocalStack, value: int) -> None:

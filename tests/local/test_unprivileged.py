@@ -5,12 +5,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from commands import settings as settings_of
 
 from marketdata_assets.local import postgres, unprivileged
 from marketdata_assets.local.errors import RootRefused
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.local.unprivileged import Identity, choose
+from tests.cli.commands import settings as settings_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give up root")
 

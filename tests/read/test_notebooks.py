@@ -7,10 +7,11 @@ from typing import Any
 
 import nbformat
 import pytest
-from databases import fresh_clickhouse, fresh_postgres
 from nbclient import NotebookClient
-from small_demo import Servers, fill
 from traitlets.config import Config
+
+from tests.databases import fresh_clickhouse, fresh_postgres
+from tests.read.small_demo import Servers, fill
 
 FOLDER = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

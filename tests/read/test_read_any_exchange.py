@@ -9,9 +9,6 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import fresh_clickhouse
-from markets import CRYPTO, HONG_KONG, LONDON, MARKETS, TOKYO, UNITED_STATES, Exchange
-from tick_rows import load
 
 from marketdata_assets import read
 from marketdata_assets.read.errors import MissingFactors, OddValue, UnknownName
@@ -21,6 +18,9 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
+from tests.databases import fresh_clickhouse
+from tests.ticks.markets import CRYPTO, HONG_KONG, LONDON, MARKETS, TOKYO, UNITED_STATES, Exchange
+from tests.ticks.tick_rows import load
 
 SPANS = {
     UNITED_STATES.symbol: (dt.date(2024, 10, 28), dt.date(2024, 12, 6)),  # winter time, and a half day

@@ -11,10 +11,7 @@ import numpy as np
 import polars as pl
 import psycopg
 import pytest
-from bar_files import csv_text, deliver, line, minutes
-from bar_tables import minutes_of, put_factors, put_ticks
 from clickhouse_connect.driver.client import Client
-from databases import fresh_clickhouse, fresh_postgres
 
 from marketdata_assets import read
 from marketdata_assets.bars import ingest as load_bars
@@ -37,6 +34,9 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import tables
 from marketdata_demo import sample_bars, sample_flows, sample_reconciliation
+from tests.bar_tables import minutes_of, put_factors, put_ticks
+from tests.bars.bar_files import csv_text, deliver, line, minutes
+from tests.databases import fresh_clickhouse, fresh_postgres
 
 NOW = dt.datetime(2025, 2, 3, 12, tzinfo=dt.UTC)
 TWO_DAYS = [

@@ -8,7 +8,6 @@ import polars as pl
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import Databases
 
 from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.bars.ingest import ingest
@@ -20,6 +19,7 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables
 from marketdata_demo import sample_bars, sample_reconciliation
 from marketdata_demo.sample_reconciliation import Planted
+from tests.databases import Databases
 
 MONTHS = ("2026-01", "2026-02", "2026-03")
 LAST = dt.date(2026, 3, 20)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from reference_runs import Loads
+
+from tests.reference.reference_runs import Loads
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from markets import FIRST, LAST, MARKETS, Exchange
 
 from marketdata_assets.reference import exchanges
 from marketdata_assets.reference.calendar import calendar_of, last_closed
 from marketdata_assets.reference.exchanges import canonical, exchange_of
 from marketdata_assets.reference.records import Days
+from tests.ticks.markets import FIRST, LAST, MARKETS, Exchange
 
 
 @pytest.mark.parametrize("market", MARKETS, ids=lambda one: one.symbol)

@@ -3,7 +3,6 @@
 import datetime as dt
 
 import pytest
-from reference_runs import NOW, SYMBOLS, Loads
 
 from marketdata_assets.reference import checks, status, stored
 from marketdata_assets.reference.calendar import ashares
@@ -14,6 +13,7 @@ from marketdata_assets.reference.load import Run, Sources, load_calendar, load_i
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import DAILY
 from marketdata_demo import sample_reference, sample_ticks
+from tests.reference.reference_runs import NOW, SYMBOLS, Loads
 
 MARCH = "2026-03"
 FRIDAY = dt.date(2026, 3, 20)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from reference_runs import NOW
 
 from marketdata_assets.loading.file_ledger import FileEntry, unsettled
 from marketdata_assets.reference import file_states, load
@@ -15,6 +14,7 @@ from marketdata_assets.reference.files import ReferenceFiles
 from marketdata_assets.reference.load import Run, Sources
 from marketdata_assets.reference.tables import ensure
 from marketdata_assets.stores import clickhouse_ledger as ledger
+from tests.reference.reference_runs import NOW
 
 MONTHS = ["2026-02", "2026-03"]
 ROW = "600000.SH,2026-03-{}\n"

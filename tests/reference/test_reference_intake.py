@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from deliveries import EVENTS, Rows, Step, assert_lawful
-from dying import Load, server
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from reference_runs import NOW
 
-from examples import FEW
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.reference import file_states
 from marketdata_assets.reference.calendar import ashares
@@ -20,6 +16,10 @@ from marketdata_assets.reference.files import ReferenceFiles
 from marketdata_assets.reference.load import Run, Sources
 from marketdata_assets.reference.tables import TABLES, ensure
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
+from tests.deliveries import EVENTS, Rows, Step, assert_lawful
+from tests.dying import Load, server
+from tests.examples import FEW
+from tests.reference.reference_runs import NOW
 
 HEADER = "remarks of the provider that no table of reference data has a column for,symbol,date,up,down\n"
 DAYS = ("2026-02-02", "2026-02-27", "2026-03-02", "2026-03-03", "2026-03-06", "2026-03-09")

@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from reference_runs import NOW, SYMBOLS, Loads, Outage
 
 from marketdata_assets.reference import status, stored
 from marketdata_assets.reference.calendar import ZONE, ashares
@@ -14,6 +13,7 @@ from marketdata_assets.reference.errors import NotOffered
 from marketdata_assets.reference.load import UnitReport, load_calendar, load_instruments
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import ADJUST_FACTORS, INSTRUMENTS, SUSPENSIONS, TABLES, TRADING_CALENDAR
+from tests.reference.reference_runs import NOW, SYMBOLS, Loads, Outage
 
 MARCH, FEBRUARY = "2026-03", "2026-02"
 FRIDAY = dt.date(2026, 3, 20)

@@ -12,14 +12,14 @@ from random import Random
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from simulation import HOUR, MINUTE, START, World
-from virtual_loop import SECOND
-from whole import At, gaps
 
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_book_gap
 from marketdata_assets.read import books
 from marketdata_demo.venues.live_market import Change
+from tests.collector.whole import At, gaps
+from tests.simulated.simulation import HOUR, MINUTE, START, World
+from tests.simulated.virtual_loop import SECOND
 
 Sides = tuple[Mapping[Decimal, Decimal], Mapping[Decimal, Decimal]]
 Levels = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]

@@ -16,11 +16,6 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from drain_process import Drainer, Marker
-from own_clickhouse import OwnClickHouse
-from virtual_loop import SECOND, Clock, Life, VirtualLoop, virtual_clock
-from whole import At
-
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector import service
 from marketdata_assets.collector.assembly import Places
@@ -38,6 +33,10 @@ from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
+from tests.collector.whole import At
+from tests.own_clickhouse import OwnClickHouse
+from tests.simulated.drain_process import Drainer, Marker
+from tests.simulated.virtual_loop import SECOND, Clock, Life, VirtualLoop, virtual_clock
 
 START = 1_772_411_400 * SECOND  # 2026-03-02 00:30 UTC
 MINUTE = 60 * SECOND

@@ -4,11 +4,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from oracle import judged
-from simulation import FAULTS, LONG, SAMPLED, SHORT, Sizes, World, lived
-from whole import once_or_in_a_gap
 
 from marketdata_assets.stores import clickhouse
+from tests.collector.whole import once_or_in_a_gap
+from tests.simulated.oracle import judged
+from tests.simulated.simulation import FAULTS, LONG, SAMPLED, SHORT, Sizes, World, lived
 
 STALLED = "no pong", "a test_request was not answered", "silence"
 """What a venue says of a client that could not answer, as `hold` stalls the network."""

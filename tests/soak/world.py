@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from streamed import publish
-from unlimited import UNLIMITED
-
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.cli.instance import environment
 from marketdata_assets.collector.items import items
@@ -30,6 +27,8 @@ from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 from marketdata_demo.venues import captures as sample_captures
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.market import Coin, Plan
+from tests.collector.streamed import publish
+from tests.ticks.unlimited import UNLIMITED
 
 FETCHED, ARCHIVED = "fetched", "archived"
 PASSWORD = "no secret"

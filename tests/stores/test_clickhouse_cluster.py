@@ -12,8 +12,6 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
-from clickhouse_nodes import Nodes
-from databases import Cluster
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +25,8 @@ from marketdata_assets.stores.clickhouse_cluster import WRITER, OneNode, Server,
 from marketdata_assets.stores.clickhouse_rewrite import Superseded, staged, stages
 from marketdata_assets.stores.errors import UnsupportedServer
 from marketdata_assets.ticks import tables as ticks
+from tests.clickhouse_nodes import Nodes
+from tests.databases import Cluster
 
 PLAIN = Server("26.8.15.10", "marketdata", "Atomic", False, (("marketdata_files", "MergeTree"), ("t", "View")))
 MEMBER = replace(

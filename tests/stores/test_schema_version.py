@@ -11,7 +11,6 @@ import psycopg
 import pytest
 import yaml
 from clickhouse_connect.driver.client import Client
-from commands import PROGRAMS, apart, marketdata
 from psycopg.conninfo import conninfo_to_dict
 from pymongo import MongoClient
 
@@ -19,6 +18,7 @@ from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.tables import schema as exchanges
 from marketdata_assets.stores import clickhouse_ledger, ledger, mongo_ledger
 from marketdata_assets.stores.clickhouse import connect, read
+from tests.cli.commands import PROGRAMS, apart, marketdata
 
 PROJECT = Path(__file__).parents[2]
 DATABASE = "versioned_alphas"

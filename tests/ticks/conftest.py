@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from factor_bars import Computer
-from tick_clients import NOW, Clients
-from tick_loads import Loader
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables
 from marketdata_demo.servers.alpaca import AlpacaServer
 from marketdata_demo.servers.tushare import TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.factor_bars import Computer
+from tests.ticks.tick_clients import NOW, Clients
+from tests.ticks.tick_loads import Loader
 
 
 @pytest.fixture

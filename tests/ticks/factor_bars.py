@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from tick_rows import load, weekdays
 
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days
@@ -19,6 +18,7 @@ from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.reports import LoadReport, Unit
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
+from tests.ticks.tick_rows import load, weekdays
 
 NOW = dt.datetime(2026, 3, 2, 1, tzinfo=dt.UTC)
 """The morning of a Monday after two whole months."""

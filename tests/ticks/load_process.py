@@ -9,14 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tick_clients import Clients
-from tick_loads import Loader, units
-
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.load_run import Limits
 from marketdata_demo.servers.tushare import TushareServer
+from tests.ticks.tick_clients import Clients
+from tests.ticks.tick_loads import Loader, units
 
-TESTS = Path(__file__).parents[1]  # on the path, with the folder of the domain, as pytest has them
+PROJECT = Path(__file__).parents[2]
 
 
 class LoadProcess:
@@ -30,7 +29,7 @@ class LoadProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS, TESTS / "ticks")))},
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
         )
         assert self.child.stdout
         assert self.child.stdout.readline() == "ready\n"

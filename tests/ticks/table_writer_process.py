@@ -10,9 +10,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from tick_rows import land, one
-
 from marketdata_assets.stores import clickhouse
+from tests.ticks.tick_rows import land, one
 
 
 def write(url: str, seed: int, symbols: list[str], turns: str | None, rounds: int) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tick_clients import Clients, flag_names
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import Ticks
@@ -17,6 +16,7 @@ from marketdata_assets.ticks.errors import BadResponse, NoToken, UnknownSymbol
 from marketdata_assets.ticks.providers_file import ALPACA_KEYS as VARIABLES
 from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_demo.servers.alpaca import KEYS, AlpacaServer, bar
+from tests.ticks.tick_clients import Clients, flag_names
 
 AAPL, JUNE = "AAPL.US", Days.month("2025-06")
 MONDAY = Days(dt.date(2025, 6, 2), dt.date(2025, 6, 2))

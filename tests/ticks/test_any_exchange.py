@@ -12,9 +12,6 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from factor_bars import stand, values
-from markets import CRYPTO, FIRST, HONG_KONG, LAST, LONDON, MARKETS, TOKYO, UNITED_STATES, Exchange
-from tick_clients import Clients, files_config
 
 from marketdata_assets import read
 from marketdata_assets.defs.repair import nightly
@@ -35,6 +32,9 @@ from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import LoadReport, Unit
 from marketdata_assets.ticks.tables import TICK_DATA
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.factor_bars import stand, values
+from tests.ticks.markets import CRYPTO, FIRST, HONG_KONG, LAST, LONDON, MARKETS, TOKYO, UNITED_STATES, Exchange
+from tests.ticks.tick_clients import Clients, files_config
 
 
 @lru_cache(maxsize=8192)

@@ -13,9 +13,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from hypothesis import given
 from hypothesis import strategies as st
-from tick_clients import JUNE, SYMBOL, files_config
-from tick_loads import MONTH, NOW, Loader, codes, landed, told, units
-from tick_rows import weekdays
 
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.reference.records import Days
@@ -26,6 +23,9 @@ from marketdata_assets.ticks.file_ledger import FileLedger
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
 from marketdata_assets.ticks.tables import TICK_DATA, Table
+from tests.ticks.tick_clients import JUNE, SYMBOL, files_config
+from tests.ticks.tick_loads import MONTH, NOW, Loader, codes, landed, told, units
+from tests.ticks.tick_rows import weekdays
 
 HEADER = "symbol,ts,open,high,low,close,volume"
 CLOSED = dt.date(2025, 6, 30)

@@ -8,7 +8,13 @@ import statistics
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from factor_bars import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks import records
+from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
+from tests.ticks.factor_bars import (
     FEBRUARY,
     JANUARY,
     MONTH,
@@ -25,12 +31,6 @@ from factor_bars import (
     values,
     weekdays,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks import records
-from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
 
 
 def test_the_four_factors_are_what_their_definitions_say(client: Client, compute_all: Computer) -> None:

@@ -9,7 +9,20 @@ from typing import Any
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from factor_bars import (
+
+from marketdata_assets.reference import tables as reference_tables
+from marketdata_assets.reference.records import Days
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.errors import StoreAway
+from marketdata_assets.ticks import factors as module
+from marketdata_assets.ticks import providers_file, records, status, table_writer
+from marketdata_assets.ticks.factor_reconcile import FAILED, Inputs
+from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.tables import SYMBOLS
+from marketdata_demo.servers.tushare import DAILY, TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.factor_bars import (
     FEBRUARY,
     MONTH,
     NOW,
@@ -24,21 +37,8 @@ from factor_bars import (
     values,
     weekdays,
 )
-from tick_clients import Clients
-from tick_rows import entry
-
-from marketdata_assets.reference import tables as reference_tables
-from marketdata_assets.reference.records import Days
-from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks import factors as module
-from marketdata_assets.ticks import providers_file, records, status, table_writer
-from marketdata_assets.ticks.factor_reconcile import FAILED, Inputs
-from marketdata_assets.ticks.reports import Unit
-from marketdata_assets.ticks.tables import SYMBOLS
-from marketdata_demo.servers.tushare import DAILY, TushareServer
-from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.tick_clients import Clients
+from tests.ticks.tick_rows import entry
 
 # What is done again, and what is not.
 

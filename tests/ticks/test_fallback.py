@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tick_clients import JUNE, SYMBOL, Clients, files_config, tushare_config, yahoo_config
-from tick_rows import weekdays
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.errors import NoPermission
@@ -16,6 +14,8 @@ from marketdata_assets.ticks.fallback import Answer, Fallback, Provider, in_orde
 from marketdata_assets.ticks.files import Files
 from marketdata_demo.servers.tushare import DENIED, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.tick_clients import JUNE, SYMBOL, Clients, files_config, tushare_config, yahoo_config
+from tests.ticks.tick_rows import weekdays
 
 Ask = Callable[..., Answer]
 HEADER = "symbol,ts,open,high,low,close,volume\n"

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from tick_clients import SYMBOL, files_config
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_files
@@ -20,6 +19,7 @@ from marketdata_assets.ticks.file_ledger import FileLedger
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import TICK_DATA
+from tests.ticks.tick_clients import SYMBOL, files_config
 
 NOW_NS = 2_000_000_000 * 10**9
 CLOSED = dt.date(2025, 6, 30)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from tick_clients import SYMBOL, files_config
 
 from marketdata_assets.loading.files import Delivered
 from marketdata_assets.stores import clickhouse_files
@@ -15,6 +14,7 @@ from marketdata_assets.ticks.file_scan import FileScan, mark, scan
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
+from tests.ticks.tick_clients import SYMBOL, files_config
 
 NOW = 2_000_000_000
 QUIET_SECONDS = 30.0

@@ -9,10 +9,6 @@ from typing import Any
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from publishing import Published, PublishingServer, Version, at
-from tick_clients import SYMBOL, Clients
-from tick_loads import Loader, codes, landed, suspensions, told, units
-from tick_rows import weekdays
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clickhouse_ledger import SliceState, entries
@@ -20,6 +16,10 @@ from marketdata_assets.ticks import registry, status
 from marketdata_assets.ticks.finality import Finality, Moment, Rules, complete_days, due_again
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.publishing import Published, PublishingServer, Version, at
+from tests.ticks.tick_clients import SYMBOL, Clients
+from tests.ticks.tick_loads import Loader, codes, landed, suspensions, told, units
+from tests.ticks.tick_rows import weekdays
 
 DAY = 241
 MONDAY = dt.date(2025, 6, 9)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from publishing import Published, PublishingServer, Version, at
-from tick_loads import Loader, codes, suspensions
 
 from marketdata_assets.reference.calendar import ZONE, TradingDays
 from marketdata_assets.reference.records import Days
@@ -22,6 +20,8 @@ from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import registry, status
 from marketdata_assets.ticks.finality import Moment, Rules
 from marketdata_assets.ticks.reports import Unit
+from tests.ticks.publishing import Published, PublishingServer, Version, at
+from tests.ticks.tick_loads import Loader, codes, suspensions
 
 QUARTER = Days(dt.date(2025, 4, 1), dt.date(2025, 6, 30))
 WEEKS = Days(dt.date(2025, 4, 22), dt.date(2025, 5, 9))

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_budgets import RecordedBudgets, most_within
-from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
 
 from marketdata_assets.budget import SLOTS, BudgetBlocked, FileStore, Quota
 from marketdata_assets.budget import Clock as MachineClock
@@ -26,6 +24,8 @@ from marketdata_assets.ticks.providers_file import Network, RateLimits
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
+from tests.recorded_budgets import RecordedBudgets, most_within
+from tests.ticks.tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
 
 
 class Clock:

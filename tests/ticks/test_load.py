@@ -7,8 +7,19 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tick_clients import JUNE, SYMBOL, Clients, files_config
-from tick_loads import (
+
+from marketdata_assets.reference.records import Days, Listing
+from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
+from marketdata_assets.ticks import records
+from marketdata_assets.ticks.errors import TicksError
+from marketdata_assets.ticks.fallback import Fallback
+from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.reconcile import Reconciler
+from marketdata_assets.ticks.reports import Unit, UnitReport
+from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.tick_clients import JUNE, SYMBOL, Clients, files_config
+from tests.ticks.tick_loads import (
     CLOSED,
     MONTH,
     MORNING,
@@ -22,17 +33,6 @@ from tick_loads import (
     told,
     units,
 )
-
-from marketdata_assets.reference.records import Days, Listing
-from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
-from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import TicksError
-from marketdata_assets.ticks.fallback import Fallback
-from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.reconcile import Reconciler
-from marketdata_assets.ticks.reports import Unit, UnitReport
-from marketdata_demo.servers.yahoo import YahooServer
 
 DAY = 241
 WHOLE = 4 * DAY

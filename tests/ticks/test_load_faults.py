@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from load_process import LoadProcess
-from own_clickhouse import OwnClickHouse
-from tick_clients import JUNE, Clients
-from tick_loads import NOW, Loader, assert_exact, codes, good_units, landed, told, units
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.table_writer import WriteRetries
 from marketdata_demo.servers.tushare import TushareServer
+from tests.own_clickhouse import OwnClickHouse
+from tests.ticks.load_process import LoadProcess
+from tests.ticks.tick_clients import JUNE, Clients
+from tests.ticks.tick_loads import NOW, Loader, assert_exact, codes, good_units, landed, told, units
 
 KILLS = 4
 WHOLE = 4 * 241

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tick_clients import JUNE, SYMBOL, files_config, tushare_config
-from tick_loads import Loader, assert_exact, codes, good_units, landed, told, units
 
 from marketdata_assets.errors import TransientError
 from marketdata_assets.reference.records import Days
@@ -20,6 +18,8 @@ from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import FilesProvider, Network
 from marketdata_assets.ticks.records import Delivery
 from marketdata_demo.servers.tushare import DENIED, TOKEN
+from tests.ticks.tick_clients import JUNE, SYMBOL, files_config, tushare_config
+from tests.ticks.tick_loads import Loader, assert_exact, codes, good_units, landed, told, units
 
 QUICK = tushare_config(network=Network(timeout=60.0, max_retries=0, backoff=0.01))
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from tick_clients import Clients, files_config
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -18,6 +17,7 @@ from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import Limits, LoadOptions
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_demo.servers.tushare import TushareServer
+from tests.ticks.tick_clients import Clients, files_config
 
 SYMBOL, OTHER = "600000.SH", "000001.SZ"
 MONTH = "2025-06"

@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from tick_clients import Clients, files_config
 
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.files import ReferenceFiles
@@ -19,6 +18,7 @@ from marketdata_assets.ticks.errors import BadFile, TicksError
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.tushare_reference import TushareReference
 from marketdata_demo.servers.tushare import TushareServer
+from tests.ticks.tick_clients import Clients, files_config
 
 MONDAY = dt.datetime(2025, 6, 2, tzinfo=dt.UTC)
 TUESDAY = MONDAY + dt.timedelta(days=1)

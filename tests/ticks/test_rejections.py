@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tick_clients import FREE, HASTY, SYMBOL, Clients, alpaca_config, tushare_config, week, yahoo_config
-from tick_loads import Loader, assert_exact, codes, good_units, told, units
 
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.errors import MarketDataError, is_outage
@@ -34,6 +32,8 @@ from marketdata_assets.ticks.providers_file import Network, WebProvider
 from marketdata_demo.servers.alpaca import KEYS
 from marketdata_demo.servers.tushare import ADDRESSES, RATE, TOKEN, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.tick_clients import FREE, HASTY, SYMBOL, Clients, alpaca_config, tushare_config, week, yahoo_config
+from tests.ticks.tick_loads import Loader, assert_exact, codes, good_units, told, units
 
 NOON = dt.datetime(2026, 8, 14, 4, tzinfo=dt.UTC)
 """12:00 in Beijing: tomorrow begins in 12 hours."""

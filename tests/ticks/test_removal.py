@@ -6,13 +6,13 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from tick_rows import JANUARY, NOW, assert_ledger_agrees, bars, entry, land, one, stored
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import registry
+from tests.ticks.tick_rows import JANUARY, NOW, assert_ledger_agrees, bars, entry, land, one, stored
 
 FEBRUARY = Days.month("2026-02")
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"

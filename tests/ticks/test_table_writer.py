@@ -9,7 +9,15 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
-from tick_rows import (
+
+from marketdata_assets.reference.records import Days
+from marketdata_assets.stores import clickhouse, clickhouse_ledger, clickhouse_rewrite
+from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.stores.clickhouse_rewrite import Stage
+from marketdata_assets.ticks import table_writer
+from marketdata_assets.ticks.table_writer import UnitWrite
+from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
+from tests.ticks.tick_rows import (
     JANUARY,
     MONTH,
     assert_ledger_agrees,
@@ -22,14 +30,6 @@ from tick_rows import (
     stored,
     without_rows,
 )
-
-from marketdata_assets.reference.records import Days
-from marketdata_assets.stores import clickhouse, clickhouse_ledger, clickhouse_rewrite
-from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.stores.clickhouse_rewrite import Stage
-from marketdata_assets.ticks import table_writer
-from marketdata_assets.ticks.table_writer import UnitWrite
-from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
 
 FEBRUARY = Days.month("2026-02")
 FIRST_WEEK = Days(dt.date(2026, 1, 5), dt.date(2026, 1, 9))

@@ -17,8 +17,6 @@ from typing import Any
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from own_clickhouse import OwnClickHouse
-from tick_rows import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stored
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -26,6 +24,8 @@ from marketdata_assets.stores.clickhouse_rewrite import Superseded
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.table_writer import WriteRetries
+from tests.own_clickhouse import OwnClickHouse
+from tests.ticks.tick_rows import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stored
 
 HERE = Path(__file__).parent
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"

@@ -9,8 +9,6 @@ from typing import Any
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from factor_bars import day_of, stand
-from tick_rows import entry
 
 from marketdata_assets.reference import tables as reference_stored
 from marketdata_assets.reference.calendar import Calendar, ashares
@@ -22,6 +20,8 @@ from marketdata_assets.ticks import checks, coverage, factors, registry
 from marketdata_assets.ticks.checks import Question
 from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit
+from tests.ticks.factor_bars import day_of, stand
+from tests.ticks.tick_rows import entry
 
 MONTH = "2026-01"
 DAYS = ashares().trading_days(Days.month(MONTH))

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tick_clients import JUNE, SYMBOL, files_config
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.file_drop import Content
 from marketdata_assets.ticks.files import BOOKS, Files, as_books, judged_books
 from marketdata_assets.ticks.records import BARS, Delivery
+from tests.ticks.tick_clients import JUNE, SYMBOL, files_config
 
 HEADER = "symbol,ts,open,high,low,close,volume,turnover\n"
 ROW = f"{SYMBOL},2025-06-02 09:31:00,9.4,9.5,9.3,9.45,1200,11340.5\n"

@@ -8,10 +8,6 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
-from dying import Load, server
-from tick_clients import SYMBOL, files_config
-from tick_loads import MONTH, NOW, landed
-from tick_rows import weekdays
 
 from marketdata_assets.loading.errors import CannotForget
 from marketdata_assets.loading.file_ledger import FileEntry, FileState
@@ -22,6 +18,10 @@ from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.reports import LoadReport, Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
+from tests.dying import Load, server
+from tests.ticks.tick_clients import SYMBOL, files_config
+from tests.ticks.tick_loads import MONTH, NOW, landed
+from tests.ticks.tick_rows import weekdays
 
 STEPS = ((HttpClient, "command"), (HttpClient, "raw_insert"))
 MINUTES = range(31, 36)

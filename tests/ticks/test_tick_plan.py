@@ -4,13 +4,13 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from tick_rows import weekdays
 
 from marketdata_assets.reference.calendar import last_closed
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.clickhouse_ledger import SliceState
 from marketdata_assets.ticks.finality import Moment
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue, due
+from tests.ticks.tick_rows import weekdays
 
 SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 

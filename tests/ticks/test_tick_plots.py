@@ -10,13 +10,13 @@ import matplotlib.image
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from factor_bars import day_of, stand
 
 from marketdata_assets import plotting
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.ticks import plots, registry
 from marketdata_assets.ticks.reports import Unit
+from tests.ticks.factor_bars import day_of, stand
 
 MONTH = "2026-01"
 DAYS = ashares().trading_days(Days.month(MONTH))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tick_clients import files_config
 
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import FLAGS, Delivery
 from marketdata_demo import sample_ticks
+from tests.ticks.tick_clients import files_config
 
 TODAY = dt.date(2025, 6, 17)
 BOTH = Days(dt.date(2025, 4, 1), dt.date(2025, 5, 31))

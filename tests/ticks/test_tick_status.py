@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from factor_bars import FEBRUARY, JANUARY, NOW, OTHER, SYMBOL, Computer, flat, months, stand, weekdays
-from tick_rows import entry, land, load, one, without_rows
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -16,6 +14,8 @@ from marketdata_assets.ticks import registry, status
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.status import MISSED, Behind, TableStatus, _missed
 from marketdata_assets.ticks.table_writer import UnitWrite
+from tests.ticks.factor_bars import FEBRUARY, JANUARY, NOW, OTHER, SYMBOL, Computer, flat, months, stand, weekdays
+from tests.ticks.tick_rows import entry, land, load, one, without_rows
 
 WINDOW = ["2026-01", "2026-02", "2026-03"]
 

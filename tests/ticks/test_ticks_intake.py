@@ -10,13 +10,8 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
-from deliveries import EVENTS, Rows, Step, assert_lawful, packed
-from dying import Load, server
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tick_clients import SYMBOL, files_config
-from tick_loads import NOW
-from tick_rows import weekdays
 
 from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.stores import clickhouse
@@ -26,6 +21,11 @@ from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
+from tests.deliveries import EVENTS, Rows, Step, assert_lawful, packed
+from tests.dying import Load, server
+from tests.ticks.tick_clients import SYMBOL, files_config
+from tests.ticks.tick_loads import NOW
+from tests.ticks.tick_rows import weekdays
 
 TIMES = [
     *("2025-05-29 09:31:00", "2025-05-29 09:32:00", "2025-05-30 14:57:00"),

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unlimited import UNLIMITED
 
 from marketdata_assets.resources import Ticks
 from marketdata_assets.settings import Settings
@@ -15,6 +14,7 @@ from marketdata_assets.ticks.fallback import in_order
 from marketdata_assets.ticks.providers_file import ALPACA_KEYS as KEYS
 from marketdata_assets.ticks.providers_file import SymbolMapping, read, shipped
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
+from tests.ticks.unlimited import UNLIMITED
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tick_clients import HASTY, JUNE, SYMBOL, Clients, flag_names, tushare_config, week
 
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.reference.records import Days
@@ -29,6 +28,7 @@ from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
+from tests.ticks.tick_clients import HASTY, JUNE, SYMBOL, Clients, flag_names, tushare_config, week
 
 MONDAY = dt.date(2025, 6, 2)
 

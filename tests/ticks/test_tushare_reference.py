@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tick_clients import Clients
 
 from marketdata_assets.reference.errors import NotOffered
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.errors import BadResponse
 from marketdata_assets.ticks.tushare_reference import BEIJING_CHANGE, TushareReference
 from marketdata_demo.servers.tushare import TushareServer
+from tests.ticks.tick_clients import Clients
 
 T = TypeVar("T")
 DAY = dt.date(2019, 6, 25)

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tick_clients import JUNE, SYMBOL, Clients, flag_names, week, yahoo_config
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks import records
@@ -18,6 +17,7 @@ from marketdata_assets.ticks.providers_file import SymbolMapping
 from marketdata_assets.ticks.records import ACTIONS, BARS, Delivery
 from marketdata_assets.ticks.yahoo import Yahoo
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.ticks.tick_clients import JUNE, SYMBOL, Clients, flag_names, week, yahoo_config
 
 MONDAY = dt.date(2025, 6, 2)
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from tick_clients import JUNE, Clients
-from tick_rows import weekdays
 
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference.calendar import TradingDays
@@ -21,6 +19,8 @@ from marketdata_assets.ticks.load_run import Limits, LoadOptions
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.table_writer import WriteRetries
 from marketdata_demo.servers.tushare import TushareServer, minute_rows
+from tests.ticks.tick_clients import JUNE, Clients
+from tests.ticks.tick_rows import weekdays
 
 NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
 """The first of July in Shanghai, before trading."""

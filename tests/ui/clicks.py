@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from browser import Browser
-from pages import open_asset
+from tests.ui.browser import Browser
+from tests.ui.pages import open_asset
 
 SELECTION = "input[placeholder^='ex:']"
 

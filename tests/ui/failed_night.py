@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from browser import Browser
-from running_ui import Marketdata, running
 from selenium.common.exceptions import WebDriverException
 
 from marketdata_assets.months import last_months
 from marketdata_demo import sample_bars, sample_flows
+from tests.ui.browser import Browser
+from tests.ui.running_ui import Marketdata, running
 
 DOMAINS = ("bars", "flows", "reference")
 BARS = "stock_1min_qfq"

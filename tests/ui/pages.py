@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from browser import HEIGHT, WIDTH, Browser
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+
+from tests.ui.browser import HEIGHT, WIDTH, Browser
 
 LOCATION = "/locations/marketdata_assets"
 OVER_ALL = {

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nginx
 import psutil
 
 from marketdata_assets.local.process import port_is_free
+from tests.ui import nginx
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = ("BARS", "ALPHAS", "TICKS", "CAPTURES", "FLOWS")

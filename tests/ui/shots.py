@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-sys.path.extend(str(Path(__file__).parents[1] / name) for name in ("", "deploy", "ui"))
-
-from browser import Browser, browser, missing_browser
-from clicks import backfill, materialise
-from compose_processes import deployed, write_flow
-from failed_night import backfill_of_bars, cancel, failed_night, see_all, see_progress
-from pages import (
+from marketdata_assets.partitions import BAR_MONTHS
+from tests.deploy.compose_processes import deployed, write_flow
+from tests.ui.browser import Browser, browser, missing_browser
+from tests.ui.clicks import backfill, materialise
+from tests.ui.failed_night import backfill_of_bars, cancel, failed_night, see_all, see_progress
+from tests.ui.pages import (
     GROUPS,
     KLINE,
     SUMMARY,
@@ -26,9 +25,7 @@ from pages import (
     reload_code,
     unfold,
 )
-from running_ui import running, short_folder
-
-from marketdata_assets.partitions import BAR_MONTHS
+from tests.ui.running_ui import running, short_folder
 
 Box = tuple[float, float, float, float]
 Look = Callable[[Browser], Box | None]

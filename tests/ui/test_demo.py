@@ -14,16 +14,24 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import attack
 import httpx
-import nginx
 import psutil
 import psycopg
 import pytest
-from browser import REBOUND, Browser, browser, missing_browser
-from clicks import Launched, backfill, materialise
-from commands import answer, apart
-from pages import (
+
+from marketdata_assets.defs.checks import specs
+from marketdata_assets.defs.exchanges.days import HISTORY
+from marketdata_assets.defs.exchanges.report import TABLES
+from marketdata_assets.local import record
+from marketdata_assets.partitions import BAR_MONTHS
+from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
+from marketdata_demo.venues.market import VENUES
+from tests.cli.commands import answer, apart
+from tests.plain_kline import KLINE_QUERY, expected_kline, file_rows
+from tests.ui import attack, nginx
+from tests.ui.browser import REBOUND, Browser, browser, missing_browser
+from tests.ui.clicks import Launched, backfill, materialise
+from tests.ui.pages import (
     ASSETS,
     GROUPS,
     KLINE,
@@ -38,16 +46,7 @@ from pages import (
     open_tab,
     unfold,
 )
-from plain_kline import KLINE_QUERY, expected_kline, file_rows
-from running_ui import Marketdata, running, short_folder
-
-from marketdata_assets.defs.checks import specs
-from marketdata_assets.defs.exchanges.days import HISTORY
-from marketdata_assets.defs.exchanges.report import TABLES
-from marketdata_assets.local import record
-from marketdata_assets.partitions import BAR_MONTHS
-from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
-from marketdata_demo.venues.market import VENUES
+from tests.ui.running_ui import Marketdata, running, short_folder
 
 DAILY_FILES = 100
 OF_EARLIER_YEARS = sample_bars.STOCKS[:1]

@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-import failed_night
 import pytest
-from browser import Browser, browser, missing_browser
-from failed_night import BARS, DOMAINS, REPAIR, YEARS, Backfill
-from running_ui import Marketdata, short_folder
 
 from marketdata_assets.defs.repair.nightly import TAG, night_of
+from tests.ui import failed_night
+from tests.ui.browser import Browser, browser, missing_browser
+from tests.ui.failed_night import BARS, DOMAINS, REPAIR, YEARS, Backfill
+from tests.ui.running_ui import Marketdata, short_folder
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 SECONDS = 400

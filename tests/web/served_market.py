@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import psycopg
 import uvicorn
-from bar_files import months, run
 
 from marketdata_assets.bars import kline
 from marketdata_assets.local.errors import NoServer
@@ -20,6 +19,7 @@ from marketdata_assets.ui.guard import Guard
 from marketdata_assets.web.application import application
 from marketdata_assets.web.database import Servers
 from marketdata_demo.sample_bars import STOCKS, weekdays, write_year
+from tests.bars.bar_files import months, run
 
 TOKEN = "let-me-in"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"

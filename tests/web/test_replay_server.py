@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
-from in_loop import in_loop
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -21,6 +20,7 @@ from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ui.guard import Guard
 from marketdata_assets.web.replay import Wanted, application, due, lines
+from tests.collector.in_loop import in_loop
 from tests.databases import fresh_clickhouse
 
 NS = 1_000_000_000

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from browser import browser, missing_browser
 from pymongo import MongoClient
-from served_market import HOSTILE, TOKEN, answer, get, on, served
-from test_web_browser import CONTRAST, NAMELESS, WIDER, shots
 
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.definition import read
 from marketdata_assets.flows.run import run_flow
+from tests.ui.browser import browser, missing_browser
+from tests.web.served_market import HOSTILE, TOKEN, answer, get, on, served
+from tests.web.test_web_browser import CONTRAST, NAMELESS, WIDER, shots
 
 __all__ = ["shots"]  # a fixture
 

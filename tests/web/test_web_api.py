@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import httpx
 import psycopg
 import pytest
-from bar_files import months
-from databases import fresh_postgres
-from served_market import CODE, HOSTILE, NAME, TOKEN, answer, get, load_market, on, served
 
 from marketdata_assets.web.finding import found, initials
 from marketdata_assets.web.stocks import MOST_CANDLES, Stock
+from tests.bars.bar_files import months
+from tests.databases import fresh_postgres
+from tests.web.served_market import CODE, HOSTILE, NAME, TOKEN, answer, get, load_market, on, served
 
 
 @pytest.fixture(scope="module")

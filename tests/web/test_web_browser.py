@@ -13,15 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
-import test_web_symbols
-from browser import Browser, browser, missing_browser
 from clickhouse_connect.driver.client import Client
-from landed_market import land, records
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
-from served_market import CODE, HOSTILE, NAME, TOKEN, load_market, on, served
 from starlette.testclient import TestClient
 
 from marketdata_assets.exchanges.records import Gap
@@ -33,6 +29,10 @@ from marketdata_assets.web.application import application
 from marketdata_assets.web.database import Servers
 from marketdata_assets.web.pages import STATIC
 from marketdata_demo.venues.market import Plan
+from tests.exchanges.landed_market import land, records
+from tests.ui.browser import Browser, browser, missing_browser
+from tests.web import test_web_symbols
+from tests.web.served_market import CODE, HOSTILE, NAME, TOKEN, load_market, on, served
 
 pytestmark = pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
 

@@ -6,15 +6,15 @@ from decimal import Decimal
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import fresh_clickhouse
-from landed_market import PlainBar, land, plain_bars, records
-from served_market import answer, get, on, served
 
 from marketdata_assets.exchanges.records import Gap, OrderBook, Trade
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_demo.venues.market import Plan
+from tests.databases import fresh_clickhouse
+from tests.exchanges.landed_market import PlainBar, land, plain_bars, records
+from tests.web.served_market import answer, get, on, served
 
 BEGIN = dt.datetime(2025, 1, 5, 23, 55, tzinfo=dt.UTC)
 PLAN = Plan(BEGIN, 10)

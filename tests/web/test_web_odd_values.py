@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from databases import fresh_clickhouse, fresh_postgres
-from landed_market import land, records
-from served_market import CODE, get, load_market, on, served
 
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.ticks import tables
 from marketdata_demo.venues.market import Plan
+from tests.databases import fresh_clickhouse, fresh_postgres
+from tests.exchanges.landed_market import land, records
+from tests.web.served_market import CODE, get, load_market, on, served
 
 BEGIN = dt.datetime(2025, 1, 5, 23, 55, tzinfo=dt.UTC)
 MARKET = "exchange=okx&market_type=linear&instrument=SMPL-USDT-SWAP"

@@ -4,10 +4,7 @@ import datetime as dt
 from pathlib import Path
 
 import psycopg
-from bar_files import csv_text, deliver, line, minutes, months, run
 from clickhouse_connect.driver.client import Client
-from landed_market import land, records
-from served_market import answer, on, served
 
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.stores import clickhouse_ledger, mongo, mongo_ledger
@@ -15,6 +12,9 @@ from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.clickhouse_ledger import SliceState
 from marketdata_assets.web import quality
 from marketdata_demo.venues.market import Plan
+from tests.bars.bar_files import csv_text, deliver, line, minutes, months, run
+from tests.exchanges.landed_market import land, records
+from tests.web.served_market import answer, on, served
 
 
 def test_rejected_rows_of_bars_count_in_their_month(dsn: str, tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import fresh_clickhouse, fresh_postgres
 from psycopg.conninfo import make_conninfo
-from served_market import CODE, answer, get, load_market, on, served
-from small_demo import Servers, fill
 
 from marketdata_assets.local.process import free_port
 from marketdata_assets.read.errors import CannotRead, NothingLoaded
 from marketdata_assets.web import application, database
 from marketdata_assets.web.errors import NotCreated, QueryFailed, TooSlow
+from tests.databases import fresh_clickhouse, fresh_postgres
+from tests.read.small_demo import Servers, fill
+from tests.web.served_market import CODE, answer, get, load_market, on, served
 
 BOOK = {"exchange": "okx", "market_type": "linear", "instrument": "SMPL-USDT-SWAP"}
 PARTS = {

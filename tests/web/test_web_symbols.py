@@ -6,15 +6,15 @@ from collections.abc import Iterator
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import fresh_clickhouse
-from markets import UNITED_STATES
-from served_market import HOSTILE, answer, get, on, served
 
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks import tables
+from tests.databases import fresh_clickhouse
+from tests.ticks.markets import UNITED_STATES
+from tests.web.served_market import HOSTILE, answer, get, on, served
 
 NOW = dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
 FULL, ODD = "600001.SH", "000001.SZ"

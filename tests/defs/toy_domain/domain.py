@@ -10,7 +10,7 @@ from marketdata_assets import databases
 from marketdata_assets.domains import Domain
 from marketdata_assets.overview import STATES, asset_row, files_rows, rejected_rows
 from marketdata_assets.stores import ledger
-from toy_domain import library
+from tests.defs.toy_domain import library
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -97,8 +97,8 @@ DOMAIN = Domain(
     rows,
     files,
     rejected,
-    make_tables="toy_domain.library:make_tables",
+    make_tables="tests.defs.toy_domain.library:make_tables",
     backed_up=lambda _: (library.TABLE,),
-    definitions="toy_domain.domain:definitions",
-    repairs="toy_domain.domain:repairs",
+    definitions="tests.defs.toy_domain.domain:definitions",
+    repairs="tests.defs.toy_domain.domain:repairs",
 )
