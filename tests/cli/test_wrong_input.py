@@ -66,7 +66,7 @@ def folders(tmp_path: Path) -> Path:
         ("flows check stock_daily --data-dir flow", {}, "is no folder"),
         ("collect check --config collect.yaml", {}, "collect.yaml' is no file"),
         ("restore backp", {}, "backp' is no folder"),
-        ("quarantine show bras", {}, "'bras' is not one of"),
+        ("quarantine show bras", {}, "did you mean 'bars'?"),
         ("export parquet out/x --source minute", {}, "'minute' is not one of"),
         ("export parquet out/x --years 2024-2025", {}, "write 2024 or 2020:2024"),
         ("export qlib out/x --as-of 2024-02-30", {}, "'2024-02-30' does not match"),
