@@ -27,7 +27,7 @@ from marketdata_assets.ticks.table_writer import WriteRetries
 from tests.own_clickhouse import OwnClickHouse
 from tests.ticks.tick_rows import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stored
 
-HERE = Path(__file__).parent
+PROJECT = Path(__file__).parents[2]
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"
 KILLS = 8
 
@@ -58,8 +58,8 @@ class Writers:
         return code
 
     def _more(self) -> "subprocess.Popen[str]":
-        command = [sys.executable, str(HERE / "table_writer_process.py")]
-        writer = subprocess.Popen(command, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "tests.ticks.table_writer_process"]
+        writer = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.open.callback(self._stop, writer)
         return writer
 
