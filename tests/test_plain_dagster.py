@@ -124,6 +124,7 @@ def test_the_package_has_the_same_files() -> None:
 LOAD = ("asset", "materialize", "-m", "marketdata_assets.definitions", "--select", "stock_1min_qfq", "--partition")
 
 
+@pytest.mark.slow
 def test_a_load_without_servers_says_how_to_start_them(clone: Path) -> None:
     failed = begin(clone, "dagster", *LOAD, "2014-01", DAGSTER_HOME=str(clone))
     assert failed.returncode != 0

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from marketdata_assets import secret_values, state_files
+from marketdata_assets import logs, secret_values, state_files
 from marketdata_assets.cli import output
 from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.loading.file_ledger import FileEntry, counts, summary
@@ -293,19 +293,16 @@ def run_job(
                 instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
             if dynamic:
                 instance.add_dynamic_partitions(dynamic[0], list(dynamic[1]))
-            result = (
-                defs()
-                .get_repository_def()
-                .get_job(job)
-                .execute_in_process(
-                    instance=instance,
-                    run_id=run_id,
-                    tags={REPOSITORY_LABEL_TAG: f"{REPOSITORY}@{LOCATION}"}
-                    | (range_tags(*partitions) if partitions else {}),
-                    run_config={**logging, "ops": config or {}},
-                    asset_selection=[dg.AssetKey(name) for name in assets] or None,
-                    raise_on_error=False,
-                )
+            repository = defs().get_repository_def()
+            logs.configure(settings.log_format)  # a command tells of its progress itself
+            result = repository.get_job(job).execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                tags={REPOSITORY_LABEL_TAG: f"{REPOSITORY}@{LOCATION}"}
+                | (range_tags(*partitions) if partitions else {}),
+                run_config={**logging, "ops": config or {}},
+                asset_selection=[dg.AssetKey(name) for name in assets] or None,
+                raise_on_error=False,
             )
             assign_to_code_location(instance, result.run_id, MODULE, LOCATION, REPOSITORY)
             return _outcome(result, instance)

@@ -140,6 +140,7 @@ def test_archive_lands_and_every_command_shows_it(alphas_env: AlphasEnv, monkeyp
     assert refused not in alphas_env.said("quarantine", "show", "bars")["rows"]
 
 
+@pytest.mark.slow
 def test_fetch_then_import_with_every_option_and_nobody_asked_twice(alphas_env: AlphasEnv) -> None:
     alphas_env.accounts({"user_key": "fe", "description": "first"})
     alphas_env.brain.add_user("fe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 120))
@@ -257,6 +258,7 @@ def test_account_without_credentials_is_named_and_the_others_are_fetched(alphas_
     assert not (alphas_env.root / "hc").exists()
 
 
+@pytest.mark.slow
 def test_package_that_cannot_be_read_is_named_and_the_rest_lands(alphas_env: AlphasEnv) -> None:
     sample_alphas.write_archive(alphas_env.root, "bad", months=["2024-10", "2024-11"], regular=20, superalphas=2)
     good = alphas_env.said("ingest", "alphas", "--account", "bad", "--months", "2024-10")

@@ -546,6 +546,7 @@ def test_keep_deletes_older_and_interrupted_backups_and_nothing_else(site: Site,
     assert {*left} <= {one.name for one in parent.iterdir()}, "a backup that failed deletes no other"
 
 
+@pytest.mark.slow
 def test_backup_while_everything_writes_is_restored_with_the_same_rows(site: Site, tmp_path: Path) -> None:
     """Two tables of Postgres that change in one transaction agree after the restore."""
     written, stop, started = [0], threading.Event(), threading.Event()

@@ -264,6 +264,7 @@ def test_no_file_and_no_table_keeps_a_secret(planted: Planted, tmp_path: Path) -
     assert CANARY not in (tmp_path / "backup" / "manifest.json").read_text()
 
 
+@pytest.mark.slow
 def test_no_run_config_puts_a_secret_into_an_event(planted: Planted, tmp_path: Path) -> None:
     """Whoever starts the run: the command of Dagster, and whatever makes a run, as the launchpad and backfills do."""
     flow = {"ops": {"leaky": {"config": {"data_dir": {"env": "TUSHARE_TOKEN"}}}}}

@@ -40,6 +40,7 @@ def home_of(stack: LocalStack) -> Path:
     return stack.settings.root
 
 
+@pytest.mark.slow
 def test_a_newer_file_says_what_it_replaced_and_can_be_taken_back(
     running: LocalStack, database: str, tmp_path: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_unknown_command_and_option_are_refused(home: Path) -> None:
     assert marketdata(home, "status", "--nonsense").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_file_of_which_no_month_is_known_is_tried_and_shown(
     running: LocalStack, database: str, tmp_path: Path
 ) -> None:

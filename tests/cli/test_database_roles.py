@@ -121,6 +121,7 @@ def test_loads_tables_and_backups_need_no_superuser_and_readers_see_all(
         assert f'marketdata_scrape_success{{look="{part}"}} 1.0' in metrics.stdout, metrics.stderr
 
 
+@pytest.mark.slow
 def test_readers_of_databases_without_any_load_see_that_there_is_nothing(
     roles: Roles, dagster_roles: Roles, home: Path, running: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

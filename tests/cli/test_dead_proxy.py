@@ -3,6 +3,8 @@
 import datetime as dt
 from pathlib import Path
 
+import pytest
+
 from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_bars
 from tests.cli.commands import answer, apart
@@ -20,6 +22,7 @@ def test_servers_of_the_local_stack_are_reached_past_a_dead_proxy(running: Local
     )
 
 
+@pytest.mark.slow
 def test_files_are_loaded_past_a_dead_proxy(running: LocalStack, tmp_path: Path) -> None:
     sample_bars.write_year(tmp_path / "bars", 2024, sample_bars.STOCKS[:1], until=dt.date(2024, 1, 3))
     with fresh_postgres(str(running.endpoints.postgres_dsn)) as database:

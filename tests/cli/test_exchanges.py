@@ -109,6 +109,7 @@ def test_what_cannot_be_is_refused(shell: Shell, arguments: tuple[str, ...], sai
     assert said in " ".join(found.stderr.replace("│", " ").split())
 
 
+@pytest.mark.slow
 def test_days_are_those_that_have_to_be_computed_and_gaps_stay_open_with_their_reason(shell: Shell) -> None:
     """Captures of days ago: without days, the command takes the days that they are of."""
     old = START - dt.timedelta(days=3)

@@ -162,6 +162,7 @@ def _event(run: dg.DagsterRun, kind: str) -> dg.DagsterEvent:
     return dg.DagsterEvent(kind, run.job_name)
 
 
+@pytest.mark.slow
 def test_postgres_killed_during_a_load_is_one_message_and_the_next_load_is_right(home: Path) -> None:
     (home / "bars").mkdir()
     months = "2014-03:2014-04"

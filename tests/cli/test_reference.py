@@ -22,6 +22,7 @@ def run(running: LocalStack, tables_url: str, tmp_path: Path) -> Run:
     return lambda *arguments: marketdata(running.settings.root, *arguments, **variables)
 
 
+@pytest.mark.slow
 def test_files_are_loaded_and_what_is_unknown_is_counted(run: Run, tmp_path: Path) -> None:
     sample_reference.write(tmp_path, today())
     loaded = run("ingest", "reference", "--json")

@@ -118,6 +118,7 @@ def squeezed(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
 
 
+@pytest.mark.slow
 def test_old_command_line_loads_all_symbols_and_the_last_line_counts_them(
     ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +253,7 @@ def test_files_are_loaded_without_anybody_being_asked(ticks_env: TicksEnv) -> No
     assert "bad.csv" not in ticks_env.run("files", "ticks", "--state", "loaded").stdout
 
 
+@pytest.mark.slow
 def test_dropped_files_alone_are_loaded_whatever_their_days_and_symbols_are(ticks_env: TicksEnv) -> None:
     """On a new installation, in which no symbol is registered."""
     header, folder = "symbol,ts,open,high,low,close,volume", ticks_env.folder / "ticks"

@@ -44,7 +44,7 @@ def partitions(ticks_env: TicksEnv, month: str, tags: dict[str, str]) -> dg.Exec
 Run = Callable[[TicksEnv, str, dict[str, str]], dg.ExecuteInProcessResult]
 
 
-@pytest.mark.parametrize("run", [selected, partitions])
+@pytest.mark.parametrize("run", [selected, pytest.param(partitions, marks=pytest.mark.slow)])
 def test_only_what_failed_in_an_outage_is_requested_again(ticks_env: TicksEnv, run: Run) -> None:
     ticks_env.ready(*SYMBOLS)
     before = ticks_env.tushare.requests

@@ -3,6 +3,7 @@
 from random import Random
 
 import dagster as dg
+import pytest
 
 from marketdata_assets.defs.ticks.run_config import JOB, OP
 from marketdata_assets.ticks.reports import Unit
@@ -24,6 +25,7 @@ def cells(request: dg.RunRequest) -> set[Unit]:
     return {Unit(symbol, month) for month, symbols in months.items() for symbol in symbols}
 
 
+@pytest.mark.slow
 def test_cells_that_failed_at_random_are_one_run_and_then_loaded(ticks_env: TicksEnv) -> None:
     ticks_env.ready(*NAMES, listed=f"{EARLIER}-01")
     for symbol in Random(19).sample(NAMES, 3):

@@ -24,8 +24,6 @@ from tests.cli.commands import environment, marketdata, stack_on
 from tests.docs.blocks_of_pages import PROJECT, SQL, blocks, with_tasks
 from tests.docs.walking import Stumbled, Variables, Walker
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Path]:

@@ -49,7 +49,6 @@ def answered(servers: Servers) -> dict[str, list[Any]]:
     return {path.stem: [cell for cell in cells if cell.metadata["notebook"] == path.stem] for path in NOTEBOOKS}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_notebook_runs_and_shows_tables_with_rows(name: str, answered: dict[str, list[Any]]) -> None:
     shown = [output for cell in answered[name] for output in cell.outputs]

@@ -116,7 +116,9 @@ class Ticks:
         return {TIMES.index(at[:19]): int(value) for at, value in clickhouse.read(self.client, sql).iter_rows()}
 
 
-@pytest.mark.parametrize("kind", [TICK_DATA, ORDER_BOOK], ids=lambda table: table.name)
+@pytest.mark.parametrize(
+    "kind", [TICK_DATA, pytest.param(ORDER_BOOK, marks=pytest.mark.slow)], ids=lambda table: table.name
+)
 @settings(
     max_examples=5,
     phases=[Phase.generate],

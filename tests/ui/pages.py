@@ -68,7 +68,7 @@ GROUPS = (
         ("brain_api",),
         ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas", SUMMARY),
         ("5 / 5 Passed",) * 2,
-        (3600, 2400),
+        (8000, 4400),
     ),
     Group(
         "alpha_records",

@@ -286,6 +286,9 @@ def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
 ) -> None:
     open_asset(quiet, name)
     page, told = quiet.text(), facts(demo, name)
+    if name == "exchange_instrument_states":  # of which a collector that is live tells, and no capture
+        assert "Never materialized" in page
+        return
     assert "Never materialized" not in page
     assert "market-data" in page
     assert told["description"].split(".")[0].replace("`", "")[:60] in " ".join(page.split())
@@ -408,7 +411,7 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     assert (said["bars"]["rows"], said["bars"]["rejected"], said["bars"]["files_loaded"]) == (0, 0, 0)
     assert said["bars"]["files_unchanged"] == len(sample_bars.STOCKS) + len(OF_EARLIER_YEARS) * (len(before) - 1)
     assert said["kline"]["months"] == len(BAR_MONTHS.get_partition_keys())
-    assert (said["checks_passed"], said["checks_failed"], said["error"]) == (11, [], None)
+    assert (said["checks_passed"], said["checks_failed"], said["error"]) == (10, [], None)
     assert (said["alphas"]["documents"], said["alphas"]["success"]) == (0, True)
     assert said["alphas"]["packages_unchanged"] > 0
     assert again.stderr == ""
