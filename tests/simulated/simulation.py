@@ -63,7 +63,7 @@ class Sizes:
     spool_gigabytes: float = 0.00015
 
 
-SHORT = Sizes(hours=0.8, between_faults=0.08, socket_hours=0.4, without_drain=0.5, stream_gigabytes=0.0011)
+SHORT = Sizes(hours=0.8, between_faults=0.08, socket_hours=0.4, without_drain=0.5, stream_gigabytes=0.0018)
 LONG = Sizes(hours=72.0, between_faults=1.0, socket_hours=24.0, without_drain=8.0, stream_gigabytes=0.013)
 
 
