@@ -72,6 +72,7 @@ def asset_row(
     names: Sequence[str] = STATES,
     **others: Any,
 ) -> Row:
+    """The row of an asset, with the counts of the states in `names`; `newest` is of this clock, in this form."""
     states = {state: counts.get(state, 0) for state in names}
     about = {"group": group, "asset": asset, "partitions": sum(states.values()), **states}
     return {**about, "newest": newest and f"{newest:{form}}", "newest_at": newest and instant(newest, clock), **others}
@@ -84,6 +85,7 @@ def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
 
 
 def rejected_rows(dataset: str, rows: "Iterable[Quarantined]") -> list[Row]:
+    """Rejected rows of a dataset as `marketdata quarantine show` has them."""
     return [{"dataset": dataset} | vars(row) | {"place": row.place} for row in rows]
 
 

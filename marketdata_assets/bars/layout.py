@@ -5,6 +5,7 @@ What a value may be is in `rules`.
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from marketdata_assets.loading.errors import BadFile, LoadError
@@ -104,6 +105,7 @@ def _why_not_read(member: str) -> str:
     return "" if member.lower().endswith(MEMBERS) else f"the member is not a {', '.join(MEMBERS)}"
 
 
+@lru_cache(maxsize=65536)
 def year_of(name: str) -> int | None:
     """The year a file's name announces: `2000_1min.zip`, `sh600000_2000.csv`; None when it announces none."""
     stem = name.lower().removesuffix(".gz").removesuffix(".zip")

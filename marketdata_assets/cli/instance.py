@@ -294,7 +294,7 @@ def run_job(
             if dynamic:
                 instance.add_dynamic_partitions(dynamic[0], list(dynamic[1]))
             repository = defs().get_repository_def()
-            logs.configure(settings.log_format)  # a command tells of its progress itself
+            logs.configure(settings.log_format)  # a command reports its progress itself
             result = repository.get_job(job).execute_in_process(
                 instance=instance,
                 run_id=run_id,

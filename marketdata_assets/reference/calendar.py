@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
@@ -114,7 +115,7 @@ class _Cached(msgspec.Struct):
 @lru_cache
 def of_exchange(exchange: Exchange) -> Calendar:
     """The calendar of an exchange. The library takes half a second, once a day: later processes read a cache file."""
-    file = _cache_file(exchange.calendar.replace("/", "-"))
+    file = _cache_file(exchange)
     cached = file and state_files.read(file, msgspec.json.Decoder(_Cached).decode)
     if cached:
         return Calendar(Days(*cached.known), cached.sessions, exchange, cached.special)
@@ -128,11 +129,13 @@ def of_exchange(exchange: Exchange) -> Calendar:
     return found
 
 
-def _cache_file(name: str) -> Path | None:
-    """Of the calendar of a library's version as it is today, since it ends a year from now; None without a home."""
+def _cache_file(exchange: Exchange) -> Path | None:
+    """The file for this version of the library, this exchange as it is declared here, and today, since the library's
+    calendar ends a year from now; None without a home folder."""
+    name, declared = exchange.calendar.replace("/", "-"), f"{crc32(repr(exchange).encode()):08x}"
     with suppress(RuntimeError):
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "marketdata"
-        return folder / f"{name}_{version('exchange-calendars')}_{dt.datetime.now(dt.UTC):%Y-%m-%d}.json"
+        return folder / f"{name}_{version('exchange-calendars')}_{declared}_{dt.datetime.now(dt.UTC):%Y-%m-%d}.json"
     return None
 
 

@@ -130,11 +130,13 @@ class Pages:
         return JSONResponse({"periods": quality.as_json(self._quality[store]())})
 
     def units(self, request: Request) -> Response:
-        """`{"units": [...]}` of a dataset that need something in a period, see `units.Unit`."""
+        """`{"units": [...], "more": bool}` of a dataset that need something in a period, see `units.Unit`."""
         store = _among(request, "name", UNITS)
         dataset, period = (_checked(name, request.path_params[name]) for name in ("dataset", "period"))
         with database.connected(self._servers, store, 1) as opened:
-            return JSONResponse({"units": [vars(one) for one in UNITS[store](opened, dataset, period)]})
+            found = UNITS[store](opened, dataset, period)
+        shown = [vars(one) for one in found[: units.MOST_UNITS]]
+        return JSONResponse({"units": shown, "more": len(found) > len(shown)})
 
     def search(self, kind: str, request: Request) -> Response:
         """`{"found": [...], "more": bool, "of": 5000}`: at most MOST_FOUND of a kind that begin with `q`."""

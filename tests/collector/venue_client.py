@@ -1,4 +1,4 @@
-"""A plain client of a simulated venue: what it is told goes through our feed."""
+"""A plain client of a simulated venue: its messages go through our feed."""
 
 import asyncio
 from collections.abc import Iterable

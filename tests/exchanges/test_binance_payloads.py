@@ -1,4 +1,4 @@
-"""Recorded payloads of Binance: each field of a record is taken from where it stands."""
+"""Recorded payloads of Binance: each field of a record is read from its place in the message."""
 
 import json
 from collections.abc import Callable

@@ -51,6 +51,7 @@ MOMENTS = (
 )
 PATHS = (
     *(("/api/servers/{}", TEXTS), ("/api/status/{}", TEXTS), ("/api/quality/{}", TEXTS), ("/api/symbols/{}", TEXTS)),
+    ("/api/quality/{}/tick_data/2025-01", TEXTS),
     *((f"/api/stocks/{{}}/{what}", TEXTS) for what in ("candles", "coverage")),
     *((f"/api/stocks/{CODE}/candles?{name}={{}}", DAYS) for name in ("start", "end")),
     *((f"/api/instrument/candles?{MARKET}&{name}={{}}", DAYS) for name in ("start", "end")),

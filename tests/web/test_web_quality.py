@@ -4,13 +4,14 @@ import datetime as dt
 from pathlib import Path
 
 import psycopg
+import pytest
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.stores import clickhouse_ledger, mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.clickhouse_ledger import SliceState
-from marketdata_assets.web import quality
+from marketdata_assets.web import quality, units
 from marketdata_demo.venues.market import Plan
 from tests.bars.bar_files import csv_text, deliver, line, minutes, months, run
 from tests.exchanges.landed_market import land, records
@@ -49,7 +50,9 @@ def test_units_of_a_month_that_failed_or_rejected_rows_are_named(dsn: str, tmp_p
     assert other == []
 
 
-def test_symbols_of_a_month_that_are_not_final_are_named(tables_url: str, tables_client: Client) -> None:
+def test_symbols_of_a_month_that_are_not_final_are_named(
+    tables_url: str, tables_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = {"dataset": "tick_data", "code_version": "1", "run_id": "run", "started": dt.datetime.now(dt.UTC)}
     states = (SliceState("2026-10-30", "provisional"), SliceState("2026-10-29", "unsupported"))
     clickhouse_ledger.record(
@@ -65,6 +68,10 @@ def test_symbols_of_a_month_that_are_not_final_are_named(tables_url: str, tables
     with served(on(clickhouse=tables_url)) as url:
         failed, provisional = answer(url, "/api/quality/clickhouse/tick_data/2026-10")["units"]
     assert (failed["source"], failed["outcome"], failed["error"]) == ("600000.SH", "failed", "no answer")
+    monkeypatch.setattr(units, "MOST_UNITS", 1)
+    with served(on(clickhouse=tables_url)) as url:
+        cut = answer(url, "/api/quality/clickhouse/tick_data/2026-10")
+    assert ([one["outcome"] for one in cut["units"]], cut["more"]) == (["failed"], True)
     assert (provisional["source"], provisional["days"]) == ("000001.SZ", "2026-10-30 provisional")
 
 

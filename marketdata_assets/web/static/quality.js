@@ -59,13 +59,14 @@ function square(key, one, choose) {
 }
 
 // Which units of a period failed, have rejected rows or days that are not final, and why.
-async function showUnits(place, { store, dataset: name, period }) {
+async function showUnits(place, { store, domain: group, dataset: name, period }) {
   const says = (...inside) => place.replaceChildren(element("h3", {}, period), ...inside);
   try {
-    const { units } = await ask(`/api/quality/${store}/${encodeURIComponent(name)}/${period}`);
+    const { units, more } = await ask(`/api/quality/${store}/${encodeURIComponent(name)}/${period}`);
     const head = element("thead", {}, row([t("unit"), t("state"), [t("rejected rows"), "number"], t("reason"), t("loaded, UTC")], "th"));
     const body = units.map((one) => row([placeOf(name, one), [t(one.outcome), one.outcome === "failed" ? "bad" : ""], [count(one.rejected), "number"], one.error ?? one.days, one.finished]));
-    says(units.length ? element("div", { class: "scroll" }, element("table", {}, head, element("tbody", {}, ...body))) : element("p", { class: "note" }, t("nothing")));
+    if (units.length) says(element("div", { class: "scroll" }, element("table", {}, head, element("tbody", {}, ...body))), element("p", { class: "note" }, more ? t("These are the first {n} of more.", { n: count(units.length) }) : ""));
+    else says(element("p", { class: "note" }, t("The rows that were rejected:"), " ", element("code", {}, `marketdata quarantine show ${group}`)));
   } catch (error) {
     says(element("p", { class: "note error" }, error.message));
   }
