@@ -56,10 +56,10 @@ def try_unit(flow: FlowDefinition, unit: Unit) -> Trial:
     return Trial(rows, dict(sorted(rejects.reasons.items())), rejects.rows, rejects.exceeded)
 
 
-def _frames(flow: FlowDefinition, unit: Unit, rejects: Rejects) -> list[pl.DataFrame]:
-    """The rows of the unit as they are read."""
+def _frames(flow: FlowDefinition, unit: Unit, rejects: Rejects) -> Iterator[pl.DataFrame]:
+    """The rows of the unit as they are read, one frame at a time."""
     with Opener() as opener, reading.frames(opener, unit, flow, rejects) as (read, _):
-        return [*read]
+        yield from read
 
 
 def _taken(
@@ -77,7 +77,8 @@ def _with_new_columns(flow: FlowDefinition, unit: Unit) -> FlowDefinition:
     if flow.loader.new_columns != "add":
         return flow
     rejects = Rejects(flow.quality.limit)
-    _frames(flow, unit, rejects)
+    for _ in _frames(flow, unit, rejects):
+        pass
     return new_columns.extended(flow, new_columns.named(flow, unit.place, rejects.undeclared))
 
 
