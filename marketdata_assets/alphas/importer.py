@@ -24,7 +24,7 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.errors import TooManyRejects
-from marketdata_assets.loading.rejects import RejectLimit
+from marketdata_assets.loading.rejects import FIRST, RejectLimit
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject, after_failure
@@ -193,12 +193,17 @@ def import_package(
 def _record_failure(
     database: Database[Document], package: Package, record: Record | None, attempt: Entry, error: Exception
 ) -> PackageImport:
-    """Write a failed attempt to the ledger; what was loaded before is kept, and so is its record."""
+    """Write a failed attempt to the ledger; what was loaded before is kept, and so is its record.
+
+    Of a package with too many rejects the first of them are kept.
+    """
     place = _place(package)
     cause = str(error) if isinstance(error, MarketDataError) else f"{place}: {type(error).__name__}: {error}"
     failed = replace(attempt, outcome="failed", error=cause, finished=mongo_ledger.now())
     entry = after_failure(record.entry if record else None, failed)
     digests, rejects = (record.digests, record.rejects) if record else ((), ())
+    if isinstance(error, TooManyRejects):
+        rejects = error.first
     mongo_ledger.write(database, entry, record, digests, rejects)
     return PackageImport(place, "failed", months=(package.month,), error=cause)
 
@@ -312,7 +317,8 @@ def digest(line: bytes) -> bytes:
 def _check_rejects(package: Package, prepared: Prepared) -> None:
     if REJECT_LIMIT.exceeded(len(prepared.rejects), prepared.read):
         examples = [f"line {reject.line} {reject.reason}" for reject in prepared.rejects[:3]]
-        raise TooManyRejects(_place(package), len(prepared.rejects), prepared.read, REJECT_LIMIT, examples)
+        rejected, first = len(prepared.rejects), prepared.rejects[:FIRST]
+        raise TooManyRejects(_place(package), rejected, prepared.read, REJECT_LIMIT, examples, first=first)
 
 
 def _reject(package: Package, number: int, reason: str, raw: bytes) -> Reject:

@@ -125,9 +125,10 @@ def entries(databases: mongo.Databases, root: Path, *, exact: bool = False) -> l
         name = database_name(survey.kind)
         found |= survey.files()
         refused: dict[str, set[int]] = {}
-        if any(entry.rejected for entry in survey.known.values()):
+        loaded = {entry.unit for entry in survey.known.values() if entry.rejected and entry.outcome != "failed"}
+        if loaded:
             for row in mongo_ledger.quarantined(databases[name], name, sys.maxsize):
-                if row.source == survey.account:
+                if row.source == survey.account and row.unit in loaded:
                     refused.setdefault(row.unit, set()).add(row.line)
         for file in survey.origins(refused):
             if file in found and (entry := found[file]).loaded:

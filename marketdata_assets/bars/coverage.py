@@ -90,7 +90,9 @@ Spans = Mapping[Place, Span]
 
 @dataclass(frozen=True)
 class Provider:
-    """A unit as coverage knows it; of two providers the one with the greater `delivered` (ns) wins."""
+    """A unit as coverage knows it; of two the one with the greater `delivered`, its file's modification time (ns), wins,
+    of equally old ones that with the greater name.
+    """
 
     source: str
     unit: str

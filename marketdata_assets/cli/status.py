@@ -1,6 +1,7 @@
 """`marketdata status`, `files` and `quarantine show`: every asset at a glance, every delivered file, rejected rows."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ def status(
     as_json: output.Json = False,
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
-    """Show what is loaded, and which partitions are missing, stale or failed."""
+    """Show what is loaded, and how many partitions are missing, stale or failed."""
     rows = of_each_domain(rows_of, Settings().domain_names)
     files = [row for row in rows if "named" in row]
     runs = due_runs() if due else []
@@ -153,6 +154,9 @@ def quarantine(
                 raw = f"{raw[:SHOWN_CHARACTERS]} ..."
             shown.append([row["dataset"], place, row["reason"], raw])
         output.table("quarantine", REJECTED, shown)
+        for dataset, count in Counter(row["dataset"] for row in rows).items():
+            if count >= limit:
+                output.console().print(f"{dataset}: its first {count:,} rows; more with --limit")
 
 
 def rejected_of(domain: str, limit: int) -> list[overview.Row]:

@@ -8,7 +8,7 @@ class State(StrEnum):
 
     EMPTY = "empty"  # loaded, and the source has no rows
     OK = "ok"  # loaded and up to date
-    UNSUPPORTED = "unsupported"  # no source can deliver it
+    UNSUPPORTED = "unsupported"  # no source has it
     MISSING = "missing"  # never loaded
     STALE = "stale"  # the source has changed since it was loaded
     FAILED = "failed"  # the last load failed

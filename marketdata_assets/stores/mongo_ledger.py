@@ -86,8 +86,9 @@ def write(
 
 
 def quarantined(database: Store, dataset: str, limit: int = 100) -> list[Quarantined]:
-    """Up to `limit` rejected documents, ordered by place."""
-    rows = database[LEDGER].find({"dataset": dataset, "rejected": {"$gt": 0}}, {"source": 1, "unit": 1, "rejects": 1})
+    """Up to `limit` rejected documents, ordered by place; of a unit with too many of them the first."""
+    has_rejects = {"dataset": dataset, "rejects.0": {"$exists": True}}
+    rows = database[LEDGER].find(has_rejects, {"source": 1, "unit": 1, "rejects": 1})
     listed: list[Quarantined] = []
     for row in rows.sort([("source", 1), ("unit", 1)]):
         listed += [Quarantined(**reject, source=row["source"], unit=row["unit"]) for reject in row["rejects"]]

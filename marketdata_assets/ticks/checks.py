@@ -1,6 +1,6 @@
 """Checks of the tables after a load, on the months and symbols of the run; no finding is a pass.
 
-What a finding means for a run is said in `defs.ticks.assets`.
+How severe a finding is, is a column of `defs/checks.csv`; one with `advice` is a warning.
 """
 
 import datetime as dt

@@ -26,6 +26,7 @@ BARS = pl.Schema(
 )
 """Of a bar; the time is that which the provider labels it with, see Delivery.label, and turnover in its currency."""
 
+# All bits of `tick_data.flags`, a UInt8, are used.
 FLAGS = {
     "incomplete": 1,  # a price or the volume is null
     "zero_volume": 2,

@@ -187,6 +187,17 @@ def test_a_bad_document_is_kept_aside_and_the_rest_lands(alphas_env: AlphasEnv, 
     assert alphas_env.quarantined() == []
 
 
+def test_of_a_package_that_is_rejected_as_a_whole_the_first_rows_are_kept(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A"))
+    alphas_env.deliver(alpha("A", 2), *[b"[%d]" % number for number in range(25)])
+    (failed,) = alphas_env.run().failed
+    assert "25 of 26 rows rejected" in str(failed.error)
+    assert [(row.line, row.raw) for row in alphas_env.quarantined()] == [(2 + n, f"[{n}]\n") for n in range(20)]
+    assert alphas_env.stored()["A"] == expected(alpha("A"))
+    alphas_env.load(alpha("A", 2))
+    assert alphas_env.quarantined() == []
+
+
 def test_a_merge_over_the_size_limit_is_rejected_and_the_stored_version_stays(alphas_env: AlphasEnv) -> None:
     alphas_env.load(alpha("A", old="x" * (9 << 20)))
     alphas_env.load(alpha("A", 1, new="x" * (9 << 20)), alpha("B"))

@@ -1,5 +1,7 @@
 """The direct writer: insert records into their ClickHouse tables, without JetStream.
 
+It is off unless `clickhouse.direct_write` is set; else `collector.drain` inserts what JetStream has.
+
 Batches are limited by size and time. A batch that the server does not take goes to a spool on disk, and from there to
 the server when it is back; a batch inserted twice gives the same rows. Until it is inserted or spooled it is in memory.
 """

@@ -195,8 +195,9 @@ def _end_output(run_id: str) -> None:
     """
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.cmdline()[:4] == ["tail", "-F", "-c", "+0"] and f"/{run_id}/" in process.cmdline()[-1]:
-                process.kill()
+            match process.cmdline():  # read once: a process that ends meanwhile has none
+                case ["tail", "-F", "-c", "+0", *_, output] if f"/{run_id}/" in output:
+                    process.kill()
 
 
 TOO_LONG = (
