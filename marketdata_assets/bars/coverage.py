@@ -90,8 +90,8 @@ Spans = Mapping[Place, Span]
 
 @dataclass(frozen=True)
 class Provider:
-    """A unit as coverage knows it; of two the one with the greater `delivered`, its file's modification time (ns), wins,
-    of equally old ones that with the greater name.
+    """A unit as coverage knows it; of two the one with the greater `delivered` wins, its file's
+    modification time (ns), and of equally old ones that with the greater name.
     """
 
     source: str

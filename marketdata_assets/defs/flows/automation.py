@@ -1,7 +1,7 @@
 """Partitions and automation of a flow: a sensor for new or changed files and a schedule, as its file declares,
 and the nightly repair of files that a run would read and of partitions that Dagster does not show.
 
-What is outdated is decided in `flows.run` (`outdated`): by sizes and times of files, the ledger, and the version of the flow.
+What is outdated is decided in `flows.run` (`outdated`): by sizes and times of files, the ledger and the flow's version.
 """
 
 import time
