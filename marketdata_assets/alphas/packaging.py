@@ -23,7 +23,7 @@ from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.file_index import Listed, Pair, list_packages, listed, months_by_account
 from marketdata_assets.alphas.files import CHUNK_BYTES, PLAIN, ZSTD, day_of, holds, locked, read_package, write
 from marketdata_assets.alphas.layout import DAY, KINDS, Kind, month_window
-from marketdata_assets.alphas.raw_files import Alpha, NoAlpha, Reject, alpha_of, compact, not_utf8, raw_files, read_raw
+from marketdata_assets.alphas.raw_files import Alpha, NoAlpha, Reject, alpha_of, not_utf8, raw_files, read_raw
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
@@ -52,6 +52,12 @@ class Version(NamedTuple):
     rank: tuple[dt.datetime, Origin]  # dateModified, and where it comes from; else the bytes decide
     offset: int
     size: int
+
+
+def compact(raw: msgspec.Raw | bytes) -> bytes:
+    """One line of JSON; keys, escapes and the spelling of numbers stay as they are."""
+    line: bytes = msgspec.json.format(raw, indent=-1)
+    return line
 
 
 class Deduplicator:

@@ -49,7 +49,7 @@ class Alpha(msgspec.Struct, frozen=True, gc=False):
     created: dt.datetime | None  # UTC; None when it is missing or no date
     modified: dt.datetime | None  # UTC; None when it is missing or no date
     day: dt.date  # the UTC day it is filed under
-    raw: msgspec.Raw | bytes  # as it came; `compact` makes one line of it
+    raw: msgspec.Raw | bytes  # as it came; `packaging.compact` makes one line of it
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -144,12 +144,6 @@ def instant(text: str | None) -> dt.datetime | None:
         return moment.astimezone(dt.UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def compact(raw: msgspec.Raw | bytes) -> bytes:
-    """One line of JSON; keys, escapes and the spelling of numbers stay as they are."""
-    line: bytes = msgspec.json.format(raw, indent=-1)
-    return line
 
 
 def not_utf8(data: bytes) -> str | None:

@@ -1,8 +1,8 @@
 """What has to be loaded: the delivered files compared with the ledger.
 
-Only directories, hashes and ledger rows are read here. The same plan drives a run, the sensor and the nightly repair,
-so what they call stale is what a run would load. `changes` is the file sensor's: which months the files have touched
-since its last scan, by names, sizes and times alone.
+Directories, hashes and ledger rows are read here, and the content of a file whose name has no year. The same plan
+drives a run, the sensor and the nightly repair, so what they call stale is what a run would load. `changes` is the
+file sensor's: which months the files have touched since its last scan, by names, sizes and times alone.
 """
 
 import re

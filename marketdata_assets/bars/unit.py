@@ -27,7 +27,7 @@ from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome, Reject
-from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool, encode
+from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool
 from marketdata_assets.stores.pgcopy import Text as TextColumn
 from marketdata_assets.stores.postgres import copy_binary, statement
 
@@ -60,8 +60,7 @@ class Parsed:
 
     def add(self, bars: Bars) -> None:
         """Encode the bars of a block that are to be loaded."""
-        for piece in encode(table_columns(bars), len(bars)):
-            self.payload.add(piece.data)
+        self.payload.add_rows(table_columns(bars), len(bars))
         if self.sorted and len(bars):
             before, self._last = self._last, (bars.codes, int(bars.time[-1]))
             rises = len(bars.codes) == 1 and bool((np.diff(bars.time) > 0).all())

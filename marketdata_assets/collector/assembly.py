@@ -1,4 +1,4 @@
-"""Create sinks and markets from the configuration, and check it. `service` runs them."""
+"""Check the configuration and create sinks from it. `service` creates the markets, and runs both."""
 
 import asyncio
 from collections.abc import Sequence

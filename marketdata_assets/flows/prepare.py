@@ -18,7 +18,7 @@ from marketdata_assets.flows.handlers import Pipeline
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.stores.pgcopy import Spool, Text, encode
+from marketdata_assets.stores.pgcopy import Spool, Text
 
 MANY_VALUES = 1000
 KEY_LOCKS = 64
@@ -134,8 +134,7 @@ class _Preparation:
             self._prepared.frames.add(frames.typed(self._flow.target, frame))
             return
         for columns, rows in conform.encoded_columns(self._flow, frame):
-            for piece in encode([*columns, *self._owner], rows):
-                self._prepared.payload.add(piece.data)
+            self._prepared.payload.add_rows([*columns, *self._owner], rows)
 
     def _judge(self) -> None:
         rejects, prepared = self._rejects, self._prepared

@@ -1,6 +1,6 @@
-"""One prepared unit into its table: rows, quarantine, ledger and the unit's state in one transaction.
+"""The rows of one prepared unit into its table, in the transaction of `unit`, which writes the ledger in it too.
 
-What the modes mean is said at `Target`; whether a unit has to be read at all is decided in `unit`.
+What the modes mean is said at `Target`.
 """
 
 from collections.abc import Iterable

@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import zstandard
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from marketdata_assets.input_limits import (
     MAX_DIRECTORY_BYTES,
@@ -31,12 +34,18 @@ from marketdata_assets.input_limits import (
     check_unpacked,
     lines,
 )
-from marketdata_assets.loading.member_names import is_hidden, member_name, problem, readable
+from marketdata_assets.loading.member_names import UTF8_FLAG, is_hidden, member_name, problem, readable
 from marketdata_assets.loading.overwrites import unchanged
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.zstd")
 ARCHIVES = (".zip", *TARS)
 ZSTD = (".zst", ".zstd")
+_LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+SIZES_FOLLOW = 0x8
+"""A flag: sizes and CRC are behind the member, and need not be before it."""
+CHUNK_BYTES = 64 * 1024
+"""Packed bytes that are inflated at a time; at deflate's best ratio they become 66 MB."""
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zstandard.ZstdError, lzma.LZMAError)
 COPY_BYTES = 1024 * 1024
 LOCAL_HEADER_BYTES = 30
@@ -115,6 +124,43 @@ def of_zip(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
     infos = [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename)]
     times = Counter(info.filename for info in infos)
     return [(info, problem(info, times[info.filename])) for info in infos]
+
+
+def inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A member of an open zip by ISA-L: bytes and CRC check as in `zipfile`, for a third of the CPU."""
+    try:
+        file.seek(info.header_offset)
+    except (OSError, OverflowError) as error:
+        raise zipfile.BadZipFile(f"no member can be at {info.header_offset}, where the directory has it") from error
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_SIGNATURE):
+        raise zipfile.BadZipFile("no member at the place the directory names")
+    _, flags, method, *sums, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    name = file.read(name_length).decode("utf-8" if flags & UTF8_FLAG else "cp437", "replace")
+    known = zip(sums, (info.CRC, info.compress_size, info.file_size), strict=True)
+    others = not flags & SIZES_FOLLOW and any(said not in (ours, 0, 0xFFFFFFFF) for said, ours in known)
+    if others or method != info.compress_type or name != info.orig_filename:
+        raise zipfile.BadZipFile(f"the header before the member is of another one, {name[:100]!r}")
+    file.seek(info.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
+    inflater = isal_zlib.decompressobj(wbits=-15) if info.compress_type == zipfile.ZIP_DEFLATED else None
+    left, size, crc = info.compress_size, 0, 0
+    while left:
+        raw = file.read(min(CHUNK_BYTES, left))
+        if not raw:
+            raise zipfile.BadZipFile("the file ends inside the member")
+        left -= len(raw)
+        try:
+            piece = inflater.decompress(raw) if inflater else raw
+        except IsalError as error:  # type: ignore[misc]
+            raise zipfile.BadZipFile(f"cannot be inflated: {error}") from error
+        size += len(piece)
+        if size > info.file_size:
+            raise zipfile.BadZipFile(f"it has more than the {info.file_size} bytes that the directory says")
+        crc = isal_zlib.crc32(piece, crc)
+        yield piece
+    if size != info.file_size or crc != info.CRC:
+        found, expected = f"{crc:08x} and {size} bytes", f"{info.CRC:08x} and {info.file_size}"
+        raise zipfile.BadZipFile(f"bad CRC-32: {found}, the directory has {expected}")
 
 
 class Pieces:

@@ -20,9 +20,6 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import IO, Literal, cast
 
-from isal import isal_zlib
-from isal.igzip_lib import IsalError
-
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.input_limits import MAX_DOCUMENT_BYTES, LineTooLong, TooLarge, check_unpacked
 from marketdata_assets.loading.archives import (
@@ -32,6 +29,7 @@ from marketdata_assets.loading.archives import (
     Containers,
     Pieces,
     Stream,
+    inflated,
     is_archive,
     listed,
     of_zip,
@@ -39,19 +37,13 @@ from marketdata_assets.loading.archives import (
     unpacked_zstd,
 )
 from marketdata_assets.loading.errors import BadFile
-from marketdata_assets.loading.member_names import UTF8_FLAG, is_hidden, member_name, readable
+from marketdata_assets.loading.member_names import is_hidden, member_name, readable
 from marketdata_assets.loading.overwrites import unchanged
 
 EVERY_FILE = "**/*"
-CHUNK_BYTES = 64 * 1024
-"""Packed bytes that are inflated at a time; at deflate's best ratio they become 66 MB."""
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
 READABLE = 0o444  # by everyone: no further check
-_LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
-_LOCAL_SIGNATURE = b"PK\x03\x04"
-SIZES_FOLLOW = 0x8
-"""A flag: sizes and CRC are behind the member, and need not be before it."""
 
 
 Kind = Literal["file", "folder", "unlisted", "other"]
@@ -312,7 +304,7 @@ class Opener:
         if _checksum(info) != unit.checksum:
             raise BadFile(unit.place, "the zip was replaced while it was being loaded")
         if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            return Pieces(_inflated(cast(IO[bytes], self._archive.fp), info)), info.compress_size
+            return Pieces(inflated(cast(IO[bytes], self._archive.fp), info)), info.compress_size
         return stack.enter_context(self._archive.open(info)), info.compress_size
 
 
@@ -387,40 +379,3 @@ class _NamedStream:
         self._unpacked += len(piece)
         check_unpacked(self._unpacked, self._packed)
         return piece
-
-
-def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """A member of an open zip by ISA-L: bytes and CRC check as in `zipfile`, for a third of the CPU."""
-    try:
-        file.seek(info.header_offset)
-    except (OSError, OverflowError) as error:
-        raise zipfile.BadZipFile(f"no member can be at {info.header_offset}, where the directory has it") from error
-    header = file.read(_LOCAL_HEADER.size)
-    if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_SIGNATURE):
-        raise zipfile.BadZipFile("no member at the place the directory names")
-    _, flags, method, *sums, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-    name = file.read(name_length).decode("utf-8" if flags & UTF8_FLAG else "cp437", "replace")
-    known = zip(sums, (info.CRC, info.compress_size, info.file_size), strict=True)
-    others = not flags & SIZES_FOLLOW and any(said not in (ours, 0, 0xFFFFFFFF) for said, ours in known)
-    if others or method != info.compress_type or name != info.orig_filename:
-        raise zipfile.BadZipFile(f"the header before the member is of another one, {name[:100]!r}")
-    file.seek(info.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
-    inflater = isal_zlib.decompressobj(wbits=-15) if info.compress_type == zipfile.ZIP_DEFLATED else None
-    left, size, crc = info.compress_size, 0, 0
-    while left:
-        raw = file.read(min(CHUNK_BYTES, left))
-        if not raw:
-            raise zipfile.BadZipFile("the file ends inside the member")
-        left -= len(raw)
-        try:
-            piece = inflater.decompress(raw) if inflater else raw
-        except IsalError as error:  # type: ignore[misc]
-            raise zipfile.BadZipFile(f"cannot be inflated: {error}") from error
-        size += len(piece)
-        if size > info.file_size:
-            raise zipfile.BadZipFile(f"it has more than the {info.file_size} bytes that the directory says")
-        crc = isal_zlib.crc32(piece, crc)
-        yield piece
-    if size != info.file_size or crc != info.CRC:
-        found, expected = f"{crc:08x} and {size} bytes", f"{info.CRC:08x} and {info.file_size}"
-        raise zipfile.BadZipFile(f"bad CRC-32: {found}, the directory has {expected}")

@@ -290,6 +290,11 @@ class Spool:
         else:
             self._file.write(piece)
 
+    def add_rows(self, columns: Sequence[Column], rows: int) -> None:
+        """Encode `rows` and keep them."""
+        for piece in encode(columns, rows):
+            self.add(piece.data)
+
     def __iter__(self) -> Iterator[memoryview]:
         """All bytes again, from the first."""
         if self._file is None:

@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 
 class Provider(Protocol):
-    """What Tushare, Yahoo and Files have in common."""
+    """What Tushare, Yahoo, Alpaca and Files have in common."""
 
     name: str
     label: Label

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.file_index import listed, months_on_disk
 from marketdata_assets.alphas.layout import month_window
-from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, read_raw
+from marketdata_assets.alphas.packaging import compact
+from marketdata_assets.alphas.raw_files import Alpha, Reject, instant, raw_files, read_raw
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
 from tests.alphas.archives import ACCOUNT, MONTH, alpha, names, pack, put, put_single

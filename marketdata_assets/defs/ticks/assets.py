@@ -1,7 +1,7 @@
 """The assets of the ticks domain: providers and files -> minute bars and order books -> factors, by month and symbol.
 
 The three tables are one step. Of thousands of symbols a few fail at any time, and Dagster does not run what comes
-a failed step; so the loaded ones get their factors and checks in the same step, which fails at its end.
+after a failed step; so the loaded ones get their factors and checks in the same step, which fails at its end.
 
 The job `ticks_selected` loads symbol-months that are no rectangle: named symbols, outdated months, dropped files, old
 history. It materializes the partitions that were loaded; months outside the window of the grid are loaded too, without
