@@ -314,6 +314,7 @@ def test_contradictions_are_refused_with_a_sentence_before_anything_runs(
     assert not (tmp_path / "con" / "packages").exists()
 
 
+@pytest.mark.slow
 def test_files_that_no_load_takes_or_can_read_are_named(alphas_env: AlphasEnv) -> None:
     sample_alphas.write_archive(alphas_env.root, "arch.9", regular=20, superalphas=4)
     (alphas_env.root / "notes.txt").touch()
