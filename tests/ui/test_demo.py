@@ -27,7 +27,7 @@ from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
 from marketdata_demo.venues.market import VENUES
 from tests.cli.commands import answer, apart
-from tests.plain_kline import KLINE_QUERY, expected_kline, file_rows
+from tests.plain_kline import KLINE_QUERY, expected_kline
 from tests.ui import attack, nginx
 from tests.ui.browser import REBOUND, Browser, browser, missing_browser
 from tests.ui.clicks import Launched, backfill, materialise
@@ -141,6 +141,14 @@ def bar_files(home: Path) -> list[Path]:
     return sorted((home / "bars").iterdir())
 
 
+def stored(home: Path, query: str) -> list[tuple[Any, ...]]:
+    """What the demo's database answers; that it has the rows of the files, the K-line shows to the last digit."""
+    found = record.read(home)
+    assert found is not None
+    with psycopg.connect(found.urls["postgres_dsn"]) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
 def test_the_link_that_logs_in_is_in_no_log(home: Path, demo: Marketdata) -> None:
     said = (home / "logs" / "up.log").read_text()
     assert "Ctrl-C stops everything" in said
@@ -152,7 +160,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     bars, kline, alphas, records, *others = ours  # Dagster's coloured lines come after them
     catalogues, others = others[:3], others[3:]
     reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:14], others[14:-1]
-    rows = sum(len(file_rows(path)) for path in bar_files(home))
+    [(rows,)] = stored(home, "SELECT count(*) FROM stock_1min_qfq")
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
     assert kline.startswith("monthly kline ")
@@ -190,21 +198,19 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
 
 
 def test_kline_is_right_to_the_last_digit(home: Path, demo: Marketdata) -> None:
-    found = record.read(home)
-    assert found is not None
-    with psycopg.connect(found.urls["postgres_dsn"]) as connection:
-        lines = connection.execute(KLINE_QUERY).fetchall()
+    lines = stored(home, KLINE_QUERY)
     assert lines == expected_kline(*bar_files(home))
     assert len({code for _, code, *_ in lines}) == len(sample_bars.STOCKS)
     assert len({month for month, *_ in lines}) >= 24
     assert any(line[3] < 0 for line in lines)
 
 
-def test_samples_end_before_today(home: Path, demo: Marketdata) -> None:
+@pytest.mark.usefixtures("demo")
+def test_samples_end_before_today(home: Path) -> None:
     today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
     files = bar_files(home)
-    newest = max(row["时间"][:10] for row in file_rows(files[-1]))
-    assert newest < today.isoformat()
+    [(newest,)] = stored(home, "SELECT max(time)::date FROM stock_1min_qfq")
+    assert newest < today
     assert [path.name[:4] for path in files][:2] == [str(today.year - 2), str(today.year - 1)]
 
 
