@@ -172,6 +172,14 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield Planted(own, folder, variables)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How commands ended, and the command lines of all processes meanwhile."""
+
+    runs: dict[str, subprocess.CompletedProcess[str]]
+    processes: set[str]
+
+
 @contextmanager
 def listed_processes() -> Iterator[set[str]]:
     """The command lines of all our children, looked at again and again."""
@@ -207,9 +215,10 @@ def test_every_setting_that_may_hold_a_secret_is_planted(planted: Planted) -> No
     assert {name for name in Settings.model_fields if wanted.search(name)} <= known
 
 
-def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(planted: Planted) -> None:
+@pytest.fixture(scope="module")
+def ended(planted: Planted) -> Ended:
     with listed_processes() as commands:
-        ended = {
+        runs = {
             "bars": planted.run("ingest", "bars", "--months", "2023-12:2024-01", MARKETDATA_WORKERS=2),
             "alphas": planted.run("alphas", "fetch", "--months", "2024-11"),
             "symbols": planted.run("symbols", "refresh"),
@@ -234,20 +243,22 @@ def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(plante
             "on Ray": planted.run("ingest", "bars", "--months", "2024-01", **ADDRESSES),
             "JSON log": planted.run("ingest", "bars", "--months", "2024-01", **GONE, MARKETDATA_LOG_FORMAT="json"),
         }
-    for name in ("bars", "alphas", "symbols", "no servers", "status of nothing"):
-        assert ended[name].returncode == 1, (name, ended[name].stdout, ended[name].stderr)
-    told = {name: run.stdout + run.stderr for name, run in ended.items()}
+    return Ended(runs, commands)
+
+
+def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(ended: Ended) -> None:
+    for name in ("bars", "alphas", "symbols", "no servers", "status of nothing", "flow"):
+        assert ended.runs[name].returncode == 1, (name, ended.runs[name].stdout, ended.runs[name].stderr)
+    told = {name: run.stdout + run.stderr for name, run in ended.runs.items()}
     assert [name for name, text in told.items() if CANARY in text or BASE64 in text or "Traceback" in text] == []
     assert "RuntimeError: " in told["flow"]
     assert "***" in told["flow as JSON"]
     assert "2023_1min.zip" in told["bars"]
-    assert [command for command in commands if CANARY in command] == []
+    assert [command for command in ended.processes if CANARY in command] == []
 
 
+@pytest.mark.usefixtures("ended")
 def test_no_file_and_no_table_keeps_a_secret(planted: Planted, tmp_path: Path) -> None:
-    planted.run("ingest", "bars", "--months", "2023-12:2024-01")
-    assert planted.run("flows", "run", "leaky").returncode == 1
-    planted.run("alphas", "fetch", "--months", "2024-11")
     root = planted.stack.settings.root
     known = {*SERVERS, "stack.json"}  # files of the servers, which are asked below, and the addresses with passwords
     files = [path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in known]

@@ -84,7 +84,13 @@ def test_storage_that_dagster_has_tried_in_vain_is_named_with_the_remedy(running
         raise DagsterPostgresException("too many retries")
 
 
-@pytest.mark.parametrize(("given", "waits"), [({}, "300"), ({"DAGSTER_GRPC_TIMEOUT_SECONDS": "7"}, "7")])
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [
+        pytest.param({}, "300", marks=pytest.mark.slow),
+        ({"DAGSTER_GRPC_TIMEOUT_SECONDS": "7"}, "7"),
+    ],
+)
 def test_processes_of_dagster_wait_longer_for_a_code_server_than_by_default(
     tmp_path: Path, given: dict[str, str], waits: str
 ) -> None:

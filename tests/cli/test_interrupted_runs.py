@@ -89,7 +89,7 @@ def last_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
 
 
 @pytest.mark.parametrize(
-    "how", ["SIGINT", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP")), "UI"]
+    "how", ["SIGINT", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP", "UI"))]
 )
 def test_an_interrupted_run_ends_at_once_and_leaves_nothing(
     how: str, running: LocalStack, database: str, loaded: dict[str, str]
@@ -128,7 +128,7 @@ def test_a_killed_command_can_be_canceled_in_the_ui(running: LocalStack, databas
         assert last_run(instance).status == dg.DagsterRunStatus.CANCELED
 
 
-@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTED", "CANCELING"])
+@pytest.mark.parametrize("status", [pytest.param("NOT_STARTED", marks=pytest.mark.slow), "STARTED", "CANCELING"])
 def test_run_of_a_killed_command_is_ended_by_a_sensor_however_far_it_was(
     status: str, running: LocalStack, variables: dict[str, str]
 ) -> None:

@@ -71,7 +71,8 @@ def supervises_and_ends(home: Path, process: subprocess.Popen[bytes]) -> None:
     assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize("ends", [pipe, pytest.param(pty.openpty, marks=pytest.mark.slow)], ids=["pipe", "terminal"])
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", [pipe, pty.openpty], ids=["pipe", "terminal"])
 def test_up_starts_a_server_again_when_the_reader_of_its_output_is_gone(
     home: Path, ends: Callable[[], tuple[int, int]]
 ) -> None:

@@ -120,7 +120,9 @@ DELIVERIES: dict[str, tuple[str, str | bytes, str, tuple[Any, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", DELIVERIES)
+@pytest.mark.parametrize(
+    "name", [name if name == "gbk" else pytest.param(name, marks=pytest.mark.slow) for name in DELIVERIES]
+)
 def test_a_delivery_becomes_a_table(name: str, here: Command, tmp_path: Path, database: str) -> None:
     file, data, query, expected = DELIVERIES[name]
     folder = tmp_path / "delivery"

@@ -78,11 +78,22 @@ def walker(project: Path) -> Walker:
     return Walker(shell, servers.postgres_dsn, servers.clickhouse_url, account=None)
 
 
-def test_pages_work_as_printed_in_order(walker: Walker) -> None:
+@pytest.mark.parametrize("which", ["first", pytest.param("others", marks=pytest.mark.slow)])
+def test_pages_work_as_printed_in_order(walker: Walker, which: str) -> None:
     pages = [page for page in with_tasks() if blocks(page, "bash", "python", *SQL)]
     assert len(pages) >= 8
     for page in pages:
-        assert len(list(walker.page(page))) >= len(blocks(page, "bash", *SQL))
+        if (page.name == "first-hour.md") == (which == "first"):
+            assert len(list(walker.page(page))) >= len(blocks(page, "bash", *SQL))
+
+
+def test_queries_of_all_pages_are_understood_by_empty_tables(walker: Walker) -> None:
+    for command in ("create-tables", "kline rebuild"):
+        code, printed = walker.shell(f"marketdata {command}", {})
+        assert code == 0, printed
+    for page in with_tasks():
+        for block in blocks(page, *SQL):
+            walker.query(block)
 
 
 def test_a_failing_step_is_reported_with_its_place(tmp_path: Path, walker: Walker) -> None:

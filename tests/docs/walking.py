@@ -32,7 +32,7 @@ class Walker:
         """Do what the page says and tell each step; raises Stumbled at the first that fails."""
         for block in blocks(page, *RUN, *SQL):
             if block.language in SQL:
-                self._query(block.language, block.text, block.place)
+                self.query(block)
                 yield f"{block.place}: query"
                 continue
             variables = self.account if block.language == "bash provider" else {}
@@ -55,14 +55,15 @@ class Walker:
         if code != 0:
             raise Stumbled(f"{script[0].place}: python of the page\nended with {code}:\n{said}")
 
-    def _query(self, language: str, text: str, place: str) -> None:
+    def query(self, block: Block) -> None:
+        """Ask the block's query of its database."""
         try:
-            if language == "sql psql":
+            if block.language == "sql psql":
                 with psycopg.connect(self.postgres_dsn) as connection:
-                    for statement in re.split(r";\s*\n", text):
+                    for statement in re.split(r";\s*\n", block.text):
                         connection.execute(statement)  # type: ignore[call-overload]
             else:
                 with clickhouse.connect(self.clickhouse_url) as client:
-                    client.query(text)
+                    client.query(block.text)
         except Exception as error:
-            raise Stumbled(f"{place}: {error}") from error
+            raise Stumbled(f"{block.place}: {error}") from error

@@ -31,6 +31,7 @@ def live(folder: Path, seed: int, sizes: Sizes, instants: int) -> World:
     return world
 
 
+@pytest.mark.slow
 def test_hours_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path: Path) -> None:
     live(tmp_path, 1, SHORT, 50)
 

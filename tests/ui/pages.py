@@ -16,6 +16,7 @@ OVER_ALL = {
     "/runs": "ticks_selected",
     "/assets": "alpha_files",
     "/asset-groups": "exchanges",
+    "/automation": "bars_files",
     "/jobs": "exchange_days",
     "/deployment/locations": "marketdata_assets",
     "/deployment/daemons": "Freshness Daemon",

@@ -27,7 +27,7 @@ from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
 from marketdata_demo.venues.market import VENUES
 from tests.cli.commands import answer, apart
-from tests.plain_kline import KLINE_QUERY, expected_kline, file_rows
+from tests.plain_kline import KLINE_QUERY, expected_kline
 from tests.ui import attack, nginx
 from tests.ui.browser import REBOUND, Browser, browser, missing_browser
 from tests.ui.clicks import Launched, backfill, materialise
@@ -38,7 +38,6 @@ from tests.ui.pages import (
     OUTSIDE,
     OVER_ALL,
     SUMMARY,
-    SWITCHES,
     Group,
     fold,
     links,
@@ -78,19 +77,21 @@ SWITCHED = {
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
 """Assets with a picture; the others have tables, or figures alone."""
-SHOWN = {"exchange_gaps", KLINE, "tick_data", "brain_api"}
-"""Those whose pages `make test` opens; `make test-slow` opens all."""
-SHOWN_GROUPS = {"bars"}
-"""Those whose lineage `make test` opens."""
+SHOWN = KLINE
+"""The asset whose page `make test` opens; `make test-slow` opens all."""
+START_HERE = "/assets/start_here"
+"""The page over all assets that `make test` opens, which only this project has; `make test-slow` opens all."""
 FULL = ("exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 
 FACTS = """query Facts($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {... on AssetNode {
   description isPartitioned isMaterializable assetChecksOrError {... on AssetChecks {checks {name}}}}}}"""
+AUTOMATION = """{repositoriesOrError {... on RepositoryConnection {nodes {
+  sensors {name state: sensorState {status}} schedules {name state: scheduleState {status}}}}}}"""
 
 
-def slow_but_shown(names: Iterable[str]) -> list[Any]:
-    return [name if name in SHOWN else pytest.param(name, marks=pytest.mark.slow) for name in names]
+def slow_but(shown: str, names: Iterable[str]) -> list[Any]:
+    return [name if name == shown else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,14 @@ def bar_files(home: Path) -> list[Path]:
     return sorted((home / "bars").iterdir())
 
 
+def stored(home: Path, query: str) -> list[tuple[Any, ...]]:
+    """What the demo's database answers; that it has the rows of the files, the K-line shows to the last digit."""
+    found = record.read(home)
+    assert found is not None
+    with psycopg.connect(found.urls["postgres_dsn"]) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
 def test_the_link_that_logs_in_is_in_no_log(home: Path, demo: Marketdata) -> None:
     said = (home / "logs" / "up.log").read_text()
     assert "Ctrl-C stops everything" in said
@@ -151,7 +160,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     bars, kline, alphas, records, *others = ours  # Dagster's coloured lines come after them
     catalogues, others = others[:3], others[3:]
     reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:14], others[14:-1]
-    rows = sum(len(file_rows(path)) for path in bar_files(home))
+    [(rows,)] = stored(home, "SELECT count(*) FROM stock_1min_qfq")
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
     assert kline.startswith("monthly kline ")
@@ -189,21 +198,19 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
 
 
 def test_kline_is_right_to_the_last_digit(home: Path, demo: Marketdata) -> None:
-    found = record.read(home)
-    assert found is not None
-    with psycopg.connect(found.urls["postgres_dsn"]) as connection:
-        lines = connection.execute(KLINE_QUERY).fetchall()
+    lines = stored(home, KLINE_QUERY)
     assert lines == expected_kline(*bar_files(home))
     assert len({code for _, code, *_ in lines}) == len(sample_bars.STOCKS)
     assert len({month for month, *_ in lines}) >= 24
     assert any(line[3] < 0 for line in lines)
 
 
-def test_samples_end_before_today(home: Path, demo: Marketdata) -> None:
+@pytest.mark.usefixtures("demo")
+def test_samples_end_before_today(home: Path) -> None:
     today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
     files = bar_files(home)
-    newest = max(row["时间"][:10] for row in file_rows(files[-1]))
-    assert newest < today.isoformat()
+    [(newest,)] = stored(home, "SELECT max(time)::date FROM stock_1min_qfq")
+    assert newest < today
     assert [path.name[:4] for path in files][:2] == [str(today.year - 2), str(today.year - 1)]
 
 
@@ -253,11 +260,8 @@ def test_the_lineage_of_ashares_is_one_graph(demo: Marketdata) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "group",
-    [one if one.name in SHOWN_GROUPS else pytest.param(one, marks=pytest.mark.slow) for one in GROUPS],
-    ids=lambda group: group.name,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 def test_lineage_goes_from_outside_to_the_tables(quiet: Browser, demo: Marketdata, group: Group) -> None:
     group.open(quiet)
     own, near = {*group.outside, *group.assets}, neighbours(demo, group)
@@ -271,7 +275,8 @@ def test_every_asset_of_the_demo_is_looked_at(demo: Marketdata) -> None:
     assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS, "start_here"))
 
 
-@pytest.mark.parametrize("name", slow_but_shown(OUTSIDE))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OUTSIDE)
 def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: str) -> None:
     open_asset(quiet, name)
     page = quiet.text()
@@ -280,7 +285,7 @@ def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: s
     assert {"Columns", "requests", "files"} & {*page.splitlines()}
 
 
-@pytest.mark.parametrize("name", slow_but_shown(ASSETS))
+@pytest.mark.parametrize("name", slow_but(SHOWN, ASSETS))
 def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
     quiet: Browser, demo: Marketdata, name: str
 ) -> None:
@@ -295,7 +300,9 @@ def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
     assert re.search(r"Row count\n[0-9,]+\n", page) or name in ("alpha_files", "alpha_packages")
     drawn = set()
     for number in range(len(links(quiet))):
-        drawn.add(unfold(quiet, number).tag_name)
+        opened = unfold(quiet, number)
+        drawn.add(opened.tag_name)
+        assert opened.tag_name != "img" or opened.size["width"] > 400
         fold(quiet)
     assert ("img" in drawn) == (name in DRAWN)
     checks = {check["name"] for check in told["assetChecksOrError"].get("checks", [])}
@@ -310,39 +317,33 @@ def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
         assert ("Missing (0)" in lines) == (name in FULL)
 
 
-def test_asset_page_shows_candlesticks(quiet: Browser, tmp_path: Path) -> None:
-    open_asset(quiet, KLINE)
-    plot = unfold(quiet, len(links(quiet)) - 1)
-    quiet.shot(tmp_path / "kline.png")
-    assert plot.size["width"] > 400
-    fold(quiet)
-
-
+@pytest.mark.slow
 def test_a_materialisation_and_a_backfill_are_launched_by_clicks(launched: Launched) -> None:
     """They go on while the pages over all assets are looked at; those of the assets themselves come before."""
     assert re.fullmatch(r"/runs/[0-9a-f-]{36}", launched.run)
     assert re.fullmatch(r"/runs/b/[a-z]+", launched.backfill)
 
 
-@pytest.mark.parametrize(("path", "word"), OVER_ALL.items())
-def test_pages_over_all_assets_open_without_complaint(quiet: Browser, path: str, word: str) -> None:
+@pytest.mark.parametrize("path", slow_but(START_HERE, OVER_ALL))
+def test_pages_over_all_assets_open_without_complaint(quiet: Browser, path: str) -> None:
     quiet.open(path)
-    quiet.until(lambda: word in quiet.text(), word)
+    quiet.until(lambda: OVER_ALL[path] in quiet.text(), OVER_ALL[path])
 
 
+@pytest.mark.slow
 def test_timeline_has_the_runs_that_filled_the_demo(quiet: Browser) -> None:
     quiet.open("/overview/timeline")
     jobs = {"bars_and_kline", "alphas", "symbols", "ticks_selected", "exchange_tables", "exchange_days"}
     quiet.until(lambda: jobs <= set(quiet.text().splitlines()), f"runs of {jobs}")
 
 
-def test_automation_is_on(quiet: Browser) -> None:
-    quiet.open("/automation", height=2100)
-    on = [True] * len(SWITCHED)
-    quiet.until(lambda: quiet.driver.execute_script(SWITCHES) == on, f"{len(on)} switches that are on")
-    assert set(quiet.text().splitlines()) >= SWITCHED
+def test_automation_is_on(demo: Marketdata) -> None:
+    [found] = demo.ask(AUTOMATION)["repositoriesOrError"]["nodes"]
+    states = {one["name"]: one["state"]["status"] for one in (*found["sensors"], *found["schedules"])}
+    assert states == dict.fromkeys(SWITCHED, "RUNNING")
 
 
+@pytest.mark.slow
 def test_what_was_launched_by_clicks_ended_green(quiet: Browser, launched: Launched) -> None:
     quiet.open(launched.run)
     quiet.until(lambda: "Success" in quiet.text().splitlines(), "success", LAUNCHED_SECONDS)
@@ -353,10 +354,8 @@ def test_what_was_launched_by_clicks_ended_green(quiet: Browser, launched: Launc
 @pytest.mark.parametrize(
     "where",
     [
-        "127.0.0.1",
         REBOUND,
-        "proxy",
-        *(pytest.param(where, marks=pytest.mark.slow) for where in ("localhost", "tunnel")),
+        *(pytest.param(where, marks=pytest.mark.slow) for where in ("127.0.0.1", "localhost", "tunnel", "proxy")),
     ],
 )
 def test_a_page_of_another_site_starts_nothing(demo: Marketdata, chromium: Browser, where: str, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def number(value: Any) -> Any:
         return value
 
 
-@pytest.mark.parametrize("page", [(3, 1 << 20), (50, 2000), (100_000, 1 << 30)])
+@pytest.mark.parametrize("page", [pytest.param((3, 1 << 20), marks=pytest.mark.slow), (50, 2000)])
 def test_pages_of_any_size_give_the_same_lines(client: Client, page: tuple[int, int]) -> None:
     wanted = Wanted.of({"from": "2026-01-05", "to": "2026-01-05T00:08:00Z"})
     whole = list(lines(client, wanted))

@@ -177,6 +177,7 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         ]
 
 
+@pytest.mark.slow
 def test_without_the_chart_library_the_values_are_a_table(dsn: str, tmp_path: Path) -> None:
     load_market(dsn, tmp_path / "bars")
     with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
@@ -306,6 +307,7 @@ def test_every_page_can_be_read_and_has_named_controls(
         assert ground == {"light": "rgb(244, 246, 249)", "dark": "rgb(14, 18, 23)"}[theme]
 
 
+@pytest.mark.slow
 def test_language_and_colours_are_those_that_were_chosen(dsn: str, tmp_path: Path, shots: Path) -> None:
     load_market(dsn, tmp_path / "bars")
     with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
@@ -325,6 +327,7 @@ def test_language_and_colours_are_those_that_were_chosen(dsn: str, tmp_path: Pat
         chromium.shot(shots / "stock_zh.png")
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_and_a_login_that_is_lost_are_said(dsn: str, tmp_path: Path) -> None:
     load_market(dsn, tmp_path / "bars")
     with served(on(dsn)) as url, browser(url, TOKEN) as chromium:

@@ -30,6 +30,8 @@ DOMAINS = {
     "clickhouse": ["reference", "ticks", "exchanges"],
     "mongo": ["alphas"],
 }
+QUICK = {("postgres", "refuses"), ("clickhouse", "hangs"), ("mongo", "is not named")}
+"""Each server and each way once; `make test-slow` tries all of them."""
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +71,14 @@ def addresses(port: int) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("down", ["postgres", "clickhouse", "mongo"])
-@pytest.mark.parametrize("how", ["refuses", "hangs", "is not named"])
+@pytest.mark.parametrize(
+    ("down", "how"),
+    [
+        (down, how) if (down, how) in QUICK else pytest.param(down, how, marks=pytest.mark.slow)
+        for down in ("postgres", "clickhouse", "mongo")
+        for how in ("refuses", "hangs", "is not named")
+    ],
+)
 def test_one_server_down_is_named_and_the_rest_is_shown(
     demo: Servers, down: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
