@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
+from marketdata_assets.ticks.reports import Unit
 from tests.ticks.factor_bars import (
     FEBRUARY,
     JANUARY,
@@ -62,26 +63,26 @@ def test_a_month_begins_with_the_days_before_it(client: Client, compute_all: Com
     assert [ratios[day] for day in FEBRUARY[:6]] == pytest.approx([100 / 220] * 5 + [1.0])
 
 
-@pytest.mark.parametrize(
-    ("bars", "absent"),
-    [
-        (flat(10.0, count=9), set(COMPUTED)),
-        ([(None, 100, 1000.0)] * 5 + flat(10.0, count=9), set(COMPUTED)),
-        ([(10.0, None, 1000.0), *flat(10.0)], {"volume_ratio", "vwap_deviation"}),
-        ([(10.0, 100, None), *flat(10.0)], {"vwap_deviation"}),
-        ([(10.0, 0, None), *flat(10.0)], set()),
-        (flat(10.0, 0), {"vwap_deviation"}),
-        ([(0.0, 100, 0.0), *flat(10.0)], {"volatility"}),
-        ([*flat(10.0), (-1.0, 100, -100.0)], {"volatility", "daily_return", "vwap_deviation"}),
-    ],
-)
-def test_what_cannot_be_computed_is_absent(
-    client: Client, compute_all: Computer, bars: list[Bar], absent: set[str]
-) -> None:
-    stand(client, months(d20260210=bars))
-    compute_all([UNITS[0]])
-    day = dt.date(2026, 2, 10)
-    assert set(COMPUTED) - set(factors(client).filter(pl.col("date") == day)["factor"]) == absent
+ABSENT: list[tuple[list[Bar], set[str]]] = [
+    (flat(10.0, count=9), set(COMPUTED)),
+    ([(None, 100, 1000.0)] * 5 + flat(10.0, count=9), set(COMPUTED)),
+    ([(10.0, None, 1000.0), *flat(10.0)], {"volume_ratio", "vwap_deviation"}),
+    ([(10.0, 100, None), *flat(10.0)], {"vwap_deviation"}),
+    ([(10.0, 0, None), *flat(10.0)], set()),
+    (flat(10.0, 0), {"vwap_deviation"}),
+    ([(0.0, 100, 0.0), *flat(10.0)], {"volatility"}),
+    ([*flat(10.0), (-1.0, 100, -100.0)], {"volatility", "daily_return", "vwap_deviation"}),
+]
+"""The bars of a day, and the factors that it has not."""
+
+
+def test_what_cannot_be_computed_is_absent(client: Client, compute_all: Computer) -> None:
+    symbols = {f"60000{number}.SH": case for number, case in enumerate(ABSENT)}
+    stand(client, [frame for symbol, (bars, _) in symbols.items() for frame in months(symbol, d20260210=bars)])
+    compute_all([Unit(symbol, MONTH) for symbol in symbols])
+    found = factors(client).filter(pl.col("date") == dt.date(2026, 2, 10))
+    for symbol, (bars, absent) in symbols.items():
+        assert set(COMPUTED) - set(found.filter(symbol=symbol)["factor"]) == absent, bars
 
 
 def test_days_without_bars_are_stepped_over_for_a_return_and_not_for_a_volume(

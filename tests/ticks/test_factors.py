@@ -315,18 +315,6 @@ def test_days_that_a_provider_no_longer_has_stay_unless_accepted(
     assert list(values(client, "adj_factor", SYMBOL)) == FEBRUARY[:-2]
 
 
-def test_a_new_day_is_asked_for_though_no_bar_is_new(
-    client: Client, compute_all: Computer, tushare: TushareServer
-) -> None:
-    compute_all.now = dt.datetime(2026, 2, 25, 12, tzinfo=dt.UTC)
-    fill(tushare, {SYMBOL: 1.0}, FEBRUARY[:-2])
-    assert compute_all([UNITS[0]]).units[0].rows == 54
-    assert compute_all([UNITS[0]]).requests == 0
-    compute_all.now = NOW
-    fill(tushare, {SYMBOL: 1.0})
-    assert compute_all([UNITS[0]]).units[0].rows == 60
-
-
 def shanghai(day: int, hour: int, minute: int = 11, month: int = 2) -> dt.datetime:
     return dt.datetime(2026, month, day, hour, minute, tzinfo=dt.timezone(dt.timedelta(hours=8)))
 
@@ -369,6 +357,7 @@ def register_all(client: Client) -> None:
     clickhouse.insert(client, "symbols", frame.select(SYMBOLS.columns.names()).cast(SYMBOLS.columns))
 
 
+@pytest.mark.slow
 def test_a_stock_without_figures_on_its_last_day_is_asked_for_until_the_same_answer_comes_again(
     client: Client, compute_all: Computer, tushare: TushareServer
 ) -> None:
@@ -381,7 +370,7 @@ def test_a_stock_without_figures_on_its_last_day_is_asked_for_until_the_same_ans
     assert days == [(1, 2), (1, 2), (0, 2), (0, 0)]
 
 
-@pytest.mark.parametrize("broken", ["tushare without a token", "yahoo at 429"])
+@pytest.mark.parametrize("broken", [pytest.param("tushare without a token", marks=pytest.mark.slow), "yahoo at 429"])
 def test_one_provider_that_answers_is_enough(
     client: Client,
     compute_all: Computer,
@@ -462,6 +451,7 @@ def test_a_store_that_is_away_fails_every_symbol(
     assert factors(client).is_empty()
 
 
+@pytest.mark.slow
 def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run lands between the look and the publish: what it had of a provider is gone."""
     stand(client, months())
@@ -487,6 +477,7 @@ def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeyp
     assert values(client, "daily_return")[FEBRUARY[-1]] == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_end_in_the_same_rows(client: Client, compute_all: Computer, tushare: TushareServer) -> None:
     stand(client, [*months(), *months(OTHER)])
     with ThreadPoolExecutor(2) as both:

@@ -100,6 +100,7 @@ def test_asking_again_for_the_same_bars_writes_nothing(loader: Loader) -> None:
     assert after.finished > before.finished
 
 
+@pytest.mark.slow
 def test_a_month_that_the_provider_mended_is_replaced_as_a_whole(loader: Loader) -> None:
     stamp = "2025-06-04 09:31:00"
     loader.server.odd = {stamp: [SYMBOL, stamp, 7.0, 7.0, 7.0, 7.0, 100.0, 700.0]}
@@ -261,6 +262,7 @@ def drop(tmp_path: Path, loader: Loader) -> Callable[..., None]:
     return dropped
 
 
+@pytest.mark.slow
 def test_a_lower_provider_does_not_replace_what_a_better_one_brought(loader: Loader, drop: Callable[..., None]) -> None:
     only(loader)
     drop("7")
@@ -285,6 +287,7 @@ def test_files_are_replaced_by_newer_files_and_by_better_providers(loader: Loade
     assert_exact(loader.client, [SYMBOL])
 
 
+@pytest.mark.slow
 def test_files_say_nothing_of_days_before_their_first_and_after_their_last(
     loader: Loader, drop: Callable[..., None]
 ) -> None:
@@ -341,7 +344,7 @@ def test_months_and_symbols_of_one_load_land_together(loader: Loader) -> None:
     assert_exact(loader.client, symbols, Days(dt.date(2025, 5, 1), CLOSED.last))
 
 
-@pytest.mark.parametrize("where", ["fetch", "reconcile"])
+@pytest.mark.parametrize("where", ["fetch", pytest.param("reconcile", marks=pytest.mark.slow)])
 def test_an_unexpected_error_of_one_unit_fails_that_unit_only(
     loader: Loader, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

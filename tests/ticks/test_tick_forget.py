@@ -74,6 +74,7 @@ def dying() -> Iterator[Load]:
         yield load
 
 
+@pytest.mark.slow
 def test_a_newer_file_replaces_the_minutes_that_it_has_and_no_others_of_an_archived_file(
     client: Client, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_all_rows_of_a_file_leave_also_those_of_days_that_it_no_longer_has_and_o
     assert file_ledger.due(client, TICK_DATA, dt.date(2025, 6, 30)) == set()
 
 
+@pytest.mark.slow
 def test_order_books_are_taken_back_by_their_path_below_the_folder(client: Client, tmp_path: Path) -> None:
     (tmp_path / "order_book").mkdir()
     (tmp_path / "order_book" / "a.csv").write_text(f"symbol,ts,bid_price_1,bid_size_1\n{SYMBOL},{TWO} 09:31:03,9.4,1\n")
