@@ -137,6 +137,7 @@ def test_files_of_a_public_archive_are_loaded_by_their_folders(client: Client, t
     assert ends(load(client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
 
 
+@pytest.mark.slow
 def test_files_of_a_symbol_that_is_not_ascii_are_loaded(client: Client, tmp_path: Path) -> None:
     archived(tmp_path, "spot", "币安人生USDT")
     archived(tmp_path, "futures/um", "币安人生USDT", "metrics", ["2024-01-01 00:05:00,币安人生USDT,1,2"])
@@ -222,7 +223,9 @@ def test_what_is_wrong_with_a_file_is_said(client: Client, tmp_path: Path) -> No
     assert "bitmex" in failure(client, write(tmp_path, "trades", trades(1, about=("bitmex", "XBT")), ("bitmex", "XBT")))
 
 
-@pytest.mark.parametrize("order", [(CHANGES, "book_snapshot_5"), ("book_snapshot_5", CHANGES)])
+@pytest.mark.parametrize(
+    "order", [(CHANGES, "book_snapshot_5"), pytest.param(("book_snapshot_5", CHANGES), marks=pytest.mark.slow)]
+)
 def test_a_book_has_one_source(client: Client, tmp_path: Path, order: tuple[str, str]) -> None:
     rows = {
         CHANGES: book((5, 7)),
