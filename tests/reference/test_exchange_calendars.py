@@ -105,17 +105,19 @@ def test_days_after_the_known_ones_are_weekdays_and_every_day_of_what_never_clos
 
 
 def test_the_library_is_asked_once_a_day(tmp_path: Path) -> None:
-    program = (
-        "import sys\nfrom marketdata_assets.reference import calendar\nfrom marketdata_assets.reference.exchanges"
-        " import EXCHANGES\nfound = [calendar.of_exchange(one) for one in EXCHANGES]\nread = 'pandas' not in"
-        " sys.modules\nprint(read, found == [calendar._from_library(one) for one in EXCHANGES])"
-    )
+    program = """
+import hashlib, sys
+from marketdata_assets.reference import calendar
+from marketdata_assets.reference.exchanges import EXCHANGES
+found = repr([calendar.of_exchange(one) for one in EXCHANGES])
+print('pandas' in sys.modules, hashlib.sha256(found.encode()).hexdigest())
+"""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
     run = partial(subprocess.check_output, [sys.executable, "-c", program], env=environment, text=True)
-    assert run().split() == ["False", "True"]
-    assert run().split() == ["True", "True"]
+    asked, days = run().split()
+    assert (asked, run().split()) == ("True", ["False", days])
     files = list((tmp_path / "marketdata").iterdir())
     assert len(files) == len(exchanges.EXCHANGES)
     for file in files:
         file.write_text("{")
-    assert run().split() == ["False", "True"]
+    assert run().split() == ["True", days]

@@ -238,6 +238,7 @@ def test_rows_of_a_file_that_is_bad_now_stay_and_are_not_requested(loads: Loads)
     assert [up for _, up in loads.client.query(rows).result_rows] == [21, 12, 24]
 
 
+@pytest.mark.slow
 def test_a_bad_file_of_a_whole_table_fails_and_the_others_are_loaded(loads: Loads) -> None:
     texts = {
         "trading_calendar": "date,open\n2027-01-0{},1\n",
