@@ -120,6 +120,7 @@ def test_all_files_at_once_give_the_same_records_and_no_gaps(client: Client, tmp
     assert rows(client, "SELECT count() FROM exchange_gaps") == [(0,)]
 
 
+@pytest.mark.slow
 def test_hours_loaded_one_by_one_have_their_books_and_none_is_given_after_the_end(
     client: Client, tmp_path: Path
 ) -> None:

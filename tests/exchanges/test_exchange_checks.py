@@ -175,6 +175,7 @@ def test_two_recorders_of_one_book_make_no_hole_and_hide_none(client: Client) ->
     assert sorted((one["instrument"], one["last_id"], one["next_id"]) for one in examples) == wanted
 
 
+@pytest.mark.slow
 def test_a_lost_change_of_a_busy_book_is_found_in_some_part_of_the_day(
     client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:

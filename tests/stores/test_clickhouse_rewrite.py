@@ -71,6 +71,7 @@ def test_every_increment_that_was_published_is_there(client: Client, clickhouse_
     assert stages(client, "t__") == []
 
 
+@pytest.mark.slow
 def test_writers_of_one_machine_take_turns(client: Client, clickhouse_url: str, tmp_path: Path) -> None:
     lost = []
 

@@ -86,6 +86,7 @@ def test_clickhouse_with_tables_of_no_version_is_refused(clickhouse_client: Clie
     assert tables(clickhouse_client) == before
 
 
+@pytest.mark.slow
 def test_first_loads_at_once_record_one_version(dsn: str, clickhouse_url: str, clickhouse_client: Client) -> None:
     together = threading.Barrier(4)
 

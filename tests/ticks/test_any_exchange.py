@@ -82,12 +82,13 @@ def not_final(client: Client, symbol: str) -> set[str]:
     return {state.slice for state in states if state.state != "unsupported"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "last"),
     [
         (dt.date(2024, 12, 20), dt.date(2025, 1, 3)),
-        pytest.param(dt.date(2025, 3, 3), dt.date(2025, 4, 4), marks=pytest.mark.slow),
-        pytest.param(FIRST, LAST, marks=pytest.mark.slow),
+        (dt.date(2025, 3, 3), dt.date(2025, 4, 4)),
+        (FIRST, LAST),
     ],
     ids=("half days and holidays", "daylight saving", "two years"),
 )

@@ -171,6 +171,7 @@ def test_what_is_missing_is_requested_and_what_changed_is_compared_in_one_load(d
     assert drops.due() == set()
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_named_and_one_that_was_removed_changes_nothing(drops: Drops) -> None:
     kept = drops.put("a.csv", month(SYMBOL))
     drops.load([SYMBOL])
@@ -248,6 +249,7 @@ def test_a_rejected_row_leaves_quarantine_with_the_corrected_file(drops: Drops, 
     assert (report.rejected, report.changed, drops.quarantine()) == (0, corrected, [])
 
 
+@pytest.mark.slow
 def test_a_file_with_too_many_bad_rows_fails_its_symbols_and_no_other(drops: Drops) -> None:
     one, other = codes(2)
     drops.put("a.csv", [*month(one), *[f"{one},soon,1,1,1,1,1"] * 3])
@@ -324,6 +326,7 @@ def test_reports_of_two_steps_fail_when_one_failed() -> None:
     assert merged(None, ok) == ok
 
 
+@pytest.mark.slow
 def test_every_entry_of_the_folder_has_a_state_and_every_row_one_fate(drops: Drops) -> None:
     one, two = codes(2)
     first, second = weekdays(JUNE)[:2]

@@ -166,6 +166,7 @@ def test_nothing_is_proven_of_a_symbol_without_bars_and_of_a_month_to_come(
     assert [load.unit for load in ledger.entries(client, "factors")] == [MONTH]
 
 
+@pytest.mark.slow
 def test_rows_in_doubt_are_written_anew(client: Client, compute_all: Computer) -> None:
     stand(client, months())
     compute_all([UNITS[0]])
@@ -285,6 +286,7 @@ def test_a_missing_permission_is_heard_once_and_computed_factors_land(
     assert factors(client).group_by("factor").len().filter(pl.col("len") == 160).height == 5
 
 
+@pytest.mark.slow
 def test_without_the_provider_its_factors_stay_and_its_failure_is_remembered(
     client: Client, compute_all: Computer, tushare: TushareServer
 ) -> None:
@@ -303,6 +305,7 @@ def test_without_the_provider_its_factors_stay_and_its_failure_is_remembered(
     assert compute_all([UNITS[0]]).units[0].outcome == "ok"
 
 
+@pytest.mark.slow
 def test_days_that_a_provider_no_longer_has_stay_unless_accepted(
     client: Client, compute_all: Computer, tushare: TushareServer
 ) -> None:

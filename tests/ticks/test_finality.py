@@ -340,6 +340,7 @@ def test_days_that_no_configured_provider_reaches_are_unsupported_and_not_empty(
     assert (whole.provider, whole.rows, states(client)) == ("tushare", 21 * DAY, {})
 
 
+@pytest.mark.slow
 def test_a_better_day_that_is_not_answered_stays_while_other_days_are_loaded(
     run: Load, published: Published, client: Client
 ) -> None:

@@ -337,10 +337,10 @@ def test_symbols_that_come_first_are_asked_for_first(loader: Loader) -> None:
 
 
 def test_months_and_symbols_of_one_load_land_together(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(3)
+    symbols = loader.server.symbols = codes(2)
     report = loader(units(symbols, "2025-05", "2025-06"))
     assert [unit.unit for unit in report.units] == units(symbols, "2025-05", "2025-06")
-    assert report.rows == landed(loader.client).height == 3 * (22 + 4) * DAY
+    assert report.rows == landed(loader.client).height == 2 * (22 + 4) * DAY
     assert_exact(loader.client, symbols, Days(dt.date(2025, 5, 1), CLOSED.last))
 
 

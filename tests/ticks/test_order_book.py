@@ -99,6 +99,7 @@ def test_books_land_as_they_came(books: Books) -> None:
     assert books.one().note == "unchanged"
 
 
+@pytest.mark.slow
 def test_books_that_would_be_lost_stay_unless_accepted(books: Books) -> None:
     books.put("a.csv", 2, 3, 4)
     books.one()

@@ -213,16 +213,10 @@ def test_a_file_over_the_limit_of_rejected_rows_holds_up_no_other_of_its_symbol(
     assert (found["bad.csv"].state, found["good.csv"].state) == (FileState.FAILED, FileState.LOADED)
 
 
+@pytest.mark.slow
 def test_a_line_that_was_cut_is_rejected(client: Client, tmp_path: Path) -> None:
     put(tmp_path, "a.csv", dict.fromkeys(MINUTES, 10.0), end=f"\n{SYMBOL},{TWO} 09:40:00,10.0,1")
     loaded(client, tmp_path)
     entry = entries(client, tmp_path)["a.csv"]
     assert (prices(client), entry.state) == ([], FileState.FAILED)
     assert "line 7: a.csv: 4 columns, expected 7" in entry.reason
-
-
-def test_a_name_with_the_signs_of_a_pattern_is_one_file(client: Client, tmp_path: Path) -> None:
-    put(tmp_path, "a.csv", {31: 1.0})
-    put(tmp_path, "*.csv", {32: 2.0}, age=2)
-    loaded(client, tmp_path)
-    assert prices(client) == [1.0, 2.0]
