@@ -66,12 +66,24 @@ def test_all_but_two_symbols_land_and_those_are_named(loader: Loader) -> None:
     assert_exact(loader.client, symbols)
 
 
-def test_what_is_complete_is_not_asked_for_again(loader: Loader) -> None:
+def test_what_is_complete_is_not_asked_for_again_and_the_same_bars_are_not_written_again(loader: Loader) -> None:
     first = only(loader)
     loader.server.lines.clear()
     second = only(loader)
     assert (second.outcome, second.rows, second.changed, loader.server.lines) == ("ok", WHOLE, False, [])
     assert (first.changed, second.provider, second.note) == (True, "tushare", "complete; no request was needed")
+    [before] = entries(loader.client, "tick_data")
+    again = only(loader, refetch=True, now=MORNING + dt.timedelta(hours=1))
+    assert (again.outcome, again.changed, again.note, again.rows) == ("ok", False, "unchanged", WHOLE)
+    [after] = entries(loader.client, "tick_data")
+    assert (after.content_hash, after.rows) == (before.content_hash, WHOLE)
+    assert after.finished > before.finished
+    loader.server.fail(503, 4)
+    assert only(loader, refetch=True).outcome == "failed"
+    assert_exact(loader.client, [SYMBOL])
+    mended = only(loader)  # a refetch that failed is tried again by the next load
+    assert (mended.outcome, mended.note) == ("ok", "unchanged")
+    assert loader(units([SYMBOL])).requests == 0
 
 
 def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
@@ -88,16 +100,6 @@ def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
     only(loader)
     [entry] = entries(loader.client, "tick_data")
     assert entry.content_hash == hash_in_parts
-
-
-def test_asking_again_for_the_same_bars_writes_nothing(loader: Loader) -> None:
-    only(loader)
-    [before] = entries(loader.client, "tick_data")
-    again = only(loader, refetch=True, now=MORNING + dt.timedelta(hours=1))
-    assert (again.outcome, again.changed, again.note, again.rows) == ("ok", False, "unchanged", WHOLE)
-    [after] = entries(loader.client, "tick_data")
-    assert (after.content_hash, after.rows) == (before.content_hash, WHOLE)
-    assert after.finished > before.finished
 
 
 @pytest.mark.slow
@@ -173,24 +175,20 @@ def test_bars_that_the_provider_has_no_more_stay_unless_that_is_accepted(loader:
     assert loader(units([SYMBOL])).requests == 0
 
 
-def test_a_failed_refetch_is_tried_again_by_the_next_load(loader: Loader) -> None:
-    only(loader)
-    loader.server.fail(503, 4)
-    assert only(loader, refetch=True).outcome == "failed"
-    assert_exact(loader.client, [SYMBOL])
-    again = only(loader)
-    assert (again.outcome, again.note) == ("ok", "unchanged")
-    assert loader(units([SYMBOL])).requests == 0
-
-
-def test_rejected_rows_are_kept_with_their_reason(loader: Loader) -> None:
-    stamp = "2025-06-04 10:00:00"
-    loader.server.odd = {stamp: [SYMBOL, stamp, 10, 10, 10, 10, 100.5, 1000]}
+def test_rejected_rows_are_kept_with_their_reason_and_nulls_stay_null(loader: Loader) -> None:
+    stamp, null = "2025-06-04 10:00:00", "2025-06-04 10:01:00"
+    loader.server.odd = {
+        stamp: [SYMBOL, stamp, 10, 10, 10, 10, 100.5, 1000],
+        null: [SYMBOL, null, None, None, 10, 10, None, None],
+    }
     report = only(loader)
     assert (report.outcome, report.rows, report.rejected) == ("ok", WHOLE - 1, 1)
     [bad] = quarantined(loader.client, "tick_data")
     assert (bad.source, bad.unit, bad.reason) == (SYMBOL, MONTH, "volume is not a whole number of shares")
     assert stamp in bad.raw
+    [row] = landed(loader.client).filter(pl.col("close").is_null()).iter_rows(named=True)
+    assert [row[name] for name in ("open", "close", "volume", "turnover")] == [None] * 4
+    assert (row["high"], row["flags"] & 1) == (10.0, 1)
 
 
 @pytest.mark.parametrize(("good", "bad", "loaded"), [(12, 1, True), (12, 2, True), (12, 3, False), (1, 2, False)])
@@ -210,15 +208,6 @@ def test_nothing_of_a_delivery_with_too_many_bad_rows_lands(loader: Loader) -> N
     loader.server.odd = {}
     assert only(loader).outcome == "ok"
     assert quarantined(loader.client, "tick_data") == []
-
-
-def test_nulls_stay_null(loader: Loader) -> None:
-    stamp = "2025-06-04 10:00:00"
-    loader.server.odd = {stamp: [SYMBOL, stamp, None, None, 10, 10, None, None]}
-    only(loader)
-    [row] = landed(loader.client).filter(pl.col("close").is_null()).iter_rows(named=True)
-    assert [row[name] for name in ("open", "close", "volume", "turnover")] == [None] * 4
-    assert (row["high"], row["flags"] & 1) == (10.0, 1)
 
 
 def test_each_symbol_comes_from_the_first_provider_that_has_it(
