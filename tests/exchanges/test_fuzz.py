@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DeadLetter, Trade
 
-ROUNDS = 150
+ROUNDS = 60
 SEED = 20260101
 
 

@@ -280,7 +280,7 @@ def test_without_a_readable_file_the_error_is_that_of_the_file(loads: Loads) -> 
     assert all("column 'symbol' must not be 'x'" in (one.error or "") for one in reports)
 
 
-@pytest.mark.parametrize("today", [dt.date(2027, 1, 5), dt.date(2027, 6, 1)])
+@pytest.mark.parametrize("today", [pytest.param(dt.date(2027, 1, 5), marks=pytest.mark.slow), dt.date(2027, 6, 1)])
 def test_after_the_end_of_the_library_announced_days_are_exact_and_others_provisional(
     loads: Loads, today: dt.date
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_forgotten_file_gives_back_what_it_replaced_until_it_changes_or_is_rem
     )
 
 
+@pytest.mark.slow
 def test_all_rows_of_a_file_leave_also_those_of_days_that_it_no_longer_has_and_of_a_deleted_one(
     client: Client, tmp_path: Path
 ) -> None:
