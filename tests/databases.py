@@ -120,21 +120,21 @@ def emptied_clickhouse(server: str, make: Callable[[Client], None]) -> Iterator[
     query = "SELECT name, create_table_query, total_rows FROM system.tables WHERE database = currentDatabase()"
     with ExitStack() as opened:
         url, tables = "", dict[str, str]()
+        client: Client | None = None
 
         def emptied() -> str:
-            nonlocal url, tables
-            if url:
-                with clickhouse.connect(url) as client:
-                    found = client.query(query).result_rows
-                    if {name: form for name, form, _ in found} == tables:
-                        for name in [name for name, _, rows in found if rows]:
-                            client.command(f"TRUNCATE TABLE `{name}`")
-                        return url
+            nonlocal url, tables, client
+            if client:
+                found = client.query(query).result_rows
+                if {name: form for name, form, _ in found} == tables:
+                    for name in [name for name, _, rows in found if rows]:
+                        client.command(f"TRUNCATE TABLE `{name}`")
+                    return url
             opened.close()
             url = opened.enter_context(fresh_clickhouse(server))
-            with clickhouse.connect(url) as client:
-                make(client)
-                tables = {name: form for name, form, _ in client.query(query).result_rows}
+            client = opened.enter_context(clickhouse.connect(url))
+            make(client)
+            tables = {name: form for name, form, _ in client.query(query).result_rows}
             return url
 
         yield emptied

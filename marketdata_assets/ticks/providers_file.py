@@ -5,7 +5,7 @@ What the shipped file `providers.yaml` says is the default. Tokens and addresses
 
 import datetime as dt
 import re
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, get_args
@@ -260,6 +260,7 @@ def chosen(file: Path | None) -> Providers:
     return read(file) if file else shipped()
 
 
+@cache
 def shipped() -> Providers:
     """The file that comes with the package."""
     return parse(files("marketdata_assets.ticks").joinpath("providers.yaml").read_text("utf-8"), "providers.yaml")

@@ -14,6 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets import input_limits
 from marketdata_assets.exchanges.captures.capture import Capture, open_capture
 from marketdata_assets.exchanges.captures.foreign_formats import nanoseconds
 from marketdata_assets.exchanges.captures.native_format import SUFFIX, Entry, Kind
@@ -263,13 +264,16 @@ def test_timed_lines_cut_in_the_middle_are_read_as_far_as_they_go(tmp_path: Path
             read(path)
 
 
-def test_timed_lines_that_unpack_to_more_than_any_data_are_refused(tmp_path: Path) -> None:
+def test_timed_lines_that_unpack_to_more_than_any_data_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_limits, "ALWAYS_BYTES", input_limits.ALWAYS_BYTES // 16)
     path = tmp_path / "x.txt.gz"
-    megabyte = gzip.compress(b"5 " + b"x" * (1 << 20) + b"\n")
-    path.write_bytes(megabyte * 250)
+    kilobytes = gzip.compress(b"5 " + b"x" * (1 << 16) + b"\n")
+    path.write_bytes(kilobytes * 250)
     capture = open_capture(path)
     assert sum(1 for _ in capture.entries()) == 250
-    path.write_bytes(megabyte * 300)
+    path.write_bytes(kilobytes * 300)
     with pytest.raises(BadCapture, match=r"x\.txt\.gz: it unpacks to .* deliver it unpacked"):
         sum(1 for _ in capture.entries())
 

@@ -83,7 +83,7 @@ def rows(client: Client, sql: str) -> list[tuple[object, ...]]:
     return [tuple(row) for row in client.query(sql).result_rows]
 
 
-@pytest.mark.parametrize("venue", TRAFFIC)
+@pytest.mark.parametrize("venue", ["okx", pytest.param("binance", marks=pytest.mark.slow)])
 def test_each_file_has_its_books_and_is_read_alone(
     client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +107,7 @@ def test_each_file_has_its_books_and_is_read_alone(
     assert [int(str(size).split(".")[0]) for (size,) in levels] == [60, 25 * 60, 26 * 60]
 
 
-@pytest.mark.parametrize("venue", TRAFFIC)
+@pytest.mark.parametrize("venue", ["binance", pytest.param("okx", marks=pytest.mark.slow)])
 def test_all_files_at_once_give_the_same_records_and_no_gaps(client: Client, tmp_path: Path, venue: str) -> None:
     files = collected(tmp_path, venue, 5)
     for path in files:
@@ -120,6 +120,7 @@ def test_all_files_at_once_give_the_same_records_and_no_gaps(client: Client, tmp
     assert rows(client, "SELECT count() FROM exchange_gaps") == [(0,)]
 
 
+@pytest.mark.slow
 def test_hours_loaded_one_by_one_have_their_books_and_none_is_given_after_the_end(
     client: Client, tmp_path: Path
 ) -> None:
@@ -173,7 +174,7 @@ def test_a_file_with_all_books_begins_soon_after_entries_were_dropped(client: Cl
     assert missing[-1] <= whole[0][0] <= missing[-1] + 2
 
 
-@pytest.mark.parametrize("venue", TRAFFIC)
+@pytest.mark.parametrize("venue", ["binance", pytest.param("okx", marks=pytest.mark.slow)])
 def test_a_busy_book_is_recorded_whole_more_often(
     client: Client, tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +189,7 @@ def test_a_busy_book_is_recorded_whole_more_often(
     assert set(whole) <= set(changes)
 
 
-@pytest.mark.parametrize("venue", TRAFFIC)
+@pytest.mark.parametrize("venue", ["okx", pytest.param("binance", marks=pytest.mark.slow)])
 def test_changes_of_old_files_without_any_snapshot_are_a_gap(client: Client, tmp_path: Path, venue: str) -> None:
     with CaptureWriter(tmp_path, venue, "spot") as writer:
         for one in TRAFFIC[venue](30):

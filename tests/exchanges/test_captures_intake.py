@@ -155,7 +155,7 @@ def received(row: Row) -> int:
 
 
 @settings(
-    max_examples=6,
+    max_examples=3,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

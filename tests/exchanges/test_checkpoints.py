@@ -14,6 +14,7 @@ from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.venue import Source
 from marketdata_demo.venues.captures import entries, voice
 from marketdata_demo.venues.market import VENUES, Plan
+from tests.examples import others_slow
 
 CAPTURES = (
     "binance-spot/capture/2021-04-05_10sym_120s.ndjson",
@@ -46,7 +47,7 @@ def continued(source: Source, cut: int, traffic: list[Entry]) -> None:
     }
 
 
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("name", others_slow(CAPTURES[::-1]))
 def test_a_recording_continues_from_a_checkpoint_anywhere(fixtures: Path, name: str) -> None:
     path = fixtures / name
     traffic = list(open_capture(path).entries())

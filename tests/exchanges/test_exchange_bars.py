@@ -29,7 +29,7 @@ def compute(client: Client, day: dt.date = DAY, **options: Any) -> DayReport:
 def trade(number: object, seconds: float = 0.0, price: str = "10", size: str | None = "1", **more: Any) -> Trade:
     moment = NOON + int(seconds * NS)
     fields: dict[str, Any] = {"side": "buy", "contracts": None, "exchange": "binance", "market_type": "spot"} | more
-    about = (fields.pop("exchange"), fields.pop("market_type"), "ABC-USDT", "ABCUSDT")
+    about = (fields.pop("exchange"), fields.pop("market_type"), "ABC-USDT", fields.pop("instrument", "ABCUSDT"))
     return Trade(*about, moment, moment + 5, str(number), price, size, **fields)
 
 
@@ -67,26 +67,16 @@ def _without_volume(bar: PlainBar) -> tuple[Any, ...]:
     return bar.open, bar.high, bar.low, bar.close, bar.trades
 
 
-def test_same_moment_goes_by_number_and_not_by_text(client: Client) -> None:
-    land(client, [trade(9, price="3"), trade(10, price="1"), trade(11, price="2"), trade(8, price="4")])
-    compute(client)
-    bar = only_bar(client)
-    assert (bar.open, bar.close, bar.high, bar.low) == (Decimal(4), Decimal(2), Decimal(4), Decimal(1))
-
-
-def test_numbers_with_a_name_before_them_go_by_number(client: Client) -> None:
-    about = {"exchange": "deribit", "market_type": "inverse"}
-    land(client, [trade("ABC-9", price="3", **about), trade("ABC-10", price="1", **about)])
-    compute(client)
-    assert (only_bar(client).open, only_bar(client).close) == (Decimal(3), Decimal(1))
-
-
-def test_same_moment_goes_by_receipt_where_ids_have_no_order(client: Client) -> None:
-    about = {"exchange": "hyperliquid", "market_type": "linear"}
+def test_same_moment_goes_by_number_or_receipt_and_not_by_text(client: Client) -> None:
+    plain = [trade(number, price=price) for number, price in ((9, "3"), (10, "1"), (11, "2"), (8, "4"))]
+    about = {"exchange": "deribit", "market_type": "inverse", "instrument": "NAMED"}
+    named = [trade("ABC-9", price="3", **about), trade("ABC-10", price="1", **about)]
+    about = {"exchange": "hyperliquid", "market_type": "linear", "instrument": "NO ORDER"}
     made = [trade(number, price=price, **about) for number, price in ((9, "3"), (11, "2"), (8, "4"))]
-    land(client, [replace(one, ts_recv=one.ts_recv + place) for place, one in enumerate(made)])
+    land(client, [*plain, *named, *(replace(one, ts_recv=one.ts_recv + place) for place, one in enumerate(made))])
     compute(client)
-    assert (only_bar(client).open, only_bar(client).close) == (Decimal(3), Decimal(4))
+    found = {name: [bar.open, bar.close] for (_, name, _), bar in standing_bars(client).items()}
+    assert found == {"ABCUSDT": [4, 2], "NAMED": [3, 1], "NO ORDER": [3, 4]}
 
 
 def test_trade_that_came_twice_counts_once(client: Client) -> None:
@@ -106,18 +96,14 @@ def test_unknown_size_of_one_trade_makes_the_volume_unknown_and_not_smaller(clie
     ]
 
 
-def test_minute_in_which_nobody_bought_has_a_bought_volume_of_nothing(client: Client) -> None:
-    land(client, [trade(1, side="sell")])
-    compute(client)
-    assert only_bar(client).bought == Decimal(0)
-
-
 def test_aggregate_counts_its_trades_and_single_ones_in_it_do_not_count_again(client: Client) -> None:
     together = trade(500, 1, size="6", first_id="2", last_id="4")
-    land(client, [trade(1), trade(2, 1, size="1"), trade(3, 1, size="2"), trade(5, 2, size="9"), together])
+    sold = trade(1, side="sell", instrument="NOBODY BOUGHT")
+    land(client, [trade(1), trade(2, 1, size="1"), trade(3, 1, size="2"), trade(5, 2, size="9"), together, sold])
     compute(client)
-    bar = only_bar(client)
-    assert (bar.trades, bar.volume) == (5, Decimal(16))
+    bars = {name: bar for (_, name, _), bar in standing_bars(client).items()}
+    assert (bars["ABCUSDT"].trades, bars["ABCUSDT"].volume) == (5, Decimal(16))
+    assert bars["NOBODY BOUGHT"].bought == Decimal(0)
 
 
 def test_day_made_again_is_the_same_and_follows_new_trades(client: Client) -> None:

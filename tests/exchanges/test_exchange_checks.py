@@ -55,13 +55,22 @@ def middle(market: Market, record: type, **about: object) -> int:
     return found[len(found) // 2]
 
 
-def test_all_pass_on_a_market_that_landed_whole(client: Client, whole: Market) -> None:
+def test_all_pass_on_a_market_that_landed_whole_and_of_many_rows_on_a_part_of_the_day(
+    client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
     question = landed(client, whole)
     found = {name: ask(question) for name, ask in CHECKS.items()}
     assert {name: one.examples for name, one in found.items() if not one.passed} == {}
     assert all(one.checked for one in found.values())
     assert found["bars_equal_klines"].checked > 6 * 3
     assert checks.newest(client) == question
+    books, bars = found["changes_follow"], found["bars_recomputed"]
+    monkeypatch.setattr(checks, "SAMPLE_ROWS", 10)  # every instrument has more
+    some_books, some_bars = checks.changes_follow(question), checks.bars_recomputed(question)
+    assert (some_books.count, some_bars.count) == (0, 0)
+    assert 0 < some_books.checked < books.checked
+    assert 0 < some_bars.checked < bars.checked
+    assert (some_books.facts, some_bars.facts) == (books.facts, bars.facts)
 
 
 def test_all_pass_on_nothing(client: Client) -> None:
@@ -71,7 +80,7 @@ def test_all_pass_on_nothing(client: Client) -> None:
         assert all(ask(Question(question.client, days)).passed for ask in CHECKS.values())
 
 
-def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputation(client: Client) -> None:
+def test_lost_trades_show_in_the_numbers_and_in_the_candles_until_an_open_gap_is_there(client: Client) -> None:
     question = landed(client, list(records(LOSING)))
     found = {name: ask(question) for name, ask in CHECKS.items()}
     assert {name for name, one in found.items() if not one.passed} == {"holes_on_record", "bars_equal_klines"}
@@ -81,6 +90,12 @@ def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputa
     assert (wrong["instrument"], wrong["minute"]) == ("SMPLUSDT", "2026-01-05 12:04:00")
     assert "volume" in wrong["differs"]
     assert "trades" in wrong["differs"]
+    at = int((START + dt.timedelta(minutes=4, seconds=30)).timestamp()) * 10**9
+    gap = Gap("binance", "linear", "SMPL-USDT", "SMPLUSDT", "aggTrade", None, None, at, at + 10**9, "reopened")
+    before, after = found["bars_equal_klines"], checks.bars_equal_klines(landed(client, [gap]))
+    assert after.passed
+    assert (after.checked, after.left_out) == (before.checked - 1, before.left_out + 1)
+    assert not checks.none_open(question).passed
 
 
 def test_what_is_lost_or_told_twice_is_found_by_its_own_check(client: Client, whole: Market) -> None:
@@ -102,18 +117,6 @@ def test_what_is_lost_or_told_twice_is_found_by_its_own_check(client: Client, wh
     assert (hole["instrument"], hole["last_id"], hole["next_id"]) == (book.instrument, book.prev_id, book.last_id)
     found = checks.one_row_a_trade(question)
     assert (found.count, found.examples[0]["instrument"]) == (1, twice.instrument)
-
-
-def test_bars_that_an_open_gap_touches_are_not_judged(client: Client) -> None:
-    market = list(records(LOSING))
-    at = int((START + dt.timedelta(minutes=4, seconds=30)).timestamp()) * 10**9
-    gap = Gap("binance", "linear", "SMPL-USDT", "SMPLUSDT", "aggTrade", None, None, at, at + 10**9, "reopened")
-    without = landed(client, market)
-    before = checks.bars_equal_klines(without)
-    found = checks.bars_equal_klines(landed(client, [gap]))
-    assert found.passed
-    assert (found.checked, found.left_out) == (before.checked - 1, before.left_out + 1)
-    assert not checks.none_open(without).passed
 
 
 def test_minute_without_a_bar_is_missed_unless_a_gap_is_open_there(client: Client, whole: Market) -> None:
@@ -172,19 +175,7 @@ def test_two_recorders_of_one_book_make_no_hole_and_hide_none(client: Client) ->
     assert sorted((one["instrument"], one["last_id"], one["next_id"]) for one in examples) == wanted
 
 
-def test_instruments_with_many_rows_are_checked_in_a_part_of_the_day(
-    client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    question = landed(client, whole)
-    books, bars = checks.changes_follow(question), checks.bars_recomputed(question)
-    monkeypatch.setattr(checks, "SAMPLE_ROWS", 10)  # every instrument has more
-    some_books, some_bars = checks.changes_follow(question), checks.bars_recomputed(question)
-    assert (some_books.count, some_bars.count) == (0, 0)
-    assert 0 < some_books.checked < books.checked
-    assert 0 < some_bars.checked < bars.checked
-    assert (some_books.facts, some_bars.facts) == (books.facts, bars.facts)
-
-
+@pytest.mark.slow
 def test_a_lost_change_of_a_busy_book_is_found_in_some_part_of_the_day(
     client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,8 +193,13 @@ def test_candle_that_says_something_else_is_found(client: Client, whole: Market)
     assert [(one["instrument"], one["differs"]) for one in found.examples] == [(candle.instrument, "high")]
 
 
-def test_bar_that_was_changed_is_found(client: Client, whole: Market) -> None:
+def test_refused_record_and_bar_that_was_changed_are_found(client: Client, whole: Market) -> None:
     question = landed(client, whole)
+    trade = whole[middle(whole, Trade)]
+    assert isinstance(trade, Trade)
+    insert_records(client, [replace(trade, price="1." + "1" * 30)])
+    found = checks.nothing_refused(question, "trade")
+    assert (found.count, checks.nothing_refused(question, "kline").count) == (1, 0)
     one = "FROM exchange_ohlcv_1m WHERE exchange = 'binance' AND taker_buy_volume > 0 ORDER BY time LIMIT 1"
     client.command(f"CREATE TABLE one ENGINE = Memory AS SELECT * {one}")
     for column, value, name in (
@@ -216,12 +212,3 @@ def test_bar_that_was_changed_is_found(client: Client, whole: Market) -> None:
             f"INSERT INTO exchange_ohlcv_1m SELECT * REPLACE (toDecimal128({value}, 18) AS {column}) FROM one"
         )
         assert not CHECKS[name](question).passed
-
-
-def test_refused_record_is_found(client: Client, whole: Market) -> None:
-    question = landed(client, whole, computed=False)
-    trade = whole[middle(whole, Trade)]
-    assert isinstance(trade, Trade)
-    insert_records(client, [replace(trade, price="1." + "1" * 30)])
-    found = checks.nothing_refused(question, "trade")
-    assert (found.count, checks.nothing_refused(question, "kline").count) == (1, 0)

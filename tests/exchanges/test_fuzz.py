@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import DeadLetter, Trade
 
-ROUNDS = 150
+ROUNDS = 60
 SEED = 20260101
 
 
@@ -26,7 +26,7 @@ def recordings() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-@pytest.mark.parametrize("with_recordings", [False, True])
+@pytest.mark.parametrize("with_recordings", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_whatever_goes_in_outcomes_come_out(recordings: Path | None, tmp_path: Path, with_recordings: bool) -> None:
     if with_recordings and recordings is None:
         pytest.skip("no recorded payloads; point MARKETDATA_FIXTURES at them")

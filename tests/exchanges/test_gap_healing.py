@@ -109,7 +109,9 @@ def test_trades_of_a_gap_come_from_the_history_and_the_gap_is_healed(
     assert binance.lines == []
 
 
-@pytest.mark.parametrize(("form", "market_type"), [(singles, "spot"), (aggregates, "linear")])
+@pytest.mark.parametrize(
+    ("form", "market_type"), [(singles, "spot"), pytest.param(aggregates, "linear", marks=pytest.mark.slow)]
+)
 def test_gap_of_single_trades_is_filled_up_with_trades_of_the_form_that_is_stored(
     client: Client, binance: BinanceServer, tmp_path: Path, form: Any, market_type: str
 ) -> None:
@@ -209,6 +211,7 @@ def test_venue_that_is_away_leaves_the_gap_open_and_is_named(
     binance.fail(500, 0)
 
 
+@pytest.mark.slow
 def test_instrument_that_is_listed_no_more_stays_open(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
     land(client, [hole(40, 61, instrument="GONEUSDT")])
     told = only(close(client, tmp_path, binance.url))
@@ -265,6 +268,7 @@ def test_okx_sums_that_do_not_agree_add_nothing(client: Client, okx: OkxServer, 
     assert len(stored(client)) == 22
 
 
+@pytest.mark.slow
 def test_deribit_goes_by_the_ids_of_its_trades(client: Client, deribit: DeribitServer, tmp_path: Path) -> None:
     about = ("deribit", "inverse", "ABC-USD", PERPETUAL)
     standing = [
@@ -286,7 +290,9 @@ def test_gap_of_a_market_without_a_history_stays_open_and_says_why(
     assert (told.outcome, told.why, binance.lines) == ("open", gap_backfill.NO_MARKET_HISTORY, [])
 
 
-@pytest.mark.parametrize("venue", ["binance", "okx", "deribit"])
+@pytest.mark.parametrize(
+    "venue", ["binance", *(pytest.param(one, marks=pytest.mark.slow) for one in ("okx", "deribit"))]
+)
 def test_candles_of_a_gap_come_from_the_history(
     client: Client, tmp_path: Path, venue: str, request: pytest.FixtureRequest
 ) -> None:

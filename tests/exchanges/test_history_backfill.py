@@ -155,7 +155,7 @@ def test_funding_and_open_interest_of_a_month_are_few_requests(
     assert sum("fundingRate" in line for line in binance.lines) == 1
 
 
-@pytest.mark.parametrize("market_type", ["spot", "linear"])
+@pytest.mark.parametrize("market_type", [pytest.param("spot", marks=pytest.mark.slow), "linear"])
 def test_trades_of_the_archive_are_those_of_the_stream(
     client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path, market_type: str
 ) -> None:
@@ -195,6 +195,7 @@ def test_damaged_file_fails_its_day_and_no_other(
     assert len(rows(client, "exchange_trades", "trade_id")) == 30
 
 
+@pytest.mark.slow
 def test_line_that_cannot_be_read_is_in_the_quarantine(
     client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
 ) -> None:
@@ -237,6 +238,7 @@ def test_venue_that_is_away_fails_the_day_and_the_next_run_loads_it(
     assert ends(run(client, tmp_path, binance, ("trade", "kline"))) == {"ok": 1, "unchanged": 1}
 
 
+@pytest.mark.slow
 def test_okx_and_deribit(client: Client, tmp_path: Path) -> None:
     with OkxServer() as okx:
         okx.trades = [Happened(NOON + number * 1000, number) for number in range(1, 11)]

@@ -21,6 +21,7 @@ from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook, Ticker, Trade
 from marketdata_assets.exchanges.replay import feed_of, replay
+from tests.examples import others_slow
 from tests.exchanges.capture_faults import Levels, Recording, changed, gaps_of, outcomes, replayed
 
 SPOT = "binance-spot/capture/2021-10-11_4sym_31s.ndjson"
@@ -85,7 +86,9 @@ def kinds(name: str, count: int) -> dict[str, int]:
     return found | {"open_interest": count} if name.startswith("deribit ticker") else found
 
 
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "hft_" in name else name for name in CAPTURES]
+)
 def test_capture_gives_the_expected_messages_records_gaps_checksums_and_books(fixtures: Path, name: str) -> None:
     expected = expectations(fixtures)[name]
     counts = expected["message_counts"]
@@ -140,7 +143,9 @@ def test_every_capture_of_the_fixtures_is_among_those_that_are_replayed(fixtures
     assert set(expectations(fixtures)) == set(CAPTURES)
 
 
-@pytest.mark.parametrize("name", [name for name in CAPTURES if name.startswith("binance") and name != SECOND_DAY])
+@pytest.mark.parametrize(
+    "name", others_slow(name for name in CAPTURES if name.startswith("binance") and name != SECOND_DAY)
+)
 def test_first_diffs_and_best_prices_of_binance_are_as_expected(fixtures: Path, name: str) -> None:
     capture = open_capture(fixtures / name)
     feed = feed_of(*capture.venue(), name)
@@ -204,7 +209,7 @@ def test_a_rotated_capture_goes_on_without_a_snapshot(fixtures: Path) -> None:
     assert (alone.books()["BTCUSDT"].status, [*alone.feed.resync_requests]) == ("waiting", ["BTCUSDT"])
 
 
-@pytest.mark.parametrize("name", [SPOT, LINEAR, OKX, DERIBIT])
+@pytest.mark.parametrize("name", others_slow([OKX, SPOT, LINEAR, DERIBIT]))
 def test_a_capture_rewritten_in_our_format_gives_the_same(fixtures: Path, tmp_path: Path, name: str) -> None:
     capture = open_capture(fixtures / name)
     second = 1_000_000_000
@@ -215,7 +220,7 @@ def test_a_capture_rewritten_in_our_format_gives_the_same(fixtures: Path, tmp_pa
     assert replay(writer.paths).as_dict() == replay([fixtures / name]).as_dict()
 
 
-@pytest.mark.parametrize("flags", [["--json"], []])
+@pytest.mark.parametrize("flags", others_slow([["--json"], []]))
 def test_the_same_capture_gives_the_same_bytes(fixtures: Path, flags: list[str]) -> None:
     program = Path(sys.executable).with_name("marketdata")
     outputs = {
@@ -257,7 +262,7 @@ def test_a_capture_that_does_not_say_its_venue_asks_for_the_flags(tmp_path: Path
     assert replay([path], "binance", "spot").as_dict()["messages"] == 1
 
 
-@pytest.mark.parametrize("name", CHAINED)
+@pytest.mark.parametrize("name", others_slow([DERIBIT, SPOT, LINEAR, INVERSE]))
 @pytest.mark.parametrize("fault", ["dropped", "again", "swapped"])
 @few
 @given(data=st.data())
@@ -297,7 +302,7 @@ def test_a_fault_in_a_recording_is_one_gap_of_its_book_alone(
     assert [want.instrument for want in run.feed.resync_requests.values()] == [book]
 
 
-@pytest.mark.parametrize("name", [*CHAINED, OKX])
+@pytest.mark.parametrize("name", others_slow([OKX, *CHAINED]))
 @few
 @given(data=st.data(), text=st.sampled_from(["", "x", "nan", "-1", "1.2.3", None, [], {}]))
 def test_an_update_with_a_level_that_is_none_is_kept_aside_whole(
@@ -391,7 +396,7 @@ def test_a_torn_answer_leaves_its_book_waiting_and_the_others_alone(fixtures: Pa
     assert (waiting.applied, len(waiting.book.bids)) == (0, 0)
 
 
-@pytest.mark.parametrize("name", [SPOT, LINEAR, INVERSE])
+@pytest.mark.parametrize("name", others_slow([SPOT, LINEAR, INVERSE]))
 def test_a_snapshot_without_its_best_levels_is_found_out_by_the_best_prices(fixtures: Path, name: str) -> None:
     """Binance sends no checksum; where best prices of the same update come over another stream, they tell."""
     recorded = recording(fixtures / name)

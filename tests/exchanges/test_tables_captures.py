@@ -133,6 +133,7 @@ def test_a_message_that_cannot_be_read_is_kept_whole(client: Client, tmp_path: P
     assert kept == [("message", bad.decode(), writer.paths[0].name)]
 
 
+@pytest.mark.slow
 def test_a_recording_by_day_goes_on_from_the_day_before(client: Client, fixtures: Path) -> None:
     second = fixtures / "binance-spot/capture/hft_btcusdt_20240809.txt.gz"
     loaded = load_captures(client, [second]).units[0]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from marketdata_assets import read
+from marketdata_assets import input_limits, read
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import OrderBook
 from marketdata_assets.exchanges.tables.dumps import dumps_in, load_dumps, others_in
@@ -137,6 +137,7 @@ def test_files_of_a_public_archive_are_loaded_by_their_folders(client: Client, t
     assert ends(load(client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
 
 
+@pytest.mark.slow
 def test_files_of_a_symbol_that_is_not_ascii_are_loaded(client: Client, tmp_path: Path) -> None:
     archived(tmp_path, "spot", "币安人生USDT")
     archived(tmp_path, "futures/um", "币安人生USDT", "metrics", ["2024-01-01 00:05:00,币安人生USDT,1,2"])
@@ -147,12 +148,15 @@ def test_files_of_a_symbol_that_is_not_ascii_are_loaded(client: Client, tmp_path
     assert count(client, "exchange_trades", "groupUniqArray(symbol)") == ["币安人生-USDT"]
 
 
-def test_a_file_that_unpacks_to_more_than_any_data_is_refused(client: Client, tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_more_than_any_data_is_refused(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_limits, "ALWAYS_BYTES", input_limits.ALWAYS_BYTES // 16)
     path = write(tmp_path, "trades", trades(1, 2), BINANCE)
-    megabyte = gzip.compress(b" " * (1 << 20) + b"\n")
-    path.write_bytes(path.read_bytes() + megabyte * 300)
+    kilobytes = gzip.compress(b" " * (1 << 16) + b"\n")
+    path.write_bytes(path.read_bytes() + kilobytes * 300)
     assert "it unpacks to" in failure(client, path)
-    path.write_bytes(path.read_bytes()[: -len(megabyte) * 50])
+    path.write_bytes(path.read_bytes()[: -len(kilobytes) * 50])
     assert ends(load(client, tmp_path)) == {"ok": 1}, "as large as data may be, however well packed"
 
 
@@ -222,7 +226,9 @@ def test_what_is_wrong_with_a_file_is_said(client: Client, tmp_path: Path) -> No
     assert "bitmex" in failure(client, write(tmp_path, "trades", trades(1, about=("bitmex", "XBT")), ("bitmex", "XBT")))
 
 
-@pytest.mark.parametrize("order", [(CHANGES, "book_snapshot_5"), ("book_snapshot_5", CHANGES)])
+@pytest.mark.parametrize(
+    "order", [(CHANGES, "book_snapshot_5"), pytest.param(("book_snapshot_5", CHANGES), marks=pytest.mark.slow)]
+)
 def test_a_book_has_one_source(client: Client, tmp_path: Path, order: tuple[str, str]) -> None:
     rows = {
         CHANGES: book((5, 7)),

@@ -108,7 +108,7 @@ def stored(client: Client, table: Table) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("table", schema.TABLES.values(), ids=lambda table: table.type)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_what_goes_in_comes_out_or_is_kept_aside(client: Client, table: Table, data: st.DataObject) -> None:
     made = data.draw(st.lists(records(table, fitting()) | records(table, anything), min_size=1, max_size=12))

@@ -48,7 +48,10 @@ def series(folder: Path, name: str, field: str, freq: str) -> dict[str, float]:
     return {label: value for label, value in values.items() if not np.isnan(value)}
 
 
-@pytest.mark.parametrize(("freq", "name"), [("1d", "day"), ("1m", "1min"), ("1w", "1week")])
+@pytest.mark.parametrize(
+    ("freq", "name"),
+    [("1d", "day"), *(pytest.param(*one, marks=pytest.mark.slow) for one in (("1m", "1min"), ("1w", "1week")))],
+)
 def test_every_field_is_the_bars(client: Client, tables_url: str, tmp_path: Path, freq: Any, name: str) -> None:
     done = export.qlib(tmp_path, Query("ticks", freq, "back"), connection=tables_url)
     intraday = freq.endswith("m")

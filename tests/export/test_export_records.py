@@ -185,6 +185,7 @@ def test_hftbacktest_reads_the_files(loaded: tuple[Client, Made], tmp_path: Path
     backtest.close()
 
 
+@pytest.mark.slow
 def test_the_deltas_of_nautilus_replay_to_the_book(loaded: tuple[Client, Made], tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
     client, made = loaded

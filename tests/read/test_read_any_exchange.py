@@ -95,7 +95,9 @@ def named(market: Exchange, day: dt.date, freq: str, label: str) -> dt.date:
 
 
 @pytest.mark.parametrize("label", ["start", "end"])
-@pytest.mark.parametrize("freq", ["1m", "5m", "30m", "60m", "1d", "1w", "1mo"])
+@pytest.mark.parametrize(
+    "freq", ["30m", "1d", *(pytest.param(one, marks=pytest.mark.slow) for one in ("1m", "5m", "60m", "1w", "1mo"))]
+)
 def test_periods_are_those_of_the_exchange(client: Client, freq: Any, label: Any) -> None:
     for market in MARKETS:
         found = read.bars(market.symbol, freq=freq, label=label, source="ticks", adjust="none", connection=client)

@@ -17,6 +17,7 @@ from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import GAPS, ORDERBOOKS
 from marketdata_assets.read import columnar
 from marketdata_assets.read.errors import NaiveTime, UnknownName
+from tests.examples import others_slow
 
 NS = 1_000_000_000
 BEGIN = int(dt.datetime(2026, 1, 5, 23, 59, 30, tzinfo=dt.UTC).timestamp()) * NS
@@ -149,7 +150,7 @@ def compare(venue: Venue, instants: Sequence[int], unknown: Sequence[int] = ()) 
 
 
 @pytest.mark.parametrize("numbering", ["spot", "futures", "chained"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", others_slow([1, 2]))
 def test_every_instant_of_a_stream_is_what_a_replay_makes_of_it(
     client: Client, numbering: Numbering, seed: int
 ) -> None:
@@ -315,7 +316,7 @@ def test_a_book_says_how_old_it_is_and_shows_as_many_levels_as_wanted(client: Cl
     assert venue.books([]) == []
 
 
-@pytest.mark.parametrize("numbering", ["spot", "futures", "chained"])
+@pytest.mark.parametrize("numbering", others_slow(["spot", "futures", "chained"]))
 def test_a_book_is_known_only_until_the_last_sign_that_its_stream_went_on(client: Client, numbering: Numbering) -> None:
     venue = Venue(client, Random(14), numbering)
     venue.open(levels=30)
@@ -333,7 +334,7 @@ def test_a_book_is_known_only_until_the_last_sign_that_its_stream_went_on(client
     assert (shown[1]["time"], shown[1]["until"]) == (dt.datetime.fromtimestamp(last // NS, dt.UTC), None)
 
 
-@pytest.mark.parametrize("numbering", ["spot", "futures", "chained"])
+@pytest.mark.parametrize("numbering", others_slow(["futures", "spot", "chained"]))
 def test_a_book_is_read_from_the_last_checkpoint_before_the_instant(
     client: Client, numbering: Numbering, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, Order
 from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import GAPS, ORDERBOOKS
+from tests.examples import others_slow
 
 CAPTURES: list[tuple[str, Exchange, MarketType | None]] = [
     ("binance-spot/capture/hft_btcusdt_20240808.txt.gz", "binance", "spot"),
@@ -41,7 +42,9 @@ def levels(side: Any) -> Levels:
     return [(Decimal(price), Decimal(size)) for price, size in side]
 
 
-@pytest.mark.parametrize(("name", "exchange", "market_type"), CAPTURES, ids=[one[0].split("/")[0] for one in CAPTURES])
+@pytest.mark.parametrize(
+    ("name", "exchange", "market_type"), others_slow(CAPTURES), ids=[one[0].split("/")[0] for one in CAPTURES]
+)
 def test_books_of_a_recording_are_those_of_its_feed(
     client: Client, fixtures: Path, name: str, exchange: Exchange, market_type: MarketType | None
 ) -> None:

@@ -101,6 +101,7 @@ def test_status_says_what_is_unknown(loads: Loads) -> None:
     assert after["price_limits"].states == {"unsupported": 2}
 
 
+@pytest.mark.slow
 def test_sample_is_consistent_and_covers_the_sample_of_ticks(loads: Loads) -> None:
     files = sample_reference.write(loads.folder, FRIDAY)
     written = {path: path.stat().st_mtime_ns for path in files}

@@ -63,7 +63,7 @@ def test_instruments_keep_what_no_source_names_any_more(loads: Loads) -> None:
     assert stored.rows(loads.client, TABLES["code_changes"])["new"].to_list() == ["920017.BJ"]
 
 
-@pytest.mark.parametrize("symbols", [(), SYMBOLS[:10]], ids=["none", "half"])
+@pytest.mark.parametrize("symbols", [pytest.param((), marks=pytest.mark.slow), SYMBOLS[:10]], ids=["none", "half"])
 def test_a_falsely_short_list_of_an_exchange_marks_nobody_vanished(loads: Loads, symbols: tuple[str, ...]) -> None:
     loads.almanac.symbols = [*SYMBOLS, "000001.SZ"]
     load_instruments(loads.run())
@@ -183,46 +183,44 @@ def test_without_any_source_it_says_what_to_do(loads: Loads) -> None:
     assert all("TUSHARE_TOKEN" in one.note and "MARKETDATA_REFERENCE_DIR" in one.note for one in reports)
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "cause"),
-    [
-        (
-            "suspensions.csv",
-            "symbol,date\n600000,2026-03-02\n",
-            r":2: column 'symbol' must not be '600000': write 600000.SH",
-        ),
-        (
-            "suspensions.csv",
-            "symbol,date\n1.SZ,2026-03-02\n",
-            r":2: column 'symbol' must not be '1.SZ': write 000001.SZ",
-        ),
-        ("suspensions.csv", "symbol,date\n600000.SH,202603020\n", r":2: column 'date' must not be '202603020'"),
-        ("suspensions.csv", "symbol,date,timing\n600000.SH,2026-03-02\n", r":2: 2 columns, expected 3"),
-        (
-            "suspensions.csv",
-            'symbol,date,timing\n600000.SH,2026-03-02,"x\n600001.SH,2026-03-02,\n600002.SH,2026-03-02,x"\n',
-            r":2: a quote without end",
-        ),
-        ("suspensions.csv", "symbol,date\r600000.SH,2026-03-02\r", r"end with CR alone"),
-        ("suspensions.csv", "symbol,date,date\n600000.SH,2026-03-02,2026-03-03\n", r":1: column date is there twice"),
-        ("suspensions_2026-03.csv", "symbol,date\n600000.SH,2026-02-02\n", r"has a row of 2026-02-02"),
-        ("suspensions_2026-13.csv", "symbol,date\n", r"its name has no day or month"),
-        ("suspensions.csv", "symbol\n600000.SH\n", r":1: columns date are missing"),
-    ],
+BAD_FILES = (
+    ("a", "symbol,date\n600000,2026-03-02\n", ":2: column 'symbol' must not be '600000': write 600000.SH"),
+    ("b", "symbol,date\n1.SZ,2026-03-02\n", ":2: column 'symbol' must not be '1.SZ': write 000001.SZ"),
+    ("c", "symbol,date\n600000.SH,202603020\n", ":2: column 'date' must not be '202603020'"),
+    ("d", "symbol,date,timing\n600000.SH,2026-03-02\n", ":2: 2 columns, expected 3"),
+    (
+        "e",
+        'symbol,date,timing\n600000.SH,2026-03-02,"x\n600001.SH,2026-03-02,\n600002.SH,2026-03-02,x"\n',
+        ":2: a quote without end",
+    ),
+    ("f", "symbol,date\r600000.SH,2026-03-02\r", "end with CR alone"),
+    ("g", "symbol,date,date\n600000.SH,2026-03-02,2026-03-03\n", ":1: column date is there twice"),
+    ("2026-03", "symbol,date\n600000.SH,2026-02-02\n", "has a row of 2026-02-02"),
+    ("2026-13", "symbol,date\n", "its name has no day or month"),
+    ("h", "symbol\n600000.SH\n", ":1: columns date are missing"),
 )
-def test_a_bad_file_is_named_with_line_and_value(loads: Loads, name: str, text: str, cause: str) -> None:
-    loads.drop(name, text)
-    [march, report] = loads.days("suspensions", MARCH)
-    assert (march.outcome, report.outcome) == ("ok", "failed")
-    assert cause in (report.error or "")
 
 
-@pytest.mark.parametrize("limit", ["nan", "inf", "-inf", "1e999"])
-def test_a_number_that_is_not_finite_is_no_limit(loads: Loads, limit: str) -> None:
-    loads.drop("price_limits_[1].csv", f"symbol,date,up,down\n600000.SH,2026-03-02,{limit},9\n")
-    [march, report] = loads.days("price_limits", MARCH)
-    assert (march.outcome, report.outcome) == ("ok", "failed")
-    assert f"price_limits_[1].csv:2: column 'up' must not be '{limit}'" in (report.error or "")
+def test_a_bad_file_is_named_with_line_and_value(loads: Loads) -> None:
+    for name, text, _ in BAD_FILES:
+        loads.drop(f"suspensions_{name}.csv", text)
+    march, *reports = loads.days("suspensions", MARCH)
+    assert march.outcome == "ok"
+    assert {one.outcome for one in reports} == {"failed"}
+    errors = [one.error or "" for one in reports]
+    for name, _, cause in BAD_FILES:
+        assert [cause in one for one in errors if f"suspensions_{name}.csv" in one] == [True], name
+
+
+def test_a_number_that_is_not_finite_is_no_limit(loads: Loads) -> None:
+    limits = ("nan", "inf", "-inf", "1e999")
+    for number, limit in enumerate(limits):
+        loads.drop(f"price_limits_[{number}].csv", f"symbol,date,up,down\n600000.SH,2026-03-02,{limit},9\n")
+    march, *reports = loads.days("price_limits", MARCH)
+    assert (march.outcome, {one.outcome for one in reports}) == ("ok", {"failed"})
+    errors = " ".join(one.error or "" for one in reports)
+    for number, limit in enumerate(limits):
+        assert f"price_limits_[{number}].csv:2: column 'up' must not be '{limit}'" in errors
 
 
 def test_rows_of_a_file_that_is_bad_now_stay_and_are_not_requested(loads: Loads) -> None:
@@ -240,6 +238,7 @@ def test_rows_of_a_file_that_is_bad_now_stay_and_are_not_requested(loads: Loads)
     assert [up for _, up in loads.client.query(rows).result_rows] == [21, 12, 24]
 
 
+@pytest.mark.slow
 def test_a_bad_file_of_a_whole_table_fails_and_the_others_are_loaded(loads: Loads) -> None:
     texts = {
         "trading_calendar": "date,open\n2027-01-0{},1\n",
@@ -281,7 +280,7 @@ def test_without_a_readable_file_the_error_is_that_of_the_file(loads: Loads) -> 
     assert all("column 'symbol' must not be 'x'" in (one.error or "") for one in reports)
 
 
-@pytest.mark.parametrize("today", [dt.date(2027, 1, 5), dt.date(2027, 6, 1)])
+@pytest.mark.parametrize("today", [pytest.param(dt.date(2027, 1, 5), marks=pytest.mark.slow), dt.date(2027, 6, 1)])
 def test_after_the_end_of_the_library_announced_days_are_exact_and_others_provisional(
     loads: Loads, today: dt.date
 ) -> None:

@@ -79,6 +79,7 @@ def test_processes_with_wrong_clocks_share_one_rate(dsn: str) -> None:
     assert now(dsn) > started + 89 * budget.spacing - 0.001
 
 
+@pytest.mark.slow
 def test_block_stops_every_process_and_longer_ones_win(dsn: str) -> None:
     budget = Budget(PostgresBudgets(dsn), "lk", 1.0, 200)
     children = takers(dsn, budget, 300, [0.0, 0.0])

@@ -48,7 +48,7 @@ def rows(count: int) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=SCHEMA)
 
 
-@pytest.mark.parametrize("count", [0, 1, 3000, 230_000])
+@pytest.mark.parametrize("count", [0, 1, 3000, 65_000])
 def test_frames_come_back_as_they_went_in(client: Client, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """The largest goes in two streams of several batches."""
     monkeypatch.setattr(clickhouse, "MIN_ROWS_TO_SPLIT", 200_000)

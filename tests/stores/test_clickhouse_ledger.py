@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
+from tests.examples import others_slow
 
 NOW = dt.datetime(2026, 2, 1, 3, 4, 5, 678_901, tzinfo=dt.UTC)
 FIRST = Load(
@@ -54,7 +55,7 @@ def test_entries_of_some_units_and_sources(client: Client) -> None:
     assert ledger.entries(client, "d", []) == ledger.entries(client, "d", None, []) == []
 
 
-@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("merged", others_slow([True, False]))
 def test_the_newest_version_of_each_aspect_wins_in_any_order(client: Client, merged: bool) -> None:
     versions = list(range(1, 9))
     random.Random(3).shuffle(versions)

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores.clickhouse_rewrite import Stage, Superseded, staged, stages
+from tests.examples import others_slow
 
 SCHEMA = pl.Schema({"k": pl.UInt8(), "n": pl.UInt64()})
 
@@ -70,6 +71,7 @@ def test_every_increment_that_was_published_is_there(client: Client, clickhouse_
     assert stages(client, "t__") == []
 
 
+@pytest.mark.slow
 def test_writers_of_one_machine_take_turns(client: Client, clickhouse_url: str, tmp_path: Path) -> None:
     lost = []
 
@@ -209,7 +211,7 @@ def values(client: Client) -> list[int]:
     return clickhouse.read(client, "SELECT n FROM t ORDER BY n")["n"].to_list()
 
 
-@pytest.mark.parametrize("gone", [[2], [0, 7], [0, 1, 2, 3, 4, 5, 6], list(range(MANY)), [99]])
+@pytest.mark.parametrize("gone", others_slow([[0, 7], [2], [0, 1, 2, 3, 4, 5, 6], list(range(MANY)), [99]]))
 def test_rows_of_many_parts_are_deleted_and_the_others_are_kept(many_parts: Client, gone: list[int]) -> None:
     with staged(many_parts, "t", "1") as stage:
         stage.delete("n IN %(gone)s", {"gone": gone})

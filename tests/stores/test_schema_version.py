@@ -86,6 +86,7 @@ def test_clickhouse_with_tables_of_no_version_is_refused(clickhouse_client: Clie
     assert tables(clickhouse_client) == before
 
 
+@pytest.mark.slow
 def test_first_loads_at_once_record_one_version(dsn: str, clickhouse_url: str, clickhouse_client: Client) -> None:
     together = threading.Barrier(4)
 
@@ -121,9 +122,9 @@ def test_command_names_the_database_of_another_version(dsn: str, tmp_path: Path)
     assert relations(dsn) == {"marketdata_schema_version"}
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_service_creates_the_tables_of_a_new_installation_and_once_more(
-    dsn: str, mongo_uri: str, clickhouse_url: str, tmp_path: Path, times: int
+    dsn: str, mongo_uri: str, clickhouse_url: str, tmp_path: Path
 ) -> None:
     """The command of the compose file, with Dagster's storage in the same database."""
     found = conninfo_to_dict(dsn)
@@ -136,7 +137,7 @@ def test_service_creates_the_tables_of_a_new_installation_and_once_more(
         "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
     }
     command = yaml.safe_load((PROJECT / "docker" / "compose.yaml").read_text())["services"]["migrate"]["command"]
-    for _ in range(times):
+    for _ in range(2):
         done = apart(tmp_path, "exec", *command, **variables)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "the tables are there: Postgres, ClickHouse" in done.stdout

@@ -124,10 +124,9 @@ def test_status_calls_changed_months_stale_and_new_ones_missing(drops: Drops) ->
     assert states() == {"provisional": 1}  # Tushare, which comes first, was not requested
     drops.put("a.csv", month(SYMBOL, 11.0))
     assert states() == {"stale": 1}
-    drops.load([SYMBOL])
-    assert states() == {"provisional": 1}  # Tushare, which comes first, was not requested
 
 
+@pytest.mark.slow
 def test_only_days_that_were_asked_for_are_compared_and_the_rest_stays_due(drops: Drops) -> None:
     drops.put("a.csv", month(SYMBOL))
     drops.load([SYMBOL])
@@ -139,16 +138,6 @@ def test_only_days_that_were_asked_for_are_compared_and_the_rest_stays_due(drops
     assert drops.due() == {Unit(SYMBOL, MONTH)}
     drops.load([SYMBOL])
     assert (prices(drops.loader.client), drops.due()) == ({SYMBOL: {11.0}}, set())
-
-
-def test_days_that_close_later_make_a_file_due_again(drops: Drops) -> None:
-    drops.put("a.csv", month(SYMBOL, days=Days(dt.date(2025, 6, 2), dt.date(2025, 6, 4))))
-    noon = dt.datetime(2025, 6, 4, 4, tzinfo=dt.UTC)
-    drops.load([SYMBOL], now=noon)
-    assert (landed(drops.loader.client).height, drops.due(dt.date(2025, 6, 3))) == (4, set())
-    assert drops.due(dt.date(2025, 6, 4)) == {Unit(SYMBOL, MONTH)}
-    drops.load([SYMBOL])
-    assert (landed(drops.loader.client).height, drops.due()) == (6, set())
 
 
 def test_a_changed_file_asks_no_network_and_replaces_no_better_rows(drops: Drops) -> None:
@@ -165,6 +154,7 @@ def test_a_changed_file_asks_no_network_and_replaces_no_better_rows(drops: Drops
     assert drops.due() == set()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_requested_and_what_changed_is_compared_in_one_load(drops: Drops) -> None:
     first = Days(dt.date(2025, 6, 2), dt.date(2025, 6, 6))
     drops.put("a.csv", month(SYMBOL, days=first))
@@ -181,6 +171,7 @@ def test_what_is_missing_is_requested_and_what_changed_is_compared_in_one_load(d
     assert drops.due() == set()
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_named_and_one_that_was_removed_changes_nothing(drops: Drops) -> None:
     kept = drops.put("a.csv", month(SYMBOL))
     drops.load([SYMBOL])
@@ -203,6 +194,7 @@ def test_a_file_that_changed_after_it_was_registered_is_not_read_until_a_scan_fi
     assert (prices(drops.loader.client), drops.due()) == ({SYMBOL: {11.0}}, set())
 
 
+@pytest.mark.slow
 def test_a_load_opens_only_the_files_that_have_its_symbol_months(drops: Drops, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = codes(2)
     drops.put("a.csv", month(one))
@@ -243,7 +235,9 @@ def test_three_rows_without_a_time_block_no_day_and_are_listed_once(drops: Drops
     assert drops.quarantine() == []
 
 
-@pytest.mark.parametrize("corrected", [True, False], ids=["corrected", "taken out"])
+@pytest.mark.parametrize(
+    "corrected", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["corrected", "taken out"]
+)
 def test_a_rejected_row_leaves_quarantine_with_the_corrected_file(drops: Drops, corrected: bool) -> None:
     rows = month(SYMBOL, minutes=10)
     bad = rows[17].replace("10.0,100", "ten,100")
@@ -255,6 +249,7 @@ def test_a_rejected_row_leaves_quarantine_with_the_corrected_file(drops: Drops, 
     assert (report.rejected, report.changed, drops.quarantine()) == (0, corrected, [])
 
 
+@pytest.mark.slow
 def test_a_file_with_too_many_bad_rows_fails_its_symbols_and_no_other(drops: Drops) -> None:
     one, other = codes(2)
     drops.put("a.csv", [*month(one), *[f"{one},soon,1,1,1,1,1"] * 3])
@@ -331,6 +326,7 @@ def test_reports_of_two_steps_fail_when_one_failed() -> None:
     assert merged(None, ok) == ok
 
 
+@pytest.mark.slow
 def test_every_entry_of_the_folder_has_a_state_and_every_row_one_fate(drops: Drops) -> None:
     one, two = codes(2)
     first, second = weekdays(JUNE)[:2]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
+from marketdata_assets.ticks.reports import Unit
 from tests.ticks.factor_bars import (
     FEBRUARY,
     JANUARY,
@@ -54,47 +55,49 @@ def test_the_four_factors_are_what_their_definitions_say(client: Client, compute
     assert set(factors(client)["date"]) == set(FEBRUARY)
 
 
-def test_a_month_begins_with_the_days_before_it(client: Client, compute_all: Computer) -> None:
-    stand(client, months(d20260130=flat(8.0, 700)))
-    compute_all([UNITS[0]])
-    assert values(client, "daily_return")[FEBRUARY[0]] == pytest.approx(0.25)
-    ratios = values(client, "volume_ratio")
-    assert [ratios[day] for day in FEBRUARY[:6]] == pytest.approx([100 / 220] * 5 + [1.0])
+ABSENT: list[tuple[list[Bar], set[str]]] = [
+    (flat(10.0, count=9), set(COMPUTED)),
+    ([(None, 100, 1000.0)] * 5 + flat(10.0, count=9), set(COMPUTED)),
+    ([(10.0, None, 1000.0), *flat(10.0)], {"volume_ratio", "vwap_deviation"}),
+    ([(10.0, 100, None), *flat(10.0)], {"vwap_deviation"}),
+    ([(10.0, 0, None), *flat(10.0)], set()),
+    (flat(10.0, 0), {"vwap_deviation"}),
+    ([(0.0, 100, 0.0), *flat(10.0)], {"volatility"}),
+    ([*flat(10.0), (-1.0, 100, -100.0)], {"volatility", "daily_return", "vwap_deviation"}),
+]
+"""The bars of a day, and the factors that it has not."""
 
 
-@pytest.mark.parametrize(
-    ("bars", "absent"),
-    [
-        (flat(10.0, count=9), set(COMPUTED)),
-        ([(None, 100, 1000.0)] * 5 + flat(10.0, count=9), set(COMPUTED)),
-        ([(10.0, None, 1000.0), *flat(10.0)], {"volume_ratio", "vwap_deviation"}),
-        ([(10.0, 100, None), *flat(10.0)], {"vwap_deviation"}),
-        ([(10.0, 0, None), *flat(10.0)], set()),
-        (flat(10.0, 0), {"vwap_deviation"}),
-        ([(0.0, 100, 0.0), *flat(10.0)], {"volatility"}),
-        ([*flat(10.0), (-1.0, 100, -100.0)], {"volatility", "daily_return", "vwap_deviation"}),
-    ],
-)
-def test_what_cannot_be_computed_is_absent(
-    client: Client, compute_all: Computer, bars: list[Bar], absent: set[str]
-) -> None:
-    stand(client, months(d20260210=bars))
-    compute_all([UNITS[0]])
-    day = dt.date(2026, 2, 10)
-    assert set(COMPUTED) - set(factors(client).filter(pl.col("date") == day)["factor"]) == absent
+def test_what_cannot_be_computed_is_absent(client: Client, compute_all: Computer) -> None:
+    symbols = {f"60000{number}.SH": case for number, case in enumerate(ABSENT)}
+    stand(client, [frame for symbol, (bars, _) in symbols.items() for frame in months(symbol, d20260210=bars)])
+    compute_all([Unit(symbol, MONTH) for symbol in symbols])
+    found = factors(client).filter(pl.col("date") == dt.date(2026, 2, 10))
+    for symbol, (bars, absent) in symbols.items():
+        assert set(COMPUTED) - set(found.filter(symbol=symbol)["factor"]) == absent, bars
 
 
-def test_days_without_bars_are_stepped_over_for_a_return_and_not_for_a_volume(
+def test_days_before_a_month_count_and_those_without_bars_are_stepped_over_up_to_five(
     client: Client, compute_all: Computer
 ) -> None:
-    missing: dict[str, list[Bar]] = {"d20260204": [], "d20260205": [], "d20260206": [], "d20260209": []}
-    stand(client, months(d20260203=flat(8.0), **missing))
-    compute_all([UNITS[0]])
-    assert values(client, "daily_return")[dt.date(2026, 2, 10)] == pytest.approx(0.25)
-    without = {dt.date(2026, 2, day) for day in (10, 11, 12, 13, 16)}
-    assert set(FEBRUARY) - set(values(client, "volume_ratio")) == without | {
-        dt.date(2026, 2, day) for day in (4, 5, 6, 9)
-    }
+    before, four, five = "600000.SH", "600001.SH", "600002.SH"
+    gone: dict[str, list[Bar]] = {f"d2026020{day}": [] for day in (4, 5, 6, 9)}
+    frames = [
+        *months(before, d20260130=flat(8.0, 700)),
+        *months(four, d20260203=flat(8.0), **gone),
+        *months(five, d20260203=[], **gone),
+    ]
+    stand(client, frames)
+    compute_all([Unit(symbol, MONTH) for symbol in (before, four, five)])
+    assert values(client, "daily_return", before)[FEBRUARY[0]] == pytest.approx(0.25)
+    ratios = values(client, "volume_ratio", before)
+    assert [ratios[day] for day in FEBRUARY[:6]] == pytest.approx([100 / 220] * 5 + [1.0])
+    # A return is that since the last day with bars, a volume is compared with that of five days in a row.
+    assert values(client, "daily_return", four)[dt.date(2026, 2, 10)] == pytest.approx(0.25)
+    without = {dt.date(2026, 2, day) for day in (4, 5, 6, 9, 10, 11, 12, 13, 16)}
+    assert set(FEBRUARY) - set(values(client, "volume_ratio", four)) == without
+    assert dt.date(2026, 2, 10) not in values(client, "daily_return", five)
+    assert dt.date(2026, 2, 11) in values(client, "daily_return", five)
 
 
 def test_bars_outside_the_session_are_no_part_of_a_day(client: Client, compute_all: Computer) -> None:
@@ -111,13 +114,6 @@ def test_bars_outside_the_session_are_no_part_of_a_day(client: Client, compute_a
     assert mine.equals(other)
     frames = pl.concat([*months(**{alone: []}), *night])
     assert differences(factors(client, SYMBOL), recomputed(frames, window(MONTH, weekdays), FEBRUARY[0])).is_empty()
-
-
-def test_after_five_days_without_a_bar_there_is_no_return(client: Client, compute_all: Computer) -> None:
-    stand(client, months(d20260203=[], d20260204=[], d20260205=[], d20260206=[], d20260209=[]))
-    compute_all([UNITS[0]])
-    assert dt.date(2026, 2, 10) not in values(client, "daily_return")
-    assert dt.date(2026, 2, 11) in values(client, "daily_return")
 
 
 BARS = st.lists(

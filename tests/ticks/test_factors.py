@@ -166,6 +166,7 @@ def test_nothing_is_proven_of_a_symbol_without_bars_and_of_a_month_to_come(
     assert [load.unit for load in ledger.entries(client, "factors")] == [MONTH]
 
 
+@pytest.mark.slow
 def test_rows_in_doubt_are_written_anew(client: Client, compute_all: Computer) -> None:
     stand(client, months())
     compute_all([UNITS[0]])
@@ -285,6 +286,7 @@ def test_a_missing_permission_is_heard_once_and_computed_factors_land(
     assert factors(client).group_by("factor").len().filter(pl.col("len") == 160).height == 5
 
 
+@pytest.mark.slow
 def test_without_the_provider_its_factors_stay_and_its_failure_is_remembered(
     client: Client, compute_all: Computer, tushare: TushareServer
 ) -> None:
@@ -303,6 +305,7 @@ def test_without_the_provider_its_factors_stay_and_its_failure_is_remembered(
     assert compute_all([UNITS[0]]).units[0].outcome == "ok"
 
 
+@pytest.mark.slow
 def test_days_that_a_provider_no_longer_has_stay_unless_accepted(
     client: Client, compute_all: Computer, tushare: TushareServer
 ) -> None:
@@ -313,18 +316,6 @@ def test_days_that_a_provider_no_longer_has_stay_unless_accepted(
     assert list(values(client, "adj_factor", SYMBOL).values()) == [3.0] * 18 + [1.5] * 2
     assert compute_all([UNITS[0]], refetch=True, accept_empty=True).units[0].outcome == "ok"
     assert list(values(client, "adj_factor", SYMBOL)) == FEBRUARY[:-2]
-
-
-def test_a_new_day_is_asked_for_though_no_bar_is_new(
-    client: Client, compute_all: Computer, tushare: TushareServer
-) -> None:
-    compute_all.now = dt.datetime(2026, 2, 25, 12, tzinfo=dt.UTC)
-    fill(tushare, {SYMBOL: 1.0}, FEBRUARY[:-2])
-    assert compute_all([UNITS[0]]).units[0].rows == 54
-    assert compute_all([UNITS[0]]).requests == 0
-    compute_all.now = NOW
-    fill(tushare, {SYMBOL: 1.0})
-    assert compute_all([UNITS[0]]).units[0].rows == 60
 
 
 def shanghai(day: int, hour: int, minute: int = 11, month: int = 2) -> dt.datetime:
@@ -369,6 +360,7 @@ def register_all(client: Client) -> None:
     clickhouse.insert(client, "symbols", frame.select(SYMBOLS.columns.names()).cast(SYMBOLS.columns))
 
 
+@pytest.mark.slow
 def test_a_stock_without_figures_on_its_last_day_is_asked_for_until_the_same_answer_comes_again(
     client: Client, compute_all: Computer, tushare: TushareServer
 ) -> None:
@@ -381,7 +373,7 @@ def test_a_stock_without_figures_on_its_last_day_is_asked_for_until_the_same_ans
     assert days == [(1, 2), (1, 2), (0, 2), (0, 0)]
 
 
-@pytest.mark.parametrize("broken", ["tushare without a token", "yahoo at 429"])
+@pytest.mark.parametrize("broken", [pytest.param("tushare without a token", marks=pytest.mark.slow), "yahoo at 429"])
 def test_one_provider_that_answers_is_enough(
     client: Client,
     compute_all: Computer,
@@ -462,6 +454,7 @@ def test_a_store_that_is_away_fails_every_symbol(
     assert factors(client).is_empty()
 
 
+@pytest.mark.slow
 def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run lands between the look and the publish: what it had of a provider is gone."""
     stand(client, months())
@@ -487,6 +480,7 @@ def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeyp
     assert values(client, "daily_return")[FEBRUARY[-1]] == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_end_in_the_same_rows(client: Client, compute_all: Computer, tushare: TushareServer) -> None:
     stand(client, [*months(), *months(OTHER)])
     with ThreadPoolExecutor(2) as both:

@@ -267,6 +267,7 @@ def test_a_fallbacks_day_is_replaced_when_the_better_provider_has_it(
     assert states(client) == {"2025-06-17": "provisional"}
 
 
+@pytest.mark.slow
 def test_the_last_day_comes_from_the_fallback_in_the_run_in_which_the_better_provider_has_the_day_before_only(
     run: Load, published: Published, client: Client, yahoo: YahooServer
 ) -> None:
@@ -284,7 +285,7 @@ def test_the_last_day_comes_from_the_fallback_in_the_run_in_which_the_better_pro
     assert (states(client), yahoo.requests) == ({str(tuesday): "provisional"}, asked)
 
 
-@pytest.mark.parametrize("outage", [False, True])
+@pytest.mark.parametrize("outage", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_fallback_without_the_last_day_leaves_it_to_the_next_request(
     run: Load, published: Published, client: Client, yahoo: YahooServer, outage: bool
 ) -> None:
@@ -298,6 +299,7 @@ def test_a_fallback_without_the_last_day_leaves_it_to_the_next_request(
     assert states(client) == {str(NEXT_MONDAY): "provisional"}
 
 
+@pytest.mark.slow
 def test_a_fallbacks_day_is_final_after_the_deadline(
     run: Load, published: Published, client: Client, yahoo: YahooServer, server: PublishingServer
 ) -> None:
@@ -338,6 +340,7 @@ def test_days_that_no_configured_provider_reaches_are_unsupported_and_not_empty(
     assert (whole.provider, whole.rows, states(client)) == ("tushare", 21 * DAY, {})
 
 
+@pytest.mark.slow
 def test_a_better_day_that_is_not_answered_stays_while_other_days_are_loaded(
     run: Load, published: Published, client: Client
 ) -> None:

@@ -24,7 +24,6 @@ from tests.ticks.publishing import Published, PublishingServer, Version, at
 from tests.ticks.tick_loads import Loader, codes, suspensions
 
 QUARTER = Days(dt.date(2025, 4, 1), dt.date(2025, 6, 30))
-WEEKS = Days(dt.date(2025, 4, 22), dt.date(2025, 5, 9))
 AFTER = dt.timedelta(days=8)
 """After so long, the last day is older than the deadline."""
 
@@ -33,7 +32,6 @@ ANNOUNCED = dt.date(2025, 4, 29)
 """A day that turns out to be a holiday only in the evening after it; the calendar was wrong until then."""
 
 SYMBOLS = codes(10)
-FEW = SYMBOLS[:5]
 HALF_DAY = ("09:31", "11:30")
 
 
@@ -104,30 +102,27 @@ class Market:
         return sum((symbol, day) not in halted for symbol in self.symbols for day in days)
 
 
-@pytest.mark.parametrize(
-    ("days", "seed"),
-    [(WEEKS, 1), *(pytest.param(QUARTER, seed, marks=pytest.mark.slow) for seed in (1, 2, 3))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_final_day_is_the_last_word_of_the_provider(
-    loader: Loader, client: Client, tmp_path: Path, days: Days, seed: int, record_property: Callable[[str, int], None]
+    loader: Loader, client: Client, tmp_path: Path, seed: int, record_property: Callable[[str, int], None]
 ) -> None:
-    market = Market(random.Random(seed), days, FEW if days == WEEKS else SYMBOLS)
+    market = Market(random.Random(seed), QUARTER)
     (tmp_path / "symbols.csv").write_text("\n".join(market.symbols))
-    registry.refresh(client, None, tmp_path / "symbols.csv", None, now=at(days.first, 8))
+    registry.refresh(client, None, tmp_path / "symbols.csv", None, now=at(QUARTER.first, 8))
     with PublishingServer(market.symbols, market.published, [*PLANNED, ANNOUNCED]) as server:
         world = World(replace(loader, server=server), market, server)
-        for day in Days(days.first, market.end):
+        for day in Days(QUARTER.first, market.end):
             world.night(day)
             if trading_days(Days(day, day), holidays=market.holidays(at(day, 16))):
                 world.evening(day)
         record_property("requests", server.sent)
         record_property("least", market.least())
-        if days == QUARTER:  # of a few weeks, the end of a month is a larger part
-            assert server.sent <= 1.15 * market.least(), (server.sent, market.least())
+        assert server.sent <= 1.15 * market.least(), (server.sent, market.least())
     assert_last_word(client, market)
     never_whole = {key for key, versions in market.published.days.items() if [one.bars for one in versions] == [239]}
-    expected = {(symbol, str(day)) for symbol, day in never_whole if day in days}
-    found = {key for key, state in states(client).items() if key[1] <= str(days.last)}
+    expected = {(symbol, str(day)) for symbol, day in never_whole if day in QUARTER}
+    found = {key for key, state in states(client).items() if key[1] <= str(QUARTER.last)}
     assert found == expected
     assert {state for key, state in states(client).items() if key in found} <= {"incomplete"}
 

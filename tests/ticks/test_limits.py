@@ -281,6 +281,7 @@ def ask_often(url: str, folder: Path, times: int, granted: "Queue[tuple[list[flo
     granted.put((budgets.turns["shared"], budgets.counted["shared"]))
 
 
+@pytest.mark.slow
 def test_two_processes_share_both_limits(tmp_path: Path) -> None:
     """40 in a second and 40 in two: 80 requests take two periods of the longer limit."""
     with TushareServer() as server:

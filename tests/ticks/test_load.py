@@ -66,12 +66,24 @@ def test_all_but_two_symbols_land_and_those_are_named(loader: Loader) -> None:
     assert_exact(loader.client, symbols)
 
 
-def test_what_is_complete_is_not_asked_for_again(loader: Loader) -> None:
+def test_what_is_complete_is_not_asked_for_again_and_the_same_bars_are_not_written_again(loader: Loader) -> None:
     first = only(loader)
     loader.server.lines.clear()
     second = only(loader)
     assert (second.outcome, second.rows, second.changed, loader.server.lines) == ("ok", WHOLE, False, [])
     assert (first.changed, second.provider, second.note) == (True, "tushare", "complete; no request was needed")
+    [before] = entries(loader.client, "tick_data")
+    again = only(loader, refetch=True, now=MORNING + dt.timedelta(hours=1))
+    assert (again.outcome, again.changed, again.note, again.rows) == ("ok", False, "unchanged", WHOLE)
+    [after] = entries(loader.client, "tick_data")
+    assert (after.content_hash, after.rows) == (before.content_hash, WHOLE)
+    assert after.finished > before.finished
+    loader.server.fail(503, 4)
+    assert only(loader, refetch=True).outcome == "failed"
+    assert_exact(loader.client, [SYMBOL])
+    mended = only(loader)  # a refetch that failed is tried again by the next load
+    assert (mended.outcome, mended.note) == ("ok", "unchanged")
+    assert loader(units([SYMBOL])).requests == 0
 
 
 def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
@@ -90,16 +102,7 @@ def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
     assert entry.content_hash == hash_in_parts
 
 
-def test_asking_again_for_the_same_bars_writes_nothing(loader: Loader) -> None:
-    only(loader)
-    [before] = entries(loader.client, "tick_data")
-    again = only(loader, refetch=True, now=MORNING + dt.timedelta(hours=1))
-    assert (again.outcome, again.changed, again.note, again.rows) == ("ok", False, "unchanged", WHOLE)
-    [after] = entries(loader.client, "tick_data")
-    assert (after.content_hash, after.rows) == (before.content_hash, WHOLE)
-    assert after.finished > before.finished
-
-
+@pytest.mark.slow
 def test_a_month_that_the_provider_mended_is_replaced_as_a_whole(loader: Loader) -> None:
     stamp = "2025-06-04 09:31:00"
     loader.server.odd = {stamp: [SYMBOL, stamp, 7.0, 7.0, 7.0, 7.0, 100.0, 700.0]}
@@ -172,24 +175,20 @@ def test_bars_that_the_provider_has_no_more_stay_unless_that_is_accepted(loader:
     assert loader(units([SYMBOL])).requests == 0
 
 
-def test_a_failed_refetch_is_tried_again_by_the_next_load(loader: Loader) -> None:
-    only(loader)
-    loader.server.fail(503, 4)
-    assert only(loader, refetch=True).outcome == "failed"
-    assert_exact(loader.client, [SYMBOL])
-    again = only(loader)
-    assert (again.outcome, again.note) == ("ok", "unchanged")
-    assert loader(units([SYMBOL])).requests == 0
-
-
-def test_rejected_rows_are_kept_with_their_reason(loader: Loader) -> None:
-    stamp = "2025-06-04 10:00:00"
-    loader.server.odd = {stamp: [SYMBOL, stamp, 10, 10, 10, 10, 100.5, 1000]}
+def test_rejected_rows_are_kept_with_their_reason_and_nulls_stay_null(loader: Loader) -> None:
+    stamp, null = "2025-06-04 10:00:00", "2025-06-04 10:01:00"
+    loader.server.odd = {
+        stamp: [SYMBOL, stamp, 10, 10, 10, 10, 100.5, 1000],
+        null: [SYMBOL, null, None, None, 10, 10, None, None],
+    }
     report = only(loader)
     assert (report.outcome, report.rows, report.rejected) == ("ok", WHOLE - 1, 1)
     [bad] = quarantined(loader.client, "tick_data")
     assert (bad.source, bad.unit, bad.reason) == (SYMBOL, MONTH, "volume is not a whole number of shares")
     assert stamp in bad.raw
+    [row] = landed(loader.client).filter(pl.col("close").is_null()).iter_rows(named=True)
+    assert [row[name] for name in ("open", "close", "volume", "turnover")] == [None] * 4
+    assert (row["high"], row["flags"] & 1) == (10.0, 1)
 
 
 @pytest.mark.parametrize(("good", "bad", "loaded"), [(12, 1, True), (12, 2, True), (12, 3, False), (1, 2, False)])
@@ -209,15 +208,6 @@ def test_nothing_of_a_delivery_with_too_many_bad_rows_lands(loader: Loader) -> N
     loader.server.odd = {}
     assert only(loader).outcome == "ok"
     assert quarantined(loader.client, "tick_data") == []
-
-
-def test_nulls_stay_null(loader: Loader) -> None:
-    stamp = "2025-06-04 10:00:00"
-    loader.server.odd = {stamp: [SYMBOL, stamp, None, None, 10, 10, None, None]}
-    only(loader)
-    [row] = landed(loader.client).filter(pl.col("close").is_null()).iter_rows(named=True)
-    assert [row[name] for name in ("open", "close", "volume", "turnover")] == [None] * 4
-    assert (row["high"], row["flags"] & 1) == (10.0, 1)
 
 
 def test_each_symbol_comes_from_the_first_provider_that_has_it(
@@ -261,6 +251,7 @@ def drop(tmp_path: Path, loader: Loader) -> Callable[..., None]:
     return dropped
 
 
+@pytest.mark.slow
 def test_a_lower_provider_does_not_replace_what_a_better_one_brought(loader: Loader, drop: Callable[..., None]) -> None:
     only(loader)
     drop("7")
@@ -285,6 +276,7 @@ def test_files_are_replaced_by_newer_files_and_by_better_providers(loader: Loade
     assert_exact(loader.client, [SYMBOL])
 
 
+@pytest.mark.slow
 def test_files_say_nothing_of_days_before_their_first_and_after_their_last(
     loader: Loader, drop: Callable[..., None]
 ) -> None:
@@ -334,14 +326,14 @@ def test_symbols_that_come_first_are_asked_for_first(loader: Loader) -> None:
 
 
 def test_months_and_symbols_of_one_load_land_together(loader: Loader) -> None:
-    symbols = loader.server.symbols = codes(3)
+    symbols = loader.server.symbols = codes(2)
     report = loader(units(symbols, "2025-05", "2025-06"))
     assert [unit.unit for unit in report.units] == units(symbols, "2025-05", "2025-06")
-    assert report.rows == landed(loader.client).height == 3 * (22 + 4) * DAY
+    assert report.rows == landed(loader.client).height == 2 * (22 + 4) * DAY
     assert_exact(loader.client, symbols, Days(dt.date(2025, 5, 1), CLOSED.last))
 
 
-@pytest.mark.parametrize("where", ["fetch", "reconcile"])
+@pytest.mark.parametrize("where", ["fetch", pytest.param("reconcile", marks=pytest.mark.slow)])
 def test_an_unexpected_error_of_one_unit_fails_that_unit_only(
     loader: Loader, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_load_that_is_killed_in_its_first_seconds_keeps_the_answers_that_it_ha
     assert_nothing_left(loader)
 
 
+@pytest.mark.slow
 def test_a_load_that_is_broken_off_leaves_nothing_half_done(
     loader: Loader, clickhouse_url: str, tmp_path: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_two_processes_on_the_same_units_end_in_the_same_rows(
     assert_nothing_left(loader)
 
 
+@pytest.mark.slow
 def test_a_store_that_stops_and_starts_half_way_costs_no_row(
     own: OwnClickHouse, clients: Clients, tushare_server: TushareServer
 ) -> None:
@@ -174,7 +176,7 @@ def test_a_store_that_stops_and_starts_half_way_costs_no_row(
 def test_a_store_that_stays_away_ends_the_load_with_what_landed(
     own: OwnClickHouse, clients: Clients, tushare_server: TushareServer
 ) -> None:
-    symbols = tushare_server.symbols = codes(40)
+    symbols = tushare_server.symbols = codes(16)
     with clickhouse.connect(own.url) as client:
         tables.ensure(client)
         loader = Loader(client, clients, tushare_server)

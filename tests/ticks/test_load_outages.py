@@ -123,6 +123,7 @@ def test_a_provider_that_goes_away_half_way_and_a_rerun(loader: Loader) -> None:
     assert_exact(loader.client, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_short_outage_costs_few_symbols_and_the_rest_land(loader: Loader) -> None:
     symbols = loader.server.symbols = codes(16)
     loader.server.fail(503, 6, where="")

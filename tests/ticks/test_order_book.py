@@ -99,6 +99,7 @@ def test_books_land_as_they_came(books: Books) -> None:
     assert books.one().note == "unchanged"
 
 
+@pytest.mark.slow
 def test_books_that_would_be_lost_stay_unless_accepted(books: Books) -> None:
     books.put("a.csv", 2, 3, 4)
     books.one()
@@ -147,6 +148,7 @@ def test_months_without_books_are_no_failure(books: Books, clients: Clients, tus
     assert "no provider of order books is in use" in books.one().note
 
 
+@pytest.mark.slow
 def test_books_stay_when_their_provider_is_not_in_use(books: Books) -> None:
     books.put("a.csv", 2)
     books.one()
@@ -154,6 +156,7 @@ def test_books_stay_when_their_provider_is_not_in_use(books: Books) -> None:
     assert (unit.outcome, unit.rows, books.entry().outcome) == ("ok", 3, "ok")
 
 
+@pytest.mark.slow
 def test_rows_in_doubt_are_written_anew(books: Books) -> None:
     books.put("a.csv", 2)
     books.one()
@@ -162,6 +165,7 @@ def test_rows_in_doubt_are_written_anew(books: Books) -> None:
     assert (books.entry().pending, books.entry().rows) == (False, 3)
 
 
+@pytest.mark.slow
 def test_many_rows_are_published_in_batches(books: Books) -> None:
     symbols = [f"{600000 + number}.SH" for number in range(5)]
     for symbol in symbols:

@@ -32,6 +32,7 @@ from marketdata_assets.ticks.providers_file import Network, WebProvider
 from marketdata_demo.servers.alpaca import KEYS
 from marketdata_demo.servers.tushare import ADDRESSES, RATE, TOKEN, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
+from tests.examples import others_slow
 from tests.ticks.tick_clients import FREE, HASTY, SYMBOL, Clients, alpaca_config, tushare_config, week, yahoo_config
 from tests.ticks.tick_loads import Loader, assert_exact, codes, good_units, told, units
 
@@ -310,10 +311,12 @@ def test_an_answer_that_is_no_data(request: pytest.FixtureRequest, clients: Clie
     outcome.check(rejection, interface)
 
 
-SWITCHED = [name for name, rejection in TUSHARE.items() if rejection.requests in (INTERFACE, ACCOUNT)]
+SWITCHED = {
+    kind: [name for name, rejection in TUSHARE.items() if rejection.requests == kind] for kind in (INTERFACE, ACCOUNT)
+}
 
 
-@pytest.mark.parametrize("name", SWITCHED)
+@pytest.mark.parametrize("name", [name for names in SWITCHED.values() for name in others_slow(names)])
 def test_the_other_account_is_used_and_the_rejected_one_is_not_asked_again(
     tushare_server: TushareServer, clients: Clients, name: str
 ) -> None:

@@ -41,7 +41,9 @@ def rest(*symbols: str) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def test_rows_and_entries_of_the_symbols_are_gone_and_all_others_are_kept(loaded: Client) -> None:
+def test_rows_and_entries_of_the_symbols_are_gone_until_they_are_loaded_again_and_all_others_are_kept(
+    loaded: Client,
+) -> None:
     expected = 2 * (bars(A, JANUARY).height + bars(A, FEBRUARY).height)
     assert delete(loaded, A, B) == {"tick_data": expected, "order_book": 0, "factors": 0}
     assert stored(loaded).equals(rest(C))
@@ -50,10 +52,6 @@ def test_rows_and_entries_of_the_symbols_are_gone_and_all_others_are_kept(loaded
     assert_ledger_agrees(loaded)
     assert delete(loaded, A, B) == {"tick_data": 0, "order_book": 0, "factors": 0}
     assert stored(loaded).equals(rest(C))
-
-
-def test_a_deleted_symbol_can_be_loaded_again(loaded: Client) -> None:
-    delete(loaded, A)
     land(loaded, [one(A, seed=3)])
     assert stored(loaded, A).equals(bars(A, JANUARY, seed=3))
     assert (entry(loaded, A).previous_hash, entry(loaded, A).outcome) == (None, "ok")

@@ -82,7 +82,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
 
 
 def test_a_reader_sees_whole_old_or_whole_new_states_only(client: Client, clickhouse_url: str) -> None:
-    versions = [[one(A, seed=n, minutes=10 + n), one(B, seed=n, minutes=40 - n)] for n in range(5)]
+    versions = [[one(A, seed=n, minutes=10 + n), one(B, seed=n, minutes=40 - n)] for n in range(3)]
     steady = bars(C, JANUARY)
     land(client, [*versions[0], one(C)])
     sql = """SELECT count() AS n, sum(cityHash64(symbol, ts, close, volume)) AS s,
@@ -113,7 +113,8 @@ def test_a_reader_sees_whole_old_or_whole_new_states_only(client: Client, clickh
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("in_turn", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("in_turn", [True, False])
 def test_four_processes_leave_one_whole_version_of_each_symbol(
     client: Client, clickhouse_url: str, writers: Writers, tmp_path: Path, in_turn: bool
 ) -> None:

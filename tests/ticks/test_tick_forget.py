@@ -74,6 +74,7 @@ def dying() -> Iterator[Load]:
         yield load
 
 
+@pytest.mark.slow
 def test_a_newer_file_replaces_the_minutes_that_it_has_and_no_others_of_an_archived_file(
     client: Client, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_forgotten_file_gives_back_what_it_replaced_until_it_changes_or_is_rem
     )
 
 
+@pytest.mark.slow
 def test_all_rows_of_a_file_leave_also_those_of_days_that_it_no_longer_has_and_of_a_deleted_one(
     client: Client, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_all_rows_of_a_file_leave_also_those_of_days_that_it_no_longer_has_and_o
     assert file_ledger.due(client, TICK_DATA, dt.date(2025, 6, 30)) == set()
 
 
+@pytest.mark.slow
 def test_order_books_are_taken_back_by_their_path_below_the_folder(client: Client, tmp_path: Path) -> None:
     (tmp_path / "order_book").mkdir()
     (tmp_path / "order_book" / "a.csv").write_text(f"symbol,ts,bid_price_1,bid_size_1\n{SYMBOL},{TWO} 09:31:03,9.4,1\n")
@@ -211,16 +214,10 @@ def test_a_file_over_the_limit_of_rejected_rows_holds_up_no_other_of_its_symbol(
     assert (found["bad.csv"].state, found["good.csv"].state) == (FileState.FAILED, FileState.LOADED)
 
 
+@pytest.mark.slow
 def test_a_line_that_was_cut_is_rejected(client: Client, tmp_path: Path) -> None:
     put(tmp_path, "a.csv", dict.fromkeys(MINUTES, 10.0), end=f"\n{SYMBOL},{TWO} 09:40:00,10.0,1")
     loaded(client, tmp_path)
     entry = entries(client, tmp_path)["a.csv"]
     assert (prices(client), entry.state) == ([], FileState.FAILED)
     assert "line 7: a.csv: 4 columns, expected 7" in entry.reason
-
-
-def test_a_name_with_the_signs_of_a_pattern_is_one_file(client: Client, tmp_path: Path) -> None:
-    put(tmp_path, "a.csv", {31: 1.0})
-    put(tmp_path, "*.csv", {32: 2.0}, age=2)
-    loaded(client, tmp_path)
-    assert prices(client) == [1.0, 2.0]

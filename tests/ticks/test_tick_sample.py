@@ -30,6 +30,7 @@ def deliveries(written: sample_ticks.Written) -> dict[str, Delivery]:
     return {symbol: asyncio.run(files.bars(symbol, BOTH)) for symbol in written.symbols}
 
 
+@pytest.mark.slow
 def test_bars_are_complete_but_for_what_the_report_says(
     written: sample_ticks.Written, deliveries: dict[str, Delivery]
 ) -> None:

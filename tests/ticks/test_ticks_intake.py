@@ -120,7 +120,7 @@ class Ticks:
     "kind", [TICK_DATA, pytest.param(ORDER_BOOK, marks=pytest.mark.slow)], ids=lambda table: table.name
 )
 @settings(
-    max_examples=5,
+    max_examples=3,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
