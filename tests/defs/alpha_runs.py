@@ -23,7 +23,7 @@ FILES, PACKAGES, REGULAR, SUPER = map(dg.AssetKey, ("alpha_files", "alpha_packag
 SUMMARY = dg.AssetKey("alpha_summary")
 MONTHS = ("2024-01", "2024-02", "2024-03")
 PASSWORD = "canary-password"
-REGULARS, SUPERS = 10, 3
+REGULARS, SUPERS = 4, 2
 """Alphas of each account and month."""
 
 

@@ -57,7 +57,7 @@ def test_loads_checks_and_readers_use_the_names(alphas_env: AlphasEnv, names: di
     rows = {row["asset"]: row for row in status.rows_of("alphas")}
     assert rows["regular_alphas"]["documents"] == 3 * REGULARS
     assert (rows["alpha_sharpe"]["documents"], rows["alpha_sharpe"]["ok"]) == (ALL, 3)
-    assert night(alphas_env.instance).run_requests == []
+    assert night(alphas_env.instance, "alphas").run_requests == []
 
 
 def test_record_sets_that_are_not_offered_are_known_under_the_names(
@@ -85,7 +85,7 @@ def test_dropped_and_rejected_alphas_are_found_under_the_names(alphas_env: Alpha
     )
     drop_slice(alphas_env.root, "lk", MONTHS[0], [alpha("aaaaaa3", MONTHS[0])])
     alphas_env.partitions("zz", "lk")
-    [request] = night(alphas_env.instance).run_requests
+    [request] = night(alphas_env.instance, "alphas").run_requests
     execute(alphas_env.instance, str(request.job_name), request.run_config)
     assert alphas_env.materialized(PACKAGES) == keys(["zz"], [MONTHS[1]]) | keys(["lk"], [MONTHS[0]])
     assert [one["id"] for one in alphas_env.client[names["regular_alphas"]]["zz"].find()] == ["aaaaaa1"]

@@ -15,7 +15,7 @@ def tonight(bars_env: BarsEnv) -> list[tuple[str, str]]:
     """The ranges of months that the night asks for, of whatever job."""
     return [
         one
-        for request in night(bars_env.instance).run_requests
+        for request in night(bars_env.instance, "bars").run_requests
         for one in month_ranges(months_of(request.run_config) or months_of_tags(request.tags))
     ]
 
@@ -24,7 +24,7 @@ def repair(bars_env: BarsEnv) -> list[bool]:
     """Run what the schedule asks for."""
     return [
         execute(bars_env.instance, str(request.job_name), request.run_config, request.tags).success
-        for request in night(bars_env.instance).run_requests
+        for request in night(bars_env.instance, "bars").run_requests
     ]
 
 

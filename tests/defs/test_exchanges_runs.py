@@ -62,7 +62,7 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
     exchanges_env: ExchangesEnv,
 ) -> None:
     written = exchanges_env.sample()
-    filled = exchanges_env.fill()
+    filled = exchanges_env.fill(checks=True)
     assert filled.success, failures(filled)
     counts = exchanges_env.counts()
     assert counts["exchange_trades"] == sum(written.trades.values())
@@ -202,7 +202,7 @@ def test_table_is_materialized_only_when_something_arrived_in_it(exchanges_env: 
     assert both == {"exchange_trades", "exchange_tickers"}
     before = {name: exchanges_env.last_materialized(name) for name in both}
     asyncio.run(publish(nats_url, [ticker(901)]))
-    result = exchanges_env.fill(captures=False)
+    result = exchanges_env.fill(captures=False, checks=True)
     assert result.success, failures(result)
     assert exchanges_env.last_materialized("exchange_trades") == before["exchange_trades"]
     assert exchanges_env.last_materialized("exchange_tickers") != before["exchange_tickers"]

@@ -162,7 +162,7 @@ def test_list_of_symbols_is_read_anew_when_there_is_one(ticks_env: TicksEnv, tmp
 
 
 def tonight(ticks_env: TicksEnv) -> list[dg.RunRequest]:
-    return list(night(ticks_env.instance).run_requests or [])
+    return list(night(ticks_env.instance, "ticks").run_requests or [])
 
 
 def behind(ticks_env: TicksEnv) -> tuple[set[Unit], set[Unit]]:

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from marketdata_assets.dagster_internals import POOLS, ensure_pool_limits
-from marketdata_assets.definitions import defs
+from tests.project_definitions import definitions
 from tests.repair.conftest import instance_on
 
 Open = Callable[[int], AbstractContextManager[dg.DagsterInstance]]
@@ -36,7 +36,7 @@ def limits(instance: dg.DagsterInstance) -> dict[str, tuple[int, bool]]:
 
 
 def test_all_pools_of_the_definitions_and_no_others_are_known() -> None:
-    used = {op.pool for job in defs().get_repository_def().get_all_jobs() for op in job.graph.iterate_op_defs()}
+    used = {op.pool for job in definitions().get_repository_def().get_all_jobs() for op in job.graph.iterate_op_defs()}
     assert used - {None} == set(POOLS)
 
 
