@@ -127,6 +127,7 @@ def test_a_load_without_servers_says_how_to_start_them(clone: Path) -> None:
     assert git("status", "--porcelain", cwd=clone) == ""
 
 
+@pytest.mark.slow
 def test_a_load_into_a_server_that_is_named(clone: Path, dsn: str) -> None:
     sample_bars.write_year(clone / ".marketdata" / "bars", 2014, sample_bars.STOCKS[:1], dt.date(2014, 1, 31))
     run(clone, "dagster", *LOAD, "2014-01", DAGSTER_HOME=str(clone), MARKETDATA_POSTGRES_DSN=dsn)

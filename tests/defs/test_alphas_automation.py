@@ -171,7 +171,7 @@ def test_dropped_files_ask_for_their_months_once_and_make_the_account_a_partitio
     assert not look(alphas_env, automation.alphas_files).run_requests
 
 
-@pytest.mark.parametrize("ledger", ["kept", "dropped"])
+@pytest.mark.parametrize("ledger", ["kept", pytest.param("dropped", marks=pytest.mark.slow)])
 def test_dropped_collection_is_requested_again_under_another_key(alphas_env: AlphasEnv, ledger: str) -> None:
     for month in MONTHS[:2]:
         drop_slice(alphas_env.root, "old", month, [alpha("aaaaaaa", month)])

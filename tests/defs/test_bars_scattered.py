@@ -37,6 +37,7 @@ def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_bars_
     assert {(key, found[key].run_id) for key in keys} == {(key, result.run_id) for key in keys}
 
 
+@pytest.mark.slow
 def test_repair_of_very_scattered_months_is_one_run(bars_env: BarsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MOST_RANGES", 2)
     deliver(bars_env.folder, 2014)

@@ -101,7 +101,7 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
 
 
 def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env: ExchangesEnv) -> None:
-    written = exchanges_env.sample()
+    written = exchanges_env.sample(minutes=4)
     bad = exchanges_env.folder / "binance-spot-20260101T000000.capture.zst"
     bad.write_bytes(zstandard.compress(b'{"capture": 99}'))
     result = exchanges_env.fill()
@@ -113,14 +113,14 @@ def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env:
 
 
 def test_named_files_alone_are_loaded(exchanges_env: ExchangesEnv) -> None:
-    written = exchanges_env.sample()
+    written = exchanges_env.sample(minutes=4)
     [okx] = [path for path in written.files if path.name.startswith("okx")]
     assert exchanges_env.fill(files=[str(okx)]).success
     assert exchanges_env.rows("SELECT DISTINCT toString(exchange) FROM exchange_trades") == [("okx",)]
 
 
 def test_config_that_names_no_venue_is_refused(exchanges_env: ExchangesEnv) -> None:
-    exchanges_env.sample()
+    exchanges_env.sample(minutes=4)
     assert "unknown value 'mtgox'; valid values: binance, " in "".join(
         failures(exchanges_env.fill(exchange="mtgox")).values()
     )
@@ -244,7 +244,7 @@ async def publish(url: str, records: list[Trade | Gap]) -> None:
 
 def test_stream_that_is_away_fails_the_run_after_the_captures_landed(exchanges_env: ExchangesEnv) -> None:
     exchanges_env.patch.setenv("MARKETDATA_NATS_URL", "nats://127.0.0.1:1")
-    written = exchanges_env.sample()
+    written = exchanges_env.sample(minutes=4)
     [said] = failures(exchanges_env.fill()).values()
     assert "stream: " in said
     assert exchanges_env.counts()["exchange_trades"] == sum(written.trades.values())
@@ -303,6 +303,7 @@ def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(exchanges_
     assert exchanges_env.materialized(BARS) == {LAST}
 
 
+@pytest.mark.slow
 def test_a_gap_of_a_venue_that_is_not_installed_stays_open_alone(exchanges_env: ExchangesEnv) -> None:
     assert exchanges_env.fill(captures=False, stream=False).success
     gap = Gap(

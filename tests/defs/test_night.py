@@ -124,6 +124,7 @@ def test_months_that_landed_and_were_never_marked_are_run_and_cost_nothing(bars_
     assert asked(night(bars_env.instance, "bars")) == set()
 
 
+@pytest.mark.slow
 def test_months_of_a_run_that_was_killed_after_all_had_landed_are_shown_as_they_are(bars_env: BarsEnv) -> None:
     deliver(bars_env.folder, 2014, [3])
     assert bars_env.run("2014-01", "2014-12").success
@@ -174,6 +175,7 @@ def test_bars_that_are_still_written_are_left_out_at_night(bars_env: BarsEnv, mo
     assert asked(found) == set()  # a file without a year may be of any month
 
 
+@pytest.mark.slow
 def test_rows_of_a_flow_that_are_still_written_are_left_out_at_night(
     flows_env: FlowsEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +195,7 @@ def test_rows_of_a_flow_that_are_still_written_are_left_out_at_night(
         assert len(flows_env.rows(f"SELECT symbol FROM {table}")) == 3
 
 
+@pytest.mark.slow
 def test_ticks_that_are_still_written_are_left_to_their_sensor_and_keep_no_other_out(ticks_env: TicksEnv) -> None:
     ticks_env.patch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "30")
     ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")

@@ -120,6 +120,7 @@ def test_day_that_fails_fails_the_run_with_its_name_and_the_others_are_loaded(ti
     assert materialized(ticks_env) == {name: {EARLIER, MONTH} for name in DAILY}
 
 
+@pytest.mark.slow
 def test_only_days_that_failed_in_an_outage_are_requested_again(
     ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +174,7 @@ def test_a_file_that_cannot_be_read_stops_neither_other_files_nor_the_steps_afte
     assert failed == ["suspensions"]
 
 
-@pytest.mark.parametrize("closed", [False, True], ids=["open", "a holiday since"])
+@pytest.mark.parametrize("closed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_schedules_follow_the_stored_calendar(ticks_env: TicksEnv, closed: bool) -> None:
     day = sessions(MONTH)[4]
     ticks_env.tushare.closed = {day} if closed else set()
@@ -217,7 +218,8 @@ def test_night_loads_what_is_not_final_once(ticks_env: TicksEnv) -> None:
     }
 
 
-@pytest.mark.parametrize("today", ["2027-01-05", pytest.param("2027-06-01", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("today", ["2027-01-05", "2027-06-01"])
 def test_after_the_end_of_the_librarys_calendar_everything_works(ticks_env: TicksEnv, today: str) -> None:
     """The exchange has announced the days up to May 2027; the first of January and a day of May are no trading days."""
     evening_of = dt.datetime.fromisoformat(f"{today}T16:11:00+08:00")

@@ -147,6 +147,7 @@ def test_registered_symbol_without_bars_is_empty_and_materialised(ticks_env: Tic
     assert (told["outcome"], told["dagster/partition_row_count"]) == ("empty", 0)
 
 
+@pytest.mark.slow
 def test_nothing_is_materialised_when_no_provider_is_configured_and_no_file_is_dropped(ticks_env: TicksEnv) -> None:
     ticks_env.partitions(*SYMBOLS)
     result = ticks_env.run([EARLIER, MONTH], SYMBOLS, (BARS, BOOKS, FACTORS))
@@ -177,6 +178,7 @@ def test_days_narrow_a_month_down(ticks_env: TicksEnv) -> None:
     assert ticks_env.counts() == whole(["600000.SH"])
 
 
+@pytest.mark.slow
 def test_files_land_without_anybody_being_asked(ticks_env: TicksEnv) -> None:
     ticks_env.sign_in()
     day = sessions(MONTH)[3]

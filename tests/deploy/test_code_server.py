@@ -256,6 +256,7 @@ def test_server_that_is_started_again_keeps_the_socket_of_the_killed_one(waiting
         assert waiting.socket.exists(), "UI and daemon find it"
 
 
+@pytest.mark.slow
 def test_server_that_is_asked_to_end_ends_after_its_run(waiting: Waiting) -> None:
     below, proxy = waiting.processes("code server"), waiting.processes("code server")[0]
     waiting.server.terminate()

@@ -197,6 +197,7 @@ def test_clients_in_several_processes_lose_nothing(url: str, client: Client) -> 
     assert client.query("SELECT count(), uniqExact(id) FROM ticks").result_rows == [(10_000, 10_000)]
 
 
+@pytest.mark.slow
 def test_acknowledged_inserts_survive_a_kill(local_home: Path) -> None:
     with LocalStack(settings_of(local_home), services=["clickhouse"]) as stack:
         url, acknowledged = stack.endpoints.clickhouse_url or "", list[int]()

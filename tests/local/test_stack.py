@@ -167,6 +167,7 @@ def test_process_that_reused_a_recorded_pid_is_left_alone(local_home: Path) -> N
     assert record.stop_leftovers(local_home) == []
 
 
+@pytest.mark.slow
 def test_a_killed_initdb_leaves_no_half_folder(local_home: Path) -> None:
     with holding_initdb(local_home) as holder:
         holder.send_signal(signal.SIGKILL)
