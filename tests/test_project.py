@@ -23,8 +23,8 @@ from marketdata_assets.cli import app
 from marketdata_assets.cli.app import COMMANDS, Command, Group
 from marketdata_assets.definitions import defs, project_definitions
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS, BAR_MONTHS
-from marketdata_assets.resources.servers import check
 from marketdata_assets.secret_values import without_password
+from marketdata_assets.server_health import check
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_bars
 

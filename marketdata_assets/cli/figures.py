@@ -125,7 +125,7 @@ def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition")
 
 def of_servers() -> Iterator[Value]:
     """The servers that are configured."""
-    from marketdata_assets.resources.servers import ASK, check
+    from marketdata_assets.server_health import ASK, check
 
     for health in map(check, ASK):
         if health.url:

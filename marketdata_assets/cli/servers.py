@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -138,9 +139,11 @@ def doctor(
         for problem in machine:  # first of all, since libraries crash on a processor that lacks what they need
             output.warn("machine:", problem)
     from marketdata_assets.reference.status import REMEDY
-    from marketdata_assets.resources.servers import check
+    from marketdata_assets.server_health import check
 
-    health = {name: check(name) for name in needed(Settings())}
+    names = [*needed(Settings())]
+    with ThreadPoolExecutor() as pool:
+        health = dict(zip(names, pool.map(check, names), strict=True))
     calendar, servers = _calendar(stored="clickhouse" in health and health["clickhouse"].ok), [*health.values()]
     folders, closed = Settings().missing_folders(), _why_yahoo_is_closed(always=yahoo)
     if as_json:
@@ -175,13 +178,17 @@ def doctor(
 
 def _why_yahoo_is_closed(*, always: bool) -> str | None:
     """Why Yahoo does not answer, empty when it does; None when no request is sent."""
-    from marketdata_assets.resources import Ticks
+    from marketdata_assets.ticks import providers_file
 
-    ticks = Ticks()
     try:
-        if not always and not (Settings().providers and (config := ticks.config()).yahoo and config.yahoo.enabled):
-            return None
-        return asyncio.run(ticks.why_yahoo_is_closed())
+        if not always:
+            named = Settings().providers
+            yahoo = providers_file.chosen(named).yahoo if named else None
+            if yahoo is None or not yahoo.enabled:
+                return None
+        from marketdata_assets.resources import Ticks  # brings Dagster with it
+
+        return asyncio.run(Ticks().why_yahoo_is_closed())
     except MarketDataError as error:
         return str(error)
 

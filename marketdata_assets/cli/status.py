@@ -4,6 +4,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -167,14 +168,33 @@ def rejected_of(domain: str, limit: int) -> list[overview.Row]:
 
 
 def of_each_domain(read: Callable[[str], list[dict[str, Any]]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of all domains; those without a server are named in a note. Raises NoServer when none has one."""
+    """The rows of all domains, read at once; those without a server are named in a note.
+
+    Raises NoServer when none has one.
+    """
+    answers: dict[str, list[dict[str, Any]] | Exception] = {}
+
+    def ask(name: str) -> None:
+        try:
+            answers[name] = read(name)
+        except Exception as error:
+            answers[name] = error
+
+    threads = [Thread(target=ask, args=(name,), daemon=True) for name in names]  # Ctrl-C waits for no server
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     rows: list[dict[str, Any]] = []
     absent: list[NoServer] = []
-    for domain in names:
-        try:
-            rows += read(domain)
-        except NoServer as error:
-            absent.append(error)
+    for name in names:
+        match answers[name]:
+            case NoServer() as error:
+                absent.append(error)
+            case Exception() as error:
+                raise error
+            case found:
+                rows += found
     if len(absent) == len(names):
         raise absent[0]
     for cause in absent:

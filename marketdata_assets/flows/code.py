@@ -82,8 +82,10 @@ def digest(*parts: str) -> str:
 def of_library() -> str:
     """The fingerprint of the modules of this package that make rows."""
     package = Path(__file__).parents[1]
-    files = [package.joinpath(*name.split(".")).with_suffix(".py") for name in ROW_MAKERS]
-    return digest(*(_meaning(_parsed(file)) for file in files))
+    found = hashlib.blake2b(digest_size=8)
+    for name in ROW_MAKERS:
+        found.update(package.joinpath(*name.split(".")).with_suffix(".py").read_bytes())
+    return found.hexdigest()
 
 
 def of_function(path: str, file: Path | None) -> str:

@@ -8,7 +8,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.files import AlphaFiles, BarFiles, Exchanges, FlowFiles
-from marketdata_assets.resources.servers import ClickHouse, Health, Mongo, Nats, Postgres
+from marketdata_assets.resources.servers import ClickHouse, Mongo, Nats, Postgres
 from marketdata_assets.resources.ticks import Ticks
 from marketdata_assets.settings import Settings
 
@@ -19,7 +19,6 @@ __all__ = [
     "ClickHouse",
     "Exchanges",
     "FlowFiles",
-    "Health",
     "Mongo",
     "Nats",
     "NoServer",

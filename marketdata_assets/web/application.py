@@ -41,7 +41,6 @@ def application(servers: Servers) -> Starlette:
     pages = Pages(servers)
     answers: dict[str, Endpoint] = {
         "/api/servers/{name}": pages.server,
-        "/api/domains": pages.domains,
         **{f"/api/{kind}": partial(pages.search, kind) for kind in ("stocks", "instruments", "symbols")},
         "/api/stocks/{code}/candles": pages.stock_candles,
         "/api/stocks/{code}/coverage": pages.stock_coverage,

@@ -7,6 +7,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from html import escape
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -63,8 +64,16 @@ def page(name: str, title: str, market: str = "red") -> Callable[[Request], Resp
     `market` is the colour of rising prices there.
     """
     parts = {part.stem: part.read_text("utf-8") for part in (STATIC / "parts").glob("*.html")}
-    own = Template((STATIC / f"{name}.html").read_text("utf-8")).substitute(parts)
+    cards = [_card(Template(parts["card"]), domain) for domain in Settings().domain_names]
+    own = Template((STATIC / f"{name}.html").read_text("utf-8")).substitute(parts, cards="".join(cards))
     return lambda _: HTMLResponse(Template(parts["frame"]).substitute(title=title, market=market, page=own))
+
+
+def _card(card: Template, domain: str) -> str:
+    """The card of a domain on the front page; its name leads to its own page, if it has one."""
+    has_page = (STATIC / f"{domain}.html").exists()
+    title = f'<a href="/{domain}">{domain}</a>' if has_page else escape(domain)
+    return card.substitute(name=escape(domain), title=title)
 
 
 def charts(_: Request) -> Response:
@@ -108,10 +117,6 @@ class Pages:
             version = STORES[name][1](opened).split(" ")[0]
         ms = round((time.perf_counter() - began) * 1000)
         return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
-
-    def domains(self, _: Request) -> Response:
-        """`{"domains": ["bars", ...]}`, those that are chosen."""
-        return JSONResponse({"domains": [*self._status]})
 
     def status(self, request: Request) -> Response:
         """`{"domain": "bars", "assets": [...], "problems": [...]}`, as in `marketdata status`, and what is wrong with

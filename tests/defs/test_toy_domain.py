@@ -33,6 +33,8 @@ from tests.defs.bar_runs import Database, execute, failures, materializations, r
 from tests.defs.nights import night
 from tests.defs.toy_domain import library
 from tests.defs.toy_domain.domain import FOLDER
+from tests.ui.browser import browser, missing_browser
+from tests.web.served_market import TOKEN, on, served
 
 LINE = "toy = tests.defs.toy_domain.domain:DOMAIN"
 """All that another package says of its domain, in its entry points."""
@@ -245,7 +247,6 @@ def test_its_row_is_on_the_page_of_the_market(toy: ToyEnv) -> None:
     toy.deliver("2024-01")
     assert toy.run("2024-01", "2024-01").success
     page = application(Servers(lambda: toy.dsn, str, str))  # type: ignore[arg-type]
-    assert asked(page, "/api/domains") == {"domains": ["toy"]}
     [files, table] = asked(page, "/api/status/toy")["assets"]
     assert (files["loaded"], table["asset"], table["ok"], table["rows"]) == (1, library.TABLE, 1, 2)
 
@@ -263,3 +264,16 @@ def test_the_ui_shows_the_asset(toy: ToyEnv, tmp_path: Path) -> None:
             shown = asked(page, "/graphql", query)["data"]["assetNodeOrError"]
     assert (shown["groupName"], JOB in shown["jobNames"]) == ("toy", True)
     assert shown["partitionStats"] == {"numMaterialized": 1, "numFailed": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_a_browser_shows_its_card(toy: ToyEnv) -> None:
+    toy.deliver("2024-01")
+    assert toy.run("2024-01", "2024-01").success
+    with served(on(toy.dsn)) as url, browser(url, TOKEN) as chromium:
+        chromium.open("/")
+        chromium.until(lambda: "2 rows" in chromium.find("#toy").text, "the rows of the toy's card")
+        assert [one.text for one in chromium.driver.find_elements("css selector", ".domain h3")] == ["toy"]
+        if shots := os.environ.get("MARKETDATA_TEST_SHOTS"):
+            chromium.shot(Path(shots) / "toy.png")

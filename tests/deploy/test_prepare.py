@@ -19,7 +19,7 @@ import redis
 
 from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.servers import program
-from marketdata_assets.resources.servers import check
+from marketdata_assets.server_health import check
 from tests.deploy.compose_file import DOCKER, compose, example, mounted_secrets, prepared, services
 
 

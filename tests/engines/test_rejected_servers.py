@@ -8,7 +8,7 @@ import pytest
 
 from marketdata_assets.collector.jetstream import stream
 from marketdata_assets.local.process import ServerSpec
-from marketdata_assets.resources.servers import check
+from marketdata_assets.server_health import check
 from marketdata_assets.server_versions import ServerTooOld
 from marketdata_assets.stores import clickhouse, postgres
 from tests.engines import servers

@@ -15,10 +15,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets import server_health
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.reference import tables as reference
-from marketdata_assets.resources import servers
 from marketdata_assets.stores import clickhouse, clickhouse_cluster
 from marketdata_assets.stores.clickhouse_address import split, with_cluster
 from marketdata_assets.stores.clickhouse_cluster import WRITER, OneNode, Server, check, examine, problems
@@ -127,14 +127,14 @@ def test_a_node_without_a_name_is_not_taken_for_the_same(clickhouse_url: str) ->
 
 def test_doctor_names_the_nodes_behind_one_address(clickhouse_url: str) -> None:
     with Nodes([clickhouse_url] * 2) as address:
-        found = servers.check("clickhouse", address)
+        found = server_health.check("clickhouse", address)
     assert not found.ok
     assert found.missing == ("the address is answered by 2 nodes: node1, node2",)
     assert "instead of a load balancer" in found.remedy
 
 
 def test_doctor_names_a_cluster_that_the_server_does_not_know(clickhouse_url: str) -> None:
-    found = servers.check("clickhouse", f"{clickhouse_url}?cluster=nowhere")
+    found = server_health.check("clickhouse", f"{clickhouse_url}?cluster=nowhere")
     assert not found.ok
     assert "knows no cluster 'nowhere'" in found.missing[0]
     assert "MARKETDATA_CLICKHOUSE_CLUSTER" in found.remedy
@@ -198,7 +198,7 @@ def test_only_the_writing_node_is_written_to(clickhouse_cluster: Cluster, databa
 def test_doctor_shows_the_cluster_and_which_node_is_written_to(
     clickhouse_cluster: Cluster, database: str, writer: Client
 ) -> None:
-    first, second = (servers.check("clickhouse", clickhouse_cluster.writing(database, node)) for node in range(2))
+    first, second = (server_health.check("clickhouse", clickhouse_cluster.writing(database, node)) for node in range(2))
     assert (first.ok, first.missing) == (True, ())
     assert first.edition.startswith(f"cluster {clickhouse_cluster.name}, replicas: ")
     assert not second.ok

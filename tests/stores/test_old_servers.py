@@ -11,7 +11,7 @@ import pytest
 
 from marketdata_assets import server_versions
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.resources.servers import check
+from marketdata_assets.server_health import check
 from marketdata_assets.server_versions import OLDEST, ServerTooOld, require
 from marketdata_assets.stores import clickhouse, mongo, postgres
 from marketdata_assets.stores.errors import StoreAway

@@ -1,5 +1,6 @@
 """A database with a few months of invented stocks, and the market page over some servers, behind the guard."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from marketdata_assets.bars import kline
 from marketdata_assets.local.errors import NoServer
@@ -58,10 +60,17 @@ def on(postgres: str | None = None, clickhouse: str | None = None, mongo: str | 
 
 
 @contextmanager
-def served(servers: Servers) -> Iterator[str]:
-    """The URL of the page, as `marketdata web` serves it."""
+def served(servers: Servers, wait: float = 0.0) -> Iterator[str]:
+    """The URL of the page, as `marketdata web` serves it; every answer about data takes `wait` seconds more."""
     port = free_port()
-    guarded = Guard(application(servers), token=TOKEN)
+    page = application(servers)
+
+    async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path", "").startswith("/api/"):
+            await asyncio.sleep(wait)
+        await page(scope, receive, send)
+
+    guarded = Guard(waiting if wait else page, token=TOKEN)
     server = uvicorn.Server(uvicorn.Config(guarded, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

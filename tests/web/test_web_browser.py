@@ -290,7 +290,7 @@ def test_every_page_can_be_read_and_has_named_controls(
     test_web_symbols.fill(clickhouse_client)
     plan = Plan(dt.datetime(2025, 1, 5, 23, 55, tzinfo=dt.UTC), 10)
     land(clickhouse_client, records(plan, ("binance",)))
-    with served(on(dsn, clickhouse_url)) as url, browser(url, TOKEN) as chromium:
+    with served(on(dsn, clickhouse_url), wait=0.2) as url, browser(url, TOKEN) as chromium:
         chromium.driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
         for path, last in PAGES.items():
             for width in (1400, 360):

@@ -21,12 +21,6 @@ const KINDS = {
 };
 const search = by("search"), problems = [];
 
-// Domains of other packages have no card in the page yet.
-const { domains } = await ask("/api/domains").catch(() => ({ domains: [] }));
-for (const name of domains.filter((one) => !by(one))) {
-  const header = element("header", {}, element("h3", {}, name), element("span", { class: "badge" }, t("reading …")));
-  document.querySelector(".cards").append(element("article", { class: "card domain", id: name }, header, element("p", { class: "facts note" }), element("div", { class: "trend" })));
-}
 const DOMAINS = [...document.querySelectorAll(".domain")].map(({ id }) => id);
 let asked = 0, waiting, left = Object.keys(STORES).length + DOMAINS.length;
 
