@@ -193,10 +193,16 @@ def workbook(change: Callable[[bytes], bytes]) -> bytes:
     ("name", "content", "code", "refusal"),
     [
         ("a.parquet", lambda: parquet(60_000_000, 1.0), TICKS, "times above 256 MB"),
-        ("a.parquet", lambda: parquet(60_000_000, 1.0, 10), TICKS, "times above 256 MB"),
-        ("a.parquet", lambda: parquet(60_000_000, 1.0), PARQUET, "times above 256 MB"),
-        ("a_2024.parquet", lambda: parquet(60_000_000, 1.0), BARS, "times above 256 MB"),
-        ("a_2024.feather", lambda: feather(60_000_000), BARS, "times above 256 MB"),
+        pytest.param(
+            "a.parquet", lambda: parquet(60_000_000, 1.0, 10), TICKS, "times above 256 MB", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "a.parquet", lambda: parquet(60_000_000, 1.0), PARQUET, "times above 256 MB", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "a_2024.parquet", lambda: parquet(60_000_000, 1.0), BARS, "times above 256 MB", marks=pytest.mark.slow
+        ),
+        pytest.param("a_2024.feather", lambda: feather(60_000_000), BARS, "times above 256 MB", marks=pytest.mark.slow),
         ("a.parquet", lambda: parquet(100_000, "x" * 5000), PARQUET, "MB of text; the limit is 256 MB"),
         (
             "a.xlsx",
@@ -207,10 +213,28 @@ def workbook(change: Callable[[bytes], bytes]) -> bytes:
         ("a.ods", lambda: repeated(2000, 16384), SHEETS, "limit is 20000000 cells"),
         ("a.xlsx", lambda: workbook(lambda data: data + b" " * (300 * MB)), SHEETS, "times its"),
         ("a.xls", lambda: b"<table><tr>" + b"<td colspan=999>1" * 100_000, SHEETS, "limit is 20000000 cells"),
-        ("a.xls", lambda: b"<table><tr>" + b"<td colspan=999 rowspan=999>1" * 9**5, SHEETS, "limit is 20000000 cells"),
-        ("a.xls", lambda: b"<table><tr><td colspan=999 rowspan=999>" + b"<tr>" * 9**5, SHEETS, "999 columns"),
+        pytest.param(
+            "a.xls",
+            lambda: b"<table><tr>" + b"<td colspan=999 rowspan=999>1" * 9**5,
+            SHEETS,
+            "limit is 20000000 cells",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "a.xls",
+            lambda: b"<table><tr><td colspan=999 rowspan=999>" + b"<tr>" * 9**5,
+            SHEETS,
+            "999 columns",
+            marks=pytest.mark.slow,
+        ),
         ("a.json.gz", lambda: gzipped(b"["), JSON, "it has more than 256 MB, unpacked; deliver JSON lines"),
-        ("a.json", lambda: b"[" + b"[]," * 30_000_000 + b"[]]", JSON, "a JSON document of 60000002 values; the limit"),
+        pytest.param(
+            "a.json",
+            lambda: b"[" + b"[]," * 30_000_000 + b"[]]",
+            JSON,
+            "a JSON document of 60000002 values; the limit",
+            marks=pytest.mark.slow,
+        ),
         ("a.json", lambda: b"[" * 200_000, JSON, "not JSON"),
     ],
 )

@@ -131,6 +131,7 @@ def test_tags_have_the_values_that_stored_runs_have() -> None:
     assert internals.WILL_RETRY_TAG == "dagster/will_retry"
 
 
+@pytest.mark.slow
 def test_the_ui_of_code_and_a_read_only_one(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("import dagster as dg\n\n@dg.asset\ndef prices(): ...\n")
     (tmp_path / "workspace.yaml").write_text(f"load_from: [python_file: {tmp_path}/code.py]\n")

@@ -35,7 +35,7 @@ def test_that_is_killed():
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_what_tests_start_ends_with_them(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_killed.py").write_text(TEST)

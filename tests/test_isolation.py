@@ -82,7 +82,7 @@ def hostile(clone: Path) -> dict[str, str]:
     return {**os.environ, **named, **others, **kept, "HOME": str(home), "PYTHONPATH": str(PROJECT)}
 
 
-@pytest.mark.parametrize("processes", [(), ("-n", "1")], ids=["one process", "spread over processes"])
+@pytest.mark.parametrize("processes", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)])
 def test_nothing_of_the_person_who_runs_the_tests_is_seen(project: Path, processes: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "pytest", *processes, "tests/test_probe.py"]
     ran = subprocess.run(command, cwd=project, env=hostile(project), capture_output=True, text=True)

@@ -64,16 +64,11 @@ def run(clone: Path, *command: str, **given: str) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_definitions_are_valid_in_the_workspace_file(clone: Path) -> None:
     assert "All code locations passed validation" in run(
         clone, "dagster", "definitions", "validate", "-w", "workspace.yaml"
     )
-
-
-def test_instance_in_the_clone_keeps_its_records_in_the_data_folder(clone: Path) -> None:
-    said = run(clone, "dagster", "instance", "info", DAGSTER_HOME=str(clone))
-    assert "SqliteRunStorage" in said
-    assert (clone / ".marketdata" / "dagster" / "storage" / "history" / "runs.db").is_file()
 
 
 @pytest.mark.parametrize("program", ["dagster dev", pytest.param("dg dev", marks=pytest.mark.slow)])
@@ -132,11 +127,13 @@ def test_a_load_without_servers_says_how_to_start_them(clone: Path) -> None:
     assert git("status", "--porcelain", cwd=clone) == ""
 
 
+@pytest.mark.slow
 def test_a_load_into_a_server_that_is_named(clone: Path, dsn: str) -> None:
     sample_bars.write_year(clone / ".marketdata" / "bars", 2014, sample_bars.STOCKS[:1], dt.date(2014, 1, 31))
     run(clone, "dagster", *LOAD, "2014-01", DAGSTER_HOME=str(clone), MARKETDATA_POSTGRES_DSN=dsn)
     with psycopg.connect(dsn) as connection:
         assert connection.execute("SELECT count(*) > 0 FROM stock_1min_qfq").fetchone() == (True,)
+    assert (clone / ".marketdata" / "dagster" / "storage" / "history" / "runs.db").is_file(), "in the data folder"
 
 
 # The storage that dagster.yaml names.

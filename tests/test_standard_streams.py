@@ -98,7 +98,7 @@ with service(), also_logged(Path(sys.argv[1])):
 """
 
 
-@pytest.mark.parametrize("reader", ["gone", "blocked", "full"])
+@pytest.mark.parametrize("reader", ["gone", "blocked", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_child_whose_output_is_forwarded_never_waits(tmp_path: Path, reader: str) -> None:
     ours, theirs = os.pipe()
     if reader == "gone":

@@ -23,7 +23,7 @@ FILES, PACKAGES, REGULAR, SUPER = map(dg.AssetKey, ("alpha_files", "alpha_packag
 SUMMARY = dg.AssetKey("alpha_summary")
 MONTHS = ("2024-01", "2024-02", "2024-03")
 PASSWORD = "canary-password"
-REGULARS, SUPERS = 10, 3
+REGULARS, SUPERS = 4, 2
 """Alphas of each account and month."""
 
 
@@ -65,13 +65,13 @@ class AlphasEnv:
     def partitions(self, *names: str) -> None:
         self.instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(names))
 
-    def ready(self, *names: str) -> None:
+    def ready(self, *names: str, months: Iterable[str] = MONTHS) -> None:
         """Accounts at the API, in the accounts file, with credentials, and as partitions."""
         self.accounts(*names)
         self.partitions(*names)
         for name in names:
             self.credentials(name)
-            self.user(name)
+            self.user(name, months)
 
     def run(
         self,

@@ -41,9 +41,9 @@ class ExchangesEnv:
         """Captures of an invented market."""
         return write(self.folder, Plan(START, minutes=minutes, **options))
 
-    def fill(self, **config: Any) -> dg.ExecuteInProcessResult:
+    def fill(self, *, checks: bool = False, **config: Any) -> dg.ExecuteInProcessResult:
         """Run the job that fills the tables; a failed run is returned, not raised."""
-        return execute(self.instance, TABLES_JOB, {"ops": {TABLES_STEP: {"config": config}}}, checks=True)
+        return execute(self.instance, TABLES_JOB, {"ops": {TABLES_STEP: {"config": config}}}, checks=checks)
 
     def days(
         self, first: str = FIRST, last: str = LAST, *, fetch: bool = False, checks: bool = False

@@ -114,18 +114,19 @@ def later(cursor: str, seconds: float = 3600.0) -> str:
     return json.dumps(aged)
 
 
-def evening(instance: dg.DagsterInstance) -> str:
-    """The cursors of sensors that have run since an earlier night."""
+def evening(instance: dg.DagsterInstance, *only: str) -> str:
+    """The cursors of sensors that have run since an earlier night, or have tonight seen all domains but some."""
     cursors = {}
     for name, text in json.loads(check(instance, None).cursor).items():
         content = json.loads(text)
-        cursors[name] = json.dumps(content | {"nights": dict.fromkeys(content["nights"], EARLIER)})
+        nights = {domain: EARLIER if not only or domain in only else seen for domain, seen in content["nights"].items()}
+        cursors[name] = json.dumps(content | {"nights": nights})
     return json.dumps(cursors)
 
 
-def night(instance: dg.DagsterInstance, cursor: str | None = None) -> Night:
-    """What is asked for in one night, in which files do not change."""
-    first = check(instance, cursor or evening(instance))
+def night(instance: dg.DagsterInstance, *only: str, cursor: str | None = None) -> Night:
+    """What is asked for in one night, of all domains or of some, in which files do not change."""
+    first = check(instance, cursor or evening(instance, *only))
     if not first.observed():
         return first
     second = check(instance, later(first.cursor))

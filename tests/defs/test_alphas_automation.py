@@ -136,19 +136,19 @@ def test_months_that_a_run_works_on_are_not_asked_for_again(alphas_env: AlphasEn
 
 
 def test_night_mends_what_is_missing_failed_or_stale_and_leaves_the_rest(alphas_env: AlphasEnv) -> None:
-    assert ranges(night(alphas_env.instance).run_requests) == []
+    assert ranges(night(alphas_env.instance, "alphas").run_requests) == []
     for month in MONTHS:
         drop_slice(alphas_env.root, "old", month, [alpha("aaaaaaa", month)])
     sync(alphas_env)
-    assert ranges(night(alphas_env.instance).run_requests) == [("old|2024-01", "old|2024-03")]
+    assert ranges(night(alphas_env.instance, "alphas").run_requests) == [("old|2024-01", "old|2024-03")]
     result = alphas_env.run("old|2024-01", "old|2024-03", job="alphas_import")
     assert result.success, failures(result)
-    assert ranges(night(alphas_env.instance).run_requests) == []
+    assert ranges(night(alphas_env.instance, "alphas").run_requests) == []
     ledger = alphas_env.client["regular_alphas"]["marketdata-ledger"]
     assert ledger.update_one({"unit": "2024-01-01"}, {"$set": {"outcome": "failed"}}).modified_count == 1
-    assert ranges(night(alphas_env.instance).run_requests) == [("old|2024-01", "old|2024-01")]
+    assert ranges(night(alphas_env.instance, "alphas").run_requests) == [("old|2024-01", "old|2024-01")]
     drop_slice(alphas_env.root, "old", "2024-03", [alpha("bbbbbbb", "2024-03"), alpha("ccccccc", "2024-03")])
-    [request] = night(alphas_env.instance).run_requests
+    [request] = night(alphas_env.instance, "alphas").run_requests
     assert pairs_of(request.run_config) == [("old", "2024-01"), ("old", "2024-03")]
 
 
@@ -171,7 +171,7 @@ def test_dropped_files_ask_for_their_months_once_and_make_the_account_a_partitio
     assert not look(alphas_env, automation.alphas_files).run_requests
 
 
-@pytest.mark.parametrize("ledger", ["kept", "dropped"])
+@pytest.mark.parametrize("ledger", ["kept", pytest.param("dropped", marks=pytest.mark.slow)])
 def test_dropped_collection_is_requested_again_under_another_key(alphas_env: AlphasEnv, ledger: str) -> None:
     for month in MONTHS[:2]:
         drop_slice(alphas_env.root, "old", month, [alpha("aaaaaaa", month)])

@@ -18,7 +18,7 @@ from tests.defs.alpha_runs import MONTHS, PACKAGES, REGULARS, SUPERS, AlphasEnv,
 from tests.defs.bar_runs import execute, failures
 from tests.defs.nights import night
 
-ALL = 3 * (REGULARS + SUPERS)
+ALL = REGULARS + SUPERS
 
 
 @pytest.fixture
@@ -39,25 +39,25 @@ def of_usual_names(alphas_env: AlphasEnv) -> list[str]:
 
 
 def test_loads_checks_and_readers_use_the_names(alphas_env: AlphasEnv, names: dict[str, str]) -> None:
-    alphas_env.ready("lk")
+    alphas_env.ready("lk", months=MONTHS[:1])
     for job in ("alphas", "alpha_records"):
-        result = alphas_env.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", job, checks=True)
+        result = alphas_env.run(f"lk|{MONTHS[0]}", job=job, checks=True)
         assert result.success, failures(result)
         checks = result.get_asset_check_evaluations()
         assert checks
         assert all(one.passed for one in checks)
     assert of_usual_names(alphas_env) == []
-    assert alphas_env.client[names["regular_alphas"]]["lk"].count_documents({}) == 3 * REGULARS
+    assert alphas_env.client[names["regular_alphas"]]["lk"].count_documents({}) == REGULARS
     assert alphas_env.client[names["alpha_pnl"]]["lk"].count_documents({}) == ALL
 
     frame = read.alphas("super", columns=["account", "id", "pnl.pnl"])
-    assert frame.height == 3 * SUPERS
+    assert frame.height == SUPERS
     assert frame["pnl.pnl"].null_count() == 0
     assert read.alpha_records("turnover", accounts="lk")["alpha"].n_unique() == ALL
     rows = {row["asset"]: row for row in status.rows_of("alphas")}
-    assert rows["regular_alphas"]["documents"] == 3 * REGULARS
-    assert (rows["alpha_sharpe"]["documents"], rows["alpha_sharpe"]["ok"]) == (ALL, 3)
-    assert night(alphas_env.instance).run_requests == []
+    assert rows["regular_alphas"]["documents"] == REGULARS
+    assert (rows["alpha_sharpe"]["documents"], rows["alpha_sharpe"]["ok"]) == (ALL, 1)
+    assert night(alphas_env.instance, "alphas").run_requests == []
 
 
 def test_record_sets_that_are_not_offered_are_known_under_the_names(
@@ -85,7 +85,7 @@ def test_dropped_and_rejected_alphas_are_found_under_the_names(alphas_env: Alpha
     )
     drop_slice(alphas_env.root, "lk", MONTHS[0], [alpha("aaaaaa3", MONTHS[0])])
     alphas_env.partitions("zz", "lk")
-    [request] = night(alphas_env.instance).run_requests
+    [request] = night(alphas_env.instance, "alphas").run_requests
     execute(alphas_env.instance, str(request.job_name), request.run_config)
     assert alphas_env.materialized(PACKAGES) == keys(["zz"], [MONTHS[1]]) | keys(["lk"], [MONTHS[0]])
     assert [one["id"] for one in alphas_env.client[names["regular_alphas"]]["zz"].find()] == ["aaaaaa1"]

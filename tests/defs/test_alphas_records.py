@@ -10,6 +10,7 @@ from marketdata_assets.alphas import catalogues
 from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.defs.alphas import automation
+from marketdata_assets.partitions import range_tags
 from marketdata_demo.servers.brain import make
 from tests.defs.alpha_runs import MONTHS, REGULARS, SUPERS, AlphasEnv, config, keys
 from tests.defs.bar_runs import execute, failures, repository, run_checks
@@ -62,19 +63,27 @@ def test_one_month_that_fails_is_named_and_the_others_are_materialized(loaded: A
     assert loaded.client["alpha_pnl"]["lk"].count_documents({}) == 3 * ALL - 1
 
 
-@pytest.mark.parametrize(
-    ("asset", "change"),
-    [
-        ("alpha_pnl", {"columns": {"date": ["2019-01-02", "2019-01-02"], "pnl": [0.0, 1.0]}}),
-        ("alpha_pnl", {"columns": {"date": ["2019-01-02", "2019-01-03"], "pnl": [0.0]}}),
-        ("alpha_self_correlation", {"max": 1.5}),
-    ],
-)
-def test_an_invalid_record_set_is_found(loaded: AlphasEnv, asset: str, change: dict[str, Any]) -> None:
-    assert loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)]).success
-    assert loaded.client[asset]["lk"].find_one_and_update({}, {"$set": change})
-    again = loaded.run(f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB, assets=[dg.AssetKey(asset)], checks=True)
-    assert evaluated(again) == {asset: {"records_valid"}}
+def test_an_invalid_record_set_is_found(loaded: AlphasEnv) -> None:
+    """Of yearly figures, a year in which the test period starts has a row of each stage."""
+    yearly = dg.AssetKey("alpha_yearly_stats")
+    correlation = dg.AssetKey("alpha_self_correlation")
+    daily, stages = ["2019-01-02", "2019-01-03"], ["TRAIN", "TRAIN", "TEST"]
+    assert loaded.run(f"lk|{MONTHS[0]}", job=JOB, assets=[PNL, correlation, yearly]).success
+    for asset, change, is_valid in (
+        (PNL, {"columns": {"date": daily, "pnl": [0.0, 1.0]}}, True),
+        (PNL, {"columns": {"date": [daily[0]] * 2, "pnl": [0.0, 1.0]}}, False),
+        (PNL, {"columns": {"date": daily, "pnl": [0.0]}}, False),
+        (correlation, {"max": 1.5}, False),
+        (yearly, {"columns": {"year": ["2019", "2020", "2020", "2021"], "stage": [*stages, "TEST"]}}, True),
+        (yearly, {"columns": {"year": ["2020", "2020", "2021"], "stage": ["TEST", "TRAIN", "TEST"]}}, True),
+        (yearly, {"columns": {"year": ["2020", "2020", "2021"], "stage": stages}}, False),
+        (yearly, {"columns": {"year": ["2021", "2020", "2020"], "stage": stages}}, False),
+        (yearly, {"columns": {"year": ["2020", "2021"], "stage": ["TRAIN"]}}, False),
+    ):
+        name = asset.to_user_string()
+        assert loaded.client[name]["lk"].find_one_and_update({}, {"$set": change})
+        found = evaluated(run_checks(loaded.instance, [asset], range_tags(*[f"lk|{MONTHS[0]}"] * 2)))
+        assert found == ({} if is_valid else {name: {"records_valid"}}), change
 
 
 def test_checks_judge_the_alphas_that_the_run_was_asked_for(loaded: AlphasEnv) -> None:
@@ -97,23 +106,6 @@ def filters_of(result: dg.ExecuteInProcessResult, filters: str) -> set[str]:
     """The checks that say that they judged the alphas of `filters`."""
     found = result.get_asset_check_evaluations()
     return {one.check_name for one in found if one.metadata["filters"].value == filters}
-
-
-def test_yearly_figures_ascend_within_train_and_test(loaded: AlphasEnv) -> None:
-    """A year in which the test period starts has a row of each stage."""
-    yearly = dg.AssetKey("alpha_yearly_stats")
-    whole = (f"lk|{MONTHS[0]}", f"lk|{MONTHS[-1]}", JOB)
-    assert loaded.run(*whole, assets=[yearly]).success
-    for years, stages, failed in (
-        (["2019", "2020", "2020", "2021"], ["TRAIN", "TRAIN", "TEST", "TEST"], {}),
-        (["2020", "2020", "2021", "2021"], ["TEST", "TRAIN", "TEST", "TRAIN"], {}),
-        (["2020", "2020", "2021"], ["TRAIN", "TRAIN", "TEST"], {"alpha_yearly_stats": {"records_valid"}}),
-        (["2021", "2020", "2020"], ["TRAIN", "TRAIN", "TEST"], {"alpha_yearly_stats": {"records_valid"}}),
-        (["2020", "2021"], ["TRAIN"], {"alpha_yearly_stats": {"records_valid"}}),
-    ):
-        columns = {"year": years, "stage": stages}
-        assert loaded.client["alpha_yearly_stats"]["lk"].find_one_and_update({}, {"$set": {"columns": columns}})
-        assert evaluated(loaded.run(*whole, assets=[yearly], checks=True)) == failed, columns
 
 
 def tick(alphas_env: AlphasEnv) -> Any:

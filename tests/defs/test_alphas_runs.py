@@ -91,7 +91,16 @@ def test_refetch_brings_what_has_changed(alphas_env: AlphasEnv) -> None:
     assert alphas_env.client["regular_alphas"]["aa"].count_documents({"color": "GREEN", "_rev": 2}) == 1
 
 
-@pytest.mark.parametrize("trouble", ["wrong password", "a person is needed", "no credentials", "half credentials"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "wrong password",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("a person is needed", "no credentials", "half credentials")
+        ),
+    ],
+)
 def test_account_that_fails_leaves_the_other_alone(alphas_env: AlphasEnv, trouble: str) -> None:
     alphas_env.ready("aa", "bb")
     if trouble == "wrong password":
@@ -167,7 +176,9 @@ def test_raw_file_that_cannot_be_read_fails_its_month_only(alphas_env: AlphasEnv
     assert alphas_env.materialized(PACKAGES) == {"old|2024-01"}
 
 
-@pytest.mark.parametrize("start", ["files", "packages", "job"])
+@pytest.mark.parametrize(
+    "start", ["files", *(pytest.param(one, marks=pytest.mark.slow) for one in ("packages", "job"))]
+)
 def test_whatever_can_be_read_beside_a_file_that_cannot_is_imported(alphas_env: AlphasEnv, start: str) -> None:
     """One cut file in three months of two accounts: it fails the run, and costs nothing but itself."""
     for account in ("old", "other"):

@@ -196,7 +196,7 @@ def good_member(path: Path) -> bytes:
         return archive.read("sz000001_2015.csv")
 
 
-@pytest.mark.parametrize("job", ["bars", "bars_and_kline"])
+@pytest.mark.parametrize("job", [pytest.param("bars", marks=pytest.mark.slow), "bars_and_kline"])
 def test_kline_of_good_stocks_is_refreshed_in_the_run_in_which_a_member_fails(
     either_bars_env: BarsEnv, job: str
 ) -> None:

@@ -37,16 +37,17 @@ def test_scattered_months_are_one_run_and_nothing_between_is_loaded(either_bars_
     assert {(key, found[key].run_id) for key in keys} == {(key, result.run_id) for key in keys}
 
 
+@pytest.mark.slow
 def test_repair_of_very_scattered_months_is_one_run(bars_env: BarsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MOST_RANGES", 2)
     deliver(bars_env.folder, 2014)
     assert select(bars_env, SOME).success
-    [request] = night(bars_env.instance).run_requests
+    [request] = night(bars_env.instance, "bars").run_requests
     rest = {f"2014-{month:02}" for month in range(1, 13)} - set(SOME)
     assert (request.job_name, months_of(request.run_config)) == (JOB, rest)
     assert execute(bars_env.instance, JOB, request.run_config).success
     assert rest <= bars_env.materialized(BARS) & bars_env.materialized(KLINE)
-    assert night(bars_env.instance).run_requests == []
+    assert night(bars_env.instance, "bars").run_requests == []
 
 
 def test_failed_file_leaves_its_months_failed_and_the_others_loaded(bars_env: BarsEnv) -> None:

@@ -52,18 +52,16 @@ def test_days_are_loaded_once_and_days_that_fail_are_named(exchanges_env: Exchan
     assert (told["dagster/partition_row_count"], told["unchanged"]) == (0, 2)
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"types": ["ticker"]}, "no venue has a history of 'ticker'"),
-        ({"instruments": ["XYZUSDT"]}, "lists no instrument 'XYZUSDT'"),
-        ({"exchange": "binanec"}, "binance"),
-        ({"market_type": "linaer"}, "has no market linaer"),
-        ({"source": "dump"}, "source 'dump'"),
-    ],
-)
-def test_wrong_config_is_refused(exchanges_env: ExchangesEnv, venue: BinanceServer, config: Any, message: str) -> None:
-    refused = load(exchanges_env, **config)
-    assert not refused.success
-    assert message in failures(refused)[HISTORY]
+def test_wrong_config_is_refused(exchanges_env: ExchangesEnv, venue: BinanceServer) -> None:
+    wrong: dict[str, dict[str, Any]] = {
+        "no venue has a history of 'ticker'": {"types": ["ticker"]},
+        "lists no instrument 'XYZUSDT'": {"instruments": ["XYZUSDT"]},
+        "binance": {"exchange": "binanec"},
+        "has no market linaer": {"market_type": "linaer"},
+        "source 'dump'": {"source": "dump"},
+    }
+    for message, config in wrong.items():
+        refused = load(exchanges_env, **config)
+        assert not refused.success
+        assert message in failures(refused)[HISTORY]
     assert exchanges_env.counts()["exchange_klines"] == 0

@@ -58,11 +58,12 @@ def test_no_config_names_a_file_outside_of_the_folder_of_captures(exchanges_env:
             assert "MARKETDATA_CAPTURES_DIR" in failures(run)[TABLES_STEP]
 
 
+@pytest.mark.usefixtures("pictures")
 def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_nothing_changes(
     exchanges_env: ExchangesEnv,
 ) -> None:
     written = exchanges_env.sample()
-    filled = exchanges_env.fill()
+    filled = exchanges_env.fill(checks=True)
     assert filled.success, failures(filled)
     counts = exchanges_env.counts()
     assert counts["exchange_trades"] == sum(written.trades.values())
@@ -75,18 +76,6 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
     found = verdicts(filled) | verdicts(made)
     assert set(found) == checks_of(*report.TABLES, "exchange_gaps", "exchange_ohlcv_1m")
     assert [name for name, passed in found.items() if not passed] == []
-    before = exchanges_env.counts()
-    assert exchanges_env.fill().success
-    assert exchanges_env.days(LAST, LAST).success
-    assert exchanges_env.counts() == before
-    assert exchanges_env.told()["captures"]["unchanged"] == len(exchanges_env.sample().files)
-
-
-@pytest.mark.usefixtures("pictures")
-def test_what_is_told_of_tables_days_and_gaps(exchanges_env: ExchangesEnv) -> None:
-    written = exchanges_env.sample()
-    assert exchanges_env.fill().success
-    assert exchanges_env.days().success
     trades = exchanges_env.metadata(TRADES)
     assert trades["dagster/row_count"] == trades["rows_from_captures"] == sum(written.trades.values())
     assert trades["round"]["captures"] == {"ok": len(written.files), "empty": 0, "unchanged": 0, "failed": 0}
@@ -101,15 +90,18 @@ def test_what_is_told_of_tables_days_and_gaps(exchanges_env: ExchangesEnv) -> No
     pictures = (trades["trades_by_hour"], day["closes"], gaps["timeline"])
     assert all(str(picture).startswith("![") for picture in pictures)
     assert "timeline" not in exchanges_env.metadata(GAPS, FIRST)
-    exchanges_env.patch.setattr(
-        "marketdata_assets.plotting.pyplot", lambda: None
-    )  # a picture that is there now was kept
+    before = exchanges_env.counts()
+    exchanges_env.patch.setattr("marketdata_assets.plotting.pyplot", lambda: None)  # a picture that is there was kept
+    assert exchanges_env.fill().success
+    assert exchanges_env.days(LAST, LAST).success
+    assert exchanges_env.counts() == before
+    assert exchanges_env.told()["captures"]["unchanged"] == len(written.files)
     assert exchanges_env.fill(force=True).success
     assert exchanges_env.metadata(TRADES)["trades_by_hour"] == trades["trades_by_hour"]
 
 
 def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env: ExchangesEnv) -> None:
-    written = exchanges_env.sample()
+    written = exchanges_env.sample(minutes=4)
     bad = exchanges_env.folder / "binance-spot-20260101T000000.capture.zst"
     bad.write_bytes(zstandard.compress(b'{"capture": 99}'))
     result = exchanges_env.fill()
@@ -121,14 +113,14 @@ def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env:
 
 
 def test_named_files_alone_are_loaded(exchanges_env: ExchangesEnv) -> None:
-    written = exchanges_env.sample()
+    written = exchanges_env.sample(minutes=4)
     [okx] = [path for path in written.files if path.name.startswith("okx")]
     assert exchanges_env.fill(files=[str(okx)]).success
     assert exchanges_env.rows("SELECT DISTINCT toString(exchange) FROM exchange_trades") == [("okx",)]
 
 
 def test_config_that_names_no_venue_is_refused(exchanges_env: ExchangesEnv) -> None:
-    exchanges_env.sample()
+    exchanges_env.sample(minutes=4)
     assert "unknown value 'mtgox'; valid values: binance, " in "".join(
         failures(exchanges_env.fill(exchange="mtgox")).values()
     )
@@ -202,7 +194,7 @@ def test_table_is_materialized_only_when_something_arrived_in_it(exchanges_env: 
     assert both == {"exchange_trades", "exchange_tickers"}
     before = {name: exchanges_env.last_materialized(name) for name in both}
     asyncio.run(publish(nats_url, [ticker(901)]))
-    result = exchanges_env.fill(captures=False)
+    result = exchanges_env.fill(captures=False, checks=True)
     assert result.success, failures(result)
     assert exchanges_env.last_materialized("exchange_trades") == before["exchange_trades"]
     assert exchanges_env.last_materialized("exchange_tickers") != before["exchange_tickers"]
@@ -252,7 +244,7 @@ async def publish(url: str, records: list[Trade | Gap]) -> None:
 
 def test_stream_that_is_away_fails_the_run_after_the_captures_landed(exchanges_env: ExchangesEnv) -> None:
     exchanges_env.patch.setenv("MARKETDATA_NATS_URL", "nats://127.0.0.1:1")
-    written = exchanges_env.sample()
+    written = exchanges_env.sample(minutes=4)
     [said] = failures(exchanges_env.fill()).values()
     assert "stream: " in said
     assert exchanges_env.counts()["exchange_trades"] == sum(written.trades.values())
@@ -311,6 +303,7 @@ def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(exchanges_
     assert exchanges_env.materialized(BARS) == {LAST}
 
 
+@pytest.mark.slow
 def test_a_gap_of_a_venue_that_is_not_installed_stays_open_alone(exchanges_env: ExchangesEnv) -> None:
     assert exchanges_env.fill(captures=False, stream=False).success
     gap = Gap(

@@ -88,18 +88,18 @@ def test_indicators_of_the_recorded_file_equal_a_recomputation(fixtures: Path, f
 def test_many_files_land_and_cost_nothing_the_second_time(flows_env: FlowsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo has a thousand of them."""
     monkeypatch.setenv("MARKETDATA_WORKERS", "2")
-    sample_flows.write(flows_env.data / "stock_daily", 200, FRIDAY, days=12)
+    sample_flows.write(flows_env.data / "stock_daily", 60, FRIDAY, days=12)
     run = flows_env.run("stock_daily", NOVEMBER, checks=True)
     assert run.success, failures(run)
     assert verdicts(run) == PASSED
-    assert (told(run)["files_loaded"], told(run)["rows"]) == (200, 2_400)
+    assert (told(run)["files_loaded"], told(run)["rows"]) == (60, 720)
     assert flows_env.rows("SELECT count(*), count(DISTINCT code), max(trading_days) FROM stock_daily") == [
-        (2_400, 200, 12)
+        (720, 60, 12)
     ]
-    assert flows_env.rows("SELECT status, count(*) FROM etl_metadata GROUP BY status") == [("completed", 200)]
+    assert flows_env.rows("SELECT status, count(*) FROM etl_metadata GROUP BY status") == [("completed", 60)]
     assert flows_env.rows("SELECT count(*) > 0 FROM stock_daily WHERE suspicious") == [(True,)]
     again = flows_env.run("stock_daily", NOVEMBER)
-    assert (told(again)["files_loaded"], told(again)["files_unchanged"], told(again)["rows"]) == (0, 200, 0)
+    assert (told(again)["files_loaded"], told(again)["files_unchanged"], told(again)["rows"]) == (0, 60, 0)
 
 
 def test_bad_file_fails_the_run_by_name_and_the_others_land(flows_env: FlowsEnv) -> None:

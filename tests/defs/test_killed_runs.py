@@ -92,6 +92,7 @@ def test_killed_step_of_alphas_keeps_what_is_complete(
         assert {key.partition("|")[2] for key in marked} <= months
 
 
+@pytest.mark.slow
 def test_killed_run_of_a_flow_keeps_its_first_file(flows_env: FlowsEnv, killed: Killed) -> None:
     flows_env.declare("filed", PRICES + "  partitions: file\n")
     names = ["a.csv", "b.csv"]
@@ -104,6 +105,7 @@ def test_killed_run_of_a_flow_keeps_its_first_file(flows_env: FlowsEnv, killed: 
     assert marked <= loaded
 
 
+@pytest.mark.slow
 def test_killed_load_of_a_history_keeps_the_days_that_are_complete(exchanges_env: ExchangesEnv, killed: Killed) -> None:
     about = {
         "exchange": "binance",

@@ -56,10 +56,16 @@ def registered(ticks_env: TicksEnv, *symbols: str) -> None:
 
 
 def load(
-    ticks_env: TicksEnv, first: str = MONTH, last: str = MONTH, tags: Mapping[str, str] | None = None, **config: Any
+    ticks_env: TicksEnv,
+    first: str = MONTH,
+    last: str = MONTH,
+    tags: Mapping[str, str] | None = None,
+    *,
+    checks: bool = False,
+    **config: Any,
 ) -> dg.ExecuteInProcessResult:
     ops = {"ops": {STEP: {"config": config}}}
-    return execute(ticks_env.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})}, checks=True)
+    return execute(ticks_env.instance, automation.JOB, ops, {**range_tags(first, last), **(tags or {})}, checks=checks)
 
 
 def materialized(ticks_env: TicksEnv) -> dict[str, set[str]]:
@@ -69,7 +75,7 @@ def materialized(ticks_env: TicksEnv) -> dict[str, set[str]]:
 def test_month_is_loaded_materialised_and_checked(ticks_env: TicksEnv) -> None:
     ticks_env.ready(*SYMBOLS)
     market(ticks_env, sessions(MONTH))
-    result = load(ticks_env)
+    result = load(ticks_env, checks=True)
     assert result.success, failures(result)
     assert materialized(ticks_env) == {name: {MONTH} for name in DAILY}
     assert ticks_env.verdicts(result) == dict.fromkeys(
@@ -114,6 +120,7 @@ def test_day_that_fails_fails_the_run_with_its_name_and_the_others_are_loaded(ti
     assert materialized(ticks_env) == {name: {EARLIER, MONTH} for name in DAILY}
 
 
+@pytest.mark.slow
 def test_only_days_that_failed_in_an_outage_are_requested_again(
     ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,20 +161,20 @@ def test_a_file_that_cannot_be_read_stops_neither_other_files_nor_the_steps_afte
     (folder / "instruments_b.csv").write_text("symbol\nx\n")
     (folder / f"suspensions_{MONTH}.csv").write_text(f"symbol,date\n600000.SH,{sessions(MONTH)[0]}\n")
     (folder / "suspensions_b.csv").write_text("symbol,date\n600000.SH,x\n")
-    result = ticks_env.registry()
+    result = ticks_env.registry(checks=True)
     assert result.success, failures(result)
     assert list(ticks_env.instance.get_dynamic_partitions(NAME)) == ["600000.SH"]
     [check] = [one for one in result.get_asset_check_evaluations() if one.check_name == "files_read" and not one.passed]
     assert check.asset_key == dg.AssetKey("instruments")
     assert "instruments_b.csv:2: column 'symbol' must not be 'x'" in str(check.metadata["examples"])
-    result = load(ticks_env)
+    result = load(ticks_env, checks=True)
     assert result.success, failures(result)
     assert materialized(ticks_env)["suspensions"] == {MONTH}
     failed = [one.asset_key.to_user_string() for one in result.get_asset_check_evaluations() if not one.passed]
     assert failed == ["suspensions"]
 
 
-@pytest.mark.parametrize("closed", [False, True], ids=["open", "a holiday since"])
+@pytest.mark.parametrize("closed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_schedules_follow_the_stored_calendar(ticks_env: TicksEnv, closed: bool) -> None:
     day = sessions(MONTH)[4]
     ticks_env.tushare.closed = {day} if closed else set()
@@ -196,17 +203,23 @@ def test_night_loads_what_is_not_final_once(ticks_env: TicksEnv) -> None:
     ticks_env.stocks(*SYMBOLS)
     today = dt.datetime.now(dt.UTC).date()
     market(ticks_env, ashares().trading_days(Days(today - dt.timedelta(days=70), today)))
-    found = [one for one in night(ticks_env.instance).run_requests or [] if one.job_name == automation.JOB]
+    found = [
+        one
+        for one in night(ticks_env.instance, "reference", "ticks").run_requests or []
+        if one.job_name == automation.JOB
+    ]
     [request] = found
     assert load(ticks_env, request.tags[RANGE_START], request.tags[RANGE_END]).success
     assert ticks_env.registry().success
-    jobs = {one.job_name for one in night(ticks_env.instance).run_requests or []}
-    assert not jobs & {automation.JOB, automation.SYMBOLS_JOB}
+    assert not tonight(ticks_env) & {automation.JOB, automation.SYMBOLS_JOB}
     ticks_env.instance.wipe_assets([dg.AssetKey("price_limits")])
-    assert automation.JOB in {one.job_name for one in night(ticks_env.instance).run_requests or []}
+    assert automation.JOB in {
+        one.job_name for one in night(ticks_env.instance, "reference", "ticks").run_requests or []
+    }
 
 
-@pytest.mark.parametrize("today", ["2027-01-05", pytest.param("2027-06-01", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("today", ["2027-01-05", "2027-06-01"])
 def test_after_the_end_of_the_librarys_calendar_everything_works(ticks_env: TicksEnv, today: str) -> None:
     """The exchange has announced the days up to May 2027; the first of January and a day of May are no trading days."""
     evening_of = dt.datetime.fromisoformat(f"{today}T16:11:00+08:00")
@@ -230,8 +243,7 @@ def test_after_the_end_of_the_librarys_calendar_everything_works(ticks_env: Tick
         assert behind(ticks_env.client, months, now).load == []
         assert {one.unknown_days for one in status.overview(ticks_env.client, months, now)} == {0}
         assert {row["asset"] for row in status_command.rows_of("ticks")} >= {"tick_data", "factors"}
-        jobs = [one.job_name for one in night(ticks_env.instance).run_requests or []]
-        assert not {automation.JOB, "ticks_selected"} & {*jobs}, jobs
+        assert not {automation.JOB, "ticks_selected"} & tonight(ticks_env)
 
 
 def test_a_file_that_is_dropped_when_its_month_is_loaded_is_loaded_by_the_sensor(
@@ -258,6 +270,11 @@ def test_a_file_that_is_dropped_when_its_month_is_loaded_is_loaded_by_the_sensor
     assert "nothing new" in (tick(ticks_env, asked.cursor).skip_message or "")
     (folder / "instruments.csv").write_text("symbol\n600000.SH\n")
     assert [one.job_name for one in tick(ticks_env, asked.cursor).run_requests or []] == [automation.SYMBOLS_JOB]
+
+
+def tonight(ticks_env: TicksEnv) -> set[str | None]:
+    """The jobs that the night asks for."""
+    return {one.job_name for one in night(ticks_env.instance, "reference", "ticks").run_requests}
 
 
 def tick(ticks_env: TicksEnv, cursor: str | None) -> Any:

@@ -55,7 +55,7 @@ def test_registry_fills_the_table_and_makes_partitions_that_stay(ticks_env: Tick
 @pytest.mark.usefixtures("pictures")
 def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(ticks_env: TicksEnv) -> None:
     ticks_env.ready(*SYMBOLS)
-    result = ticks_env.run([MONTH], symbols.known(ticks_env.instance))
+    result = ticks_env.run([MONTH], symbols.known(ticks_env.instance), checks=True)
     assert result.success, failures(result)
     assert ticks_env.counts() == whole(SYMBOLS)
     assert ticks_env.materialized(BARS) == ticks_env.materialized(FACTORS) == units(SYMBOLS)
@@ -76,7 +76,7 @@ def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(ticks_env
     assert sum(str(value).startswith("![") for value in told.values()) == 2
 
 
-@pytest.mark.parametrize("way", ["partitions", "selected"])
+@pytest.mark.parametrize("way", ["partitions", pytest.param("selected", marks=pytest.mark.slow)])
 def test_symbol_that_fails_is_named_the_others_are_materialised_with_factors_and_it_alone_is_requested_again(
     ticks_env: TicksEnv, way: str
 ) -> None:
@@ -84,10 +84,10 @@ def test_symbol_that_fails_is_named_the_others_are_materialised_with_factors_and
     lose(ticks_env)
     listed = symbols.known(ticks_env.instance)
 
-    def run() -> dg.ExecuteInProcessResult:
-        return ticks_env.run([MONTH], listed) if way == "partitions" else ticks_env.select({MONTH: []})
+    def run(*, checks: bool = False) -> dg.ExecuteInProcessResult:
+        return ticks_env.run([MONTH], listed, checks=checks) if way == "partitions" else ticks_env.select({MONTH: []})
 
-    result = run()
+    result = run(checks=True)
     assert not result.success
     [said] = failures(result).values()
     assert "1 of 6 partitions failed, the others are done" in said
@@ -147,6 +147,7 @@ def test_registered_symbol_without_bars_is_empty_and_materialised(ticks_env: Tic
     assert (told["outcome"], told["dagster/partition_row_count"]) == ("empty", 0)
 
 
+@pytest.mark.slow
 def test_nothing_is_materialised_when_no_provider_is_configured_and_no_file_is_dropped(ticks_env: TicksEnv) -> None:
     ticks_env.partitions(*SYMBOLS)
     result = ticks_env.run([EARLIER, MONTH], SYMBOLS, (BARS, BOOKS, FACTORS))
@@ -177,6 +178,7 @@ def test_days_narrow_a_month_down(ticks_env: TicksEnv) -> None:
     assert ticks_env.counts() == whole(["600000.SH"])
 
 
+@pytest.mark.slow
 def test_files_land_without_anybody_being_asked(ticks_env: TicksEnv) -> None:
     ticks_env.sign_in()
     day = sessions(MONTH)[3]

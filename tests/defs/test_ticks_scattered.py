@@ -17,7 +17,7 @@ ATTEMPTS = 2
 
 
 def retries(ticks_env: TicksEnv) -> list[dg.RunRequest]:
-    return [request for request in night(ticks_env.instance).run_requests if request.job_name == JOB]
+    return [request for request in night(ticks_env.instance, "ticks").run_requests if request.job_name == JOB]
 
 
 def cells(request: dg.RunRequest) -> set[Unit]:

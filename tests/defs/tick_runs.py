@@ -92,20 +92,22 @@ class TicksEnv:
         registry.refresh(self.client, pl.DataFrame(known), None, None, now=dt.datetime.now(dt.UTC))
         self.partitions(*sorted(symbols))
 
-    def registry(self, **config: Any) -> dg.ExecuteInProcessResult:
+    def registry(self, *, checks: bool = False, **config: Any) -> dg.ExecuteInProcessResult:
         steps = ("trading_calendar", "instruments", "symbol_registry")
-        return execute(self.instance, "symbols", {"ops": {step: {"config": config} for step in steps}}, checks=True)
+        return execute(self.instance, "symbols", {"ops": {step: {"config": config} for step in steps}}, checks=checks)
 
     def run(
         self,
         months: Sequence[str],
         symbols: Sequence[str],
         assets: Sequence[dg.AssetKey] = (BARS, FACTORS),
+        *,
+        checks: bool = False,
         **config: Any,
     ) -> dg.ExecuteInProcessResult:
         """Run partitions, as the UI does; a failed run is returned, not raised."""
         ops = {"ops": {STEP: {"config": config}}}
-        return execute(self.instance, "ticks", ops, tick_rectangle(months, symbols), assets, checks=True)
+        return execute(self.instance, "ticks", ops, tick_rectangle(months, symbols), assets, checks=checks)
 
     def select(
         self, months: Mapping[str, Sequence[str]], wanted: Sequence[Table] = TABLES, **config: Any

@@ -42,11 +42,11 @@ RELOAD = """mutation {reloadRepositoryLocation(repositoryLocationName: "marketda
     ... on WorkspaceLocationEntry {loadStatus}}}"""
 
 
-def until(true: Callable[[], object], seconds: float = 180) -> None:
+def until(true: Callable[[], object], seconds: float = 180, pause: float = 0.1) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it never became true"
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 @contextmanager
@@ -242,31 +242,25 @@ def test_server_ends_with_the_process_that_has_the_code_and_its_run_goes_on(wait
     until(lambda: waiting.status == SUCCESS)
 
 
-def test_server_that_is_killed_takes_what_it_started_with_it_when_the_runs_have_ended(waiting: Waiting) -> None:
+def test_server_that_is_started_again_keeps_the_socket_of_the_killed_one(waiting: Waiting) -> None:
+    """The killed one takes what it started with it when the runs have ended."""
     below = waiting.processes("code server")
     waiting.server.kill()
     waiting.server.wait()
     assert waiting.end_killed() == []
-    waiting.release()
-    until(lambda: waiting.status == SUCCESS)
-    assert psutil.wait_procs(below, timeout=300)[1] == []
-
-
-def test_server_that_is_started_again_keeps_the_socket_of_the_killed_one(waiting: Waiting) -> None:
-    below = waiting.processes("code server")
-    waiting.server.kill()
-    waiting.server.wait()
     waiting.socket.unlink()
     with waiting.again():
         waiting.release()
+        until(lambda: waiting.status == SUCCESS)
         assert psutil.wait_procs(below, timeout=300)[1] == []
         assert waiting.socket.exists(), "UI and daemon find it"
 
 
+@pytest.mark.slow
 def test_server_that_is_asked_to_end_ends_after_its_run(waiting: Waiting) -> None:
     below, proxy = waiting.processes("code server"), waiting.processes("code server")[0]
     waiting.server.terminate()
-    until(lambda: not proxy.is_running())  # after half a minute
+    until(lambda: not proxy.is_running(), pause=1)  # after half a minute
     assert waiting.server.poll() is None
     assert waiting.status == STARTED
     waiting.release()

@@ -161,7 +161,7 @@ def test_command_exists_with_its_options(command: list[str]) -> None:
     refuses_what_it_does_not_know(command[2:] if command[:2] == ["marketdata", "exec"] else command)
 
 
-@pytest.mark.parametrize("name", ("collector", "drain"))
+@pytest.mark.parametrize("name", ["collector", pytest.param("drain", marks=pytest.mark.slow)])
 def test_services_without_dagster_start_through_the_entrypoint_of_the_image(name: str, tmp_path: Path) -> None:
     (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
     service, programs = services()[name], Path(sys.executable).parent

@@ -172,10 +172,11 @@ def test_alerts_fire_where_they_should_and_nowhere_else(tmp_path: Path) -> None:
     """Two days of figures, by Prometheus' own evaluation."""
     assert TOLD.keys() | {"Watchdog"} == rules(RULES).keys()
     shutil.copyfile(RULES, tmp_path / "rules.yml")
-    cases = []
-    for name, (figure, well, bad) in TOLD.items():
-        size = ('marketdata_disk_size_bytes{folder="data"}', "100+0")
-        cases += [_case(name, [(figure, well), size], False), _case(name, [(figure, bad), size], True)]
+    size = ('marketdata_disk_size_bytes{folder="data"}', "100+0")
+    cases = [_case(name, [(figure, bad), size], True) for name, (figure, _, bad) in TOLD.items()]
+    well = {figure: values for figure, values, _ in TOLD.values()}
+    cases.append(_case("Watchdog", [*well.items(), size], False, "!="))
+    cases.append(_case("DiskNearlyFull", [TOLD["DiskNearlyFull"][:2], size], False))
     cases.append(_case("Watchdog", [], True))
     mended = ('marketdata_runs_ended_day{job="a",status="SUCCESS"}', "1+0")
     cases.append(_case("JobFails", [(TOLD["JobFails"][0], "4+0"), mended], False))
@@ -218,10 +219,10 @@ def test_amtool_accepts_the_configuration_and_routes_by_severity(tmp_path: Path)
         assert said.stdout.strip() == receiver, said.stdout + said.stderr
 
 
-def _case(alert: str, figures: list[tuple[str, str]], fires: bool) -> dict[str, Any]:
+def _case(alert: str, figures: list[tuple[str, str]], fires: bool, equal: str = "=") -> dict[str, Any]:
     series = [{"series": figure, "values": f"{values}x200"} for figure, values in figures]
     expected = [{"labels": "{}", "value": 1}] if fires else []
-    expression = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) > 0'
+    expression = f'count(ALERTS{{alertname{equal}"{alert}", alertstate="firing"}}) > 0'
     check = {"expr": expression, "eval_time": "40h", "exp_samples": expected}
     return {"name": f"{alert} {fires}", "interval": "15m", "input_series": series, "promql_expr_test": [check]}
 

@@ -98,7 +98,8 @@ def wait_for_some(site: Site, wanted: set[str], process: "subprocess.Popen[str]"
     return site.committed()
 
 
-@pytest.mark.parametrize("how", ["killed", pytest.param("cut off", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "cut off"])
 def test_a_host_dies_and_no_unit_is_lost_or_loaded_twice(site: Site, how: str) -> None:
     dying, living = site.net.hosts
     first, second = site.load(dying, 0, HALF), site.load(living, HALF, ALL)

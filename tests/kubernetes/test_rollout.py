@@ -139,6 +139,7 @@ def write_secrets(folder: Path, password: str, dsn: str) -> None:
         (folder / "writer" / name).write_text(url)
 
 
+@pytest.mark.slow
 def test_deploy_while_runs_are_in_progress_and_queued_loses_none(world: World) -> None:
     cluster, installation = world.cluster, world.installation
     images = cluster.images

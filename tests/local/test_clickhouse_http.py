@@ -63,7 +63,13 @@ def test_settings_hold_for_one_request(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("compress", "height"), [("lz4", 1_200_000), ("zstd", 200_000), ("gzip", 200_000), (False, 200_000)]
+    ("compress", "height"),
+    [
+        ("lz4", 200_000),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("lz4", 1_200_000), ("zstd", 200_000))),
+        ("gzip", 200_000),
+        (False, 200_000),
+    ],
 )
 def test_every_row_of_a_frame_of_many_blocks_arrives(
     url: str, client: Client, compress: str | bool, height: int
@@ -179,6 +185,7 @@ def insert_and_count(url: str, process: int, rounds: int) -> None:
             client.command("SELECT count() FROM ticks")
 
 
+@pytest.mark.slow
 def test_clients_in_several_processes_lose_nothing(url: str, client: Client) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=insert_and_count, args=(url, number, 5)) for number in range(2)]
@@ -190,6 +197,7 @@ def test_clients_in_several_processes_lose_nothing(url: str, client: Client) -> 
     assert client.query("SELECT count(), uniqExact(id) FROM ticks").result_rows == [(10_000, 10_000)]
 
 
+@pytest.mark.slow
 def test_acknowledged_inserts_survive_a_kill(local_home: Path) -> None:
     with LocalStack(settings_of(local_home), services=["clickhouse"]) as stack:
         url, acknowledged = stack.endpoints.clickhouse_url or "", list[int]()

@@ -146,6 +146,7 @@ def test_passwords_are_private_and_survive_a_restart(local_home: Path) -> None:
     assert len(set(first)) == 2
 
 
+@pytest.mark.slow
 def test_users_that_others_made_before_the_password_are_removed(local_home: Path) -> None:
     with LocalStack(settings_of(local_home), services=["mongo"]) as stack:
         with pymongo.MongoClient[dict[str, object]](stack.endpoints.mongo_uri) as client:

@@ -121,7 +121,12 @@ def test_job_keeps_as_many_days_as_the_settings_say(
     ("status", "cause", "advice"),
     [
         (dg.DagsterRunStatus.STARTING, "Run timed out due to taking longer than 120 seconds to start.", "NOT_STARTED"),
-        (dg.DagsterRunStatus.STARTED, "Exceeded maximum runtime of 43200 seconds.", "TOO_LONG"),
+        pytest.param(
+            dg.DagsterRunStatus.STARTED,
+            "Exceeded maximum runtime of 43200 seconds.",
+            "TOO_LONG",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_run_that_dagster_ends_says_what_to_do_once(

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from marketdata_assets.dagster_internals import POOLS, ensure_pool_limits
-from marketdata_assets.definitions import defs
+from tests.project_definitions import definitions
 from tests.repair.conftest import instance_on
 
 Open = Callable[[int], AbstractContextManager[dg.DagsterInstance]]
@@ -36,26 +36,24 @@ def limits(instance: dg.DagsterInstance) -> dict[str, tuple[int, bool]]:
 
 
 def test_all_pools_of_the_definitions_and_no_others_are_known() -> None:
-    used = {op.pool for job in defs().get_repository_def().get_all_jobs() for op in job.graph.iterate_op_defs()}
+    used = {op.pool for job in definitions().get_repository_def().get_all_jobs() for op in job.graph.iterate_op_defs()}
     assert used - {None} == set(POOLS)
 
 
-def test_limits_are_written_once_and_follow_the_default(opened: Open) -> None:
+def test_limits_are_written_once_and_follow_the_default_but_for_one_that_a_person_set(
+    opened: Open,
+) -> None:
     with opened(4) as instance:
         for _ in range(2):
             ensure_pool_limits(instance)
             assert limits(instance) == dict.fromkeys(POOLS, (4, True))
-    with opened(6) as instance:
-        ensure_pool_limits(instance)
-        assert limits(instance) == dict.fromkeys(POOLS, (6, True))
-        assert working.execute_in_process(instance=instance).success
-
-
-def test_limit_set_by_a_person_is_kept(opened: Open) -> None:
-    with opened(4) as instance:
         instance.event_log_storage.set_concurrency_slots("mongo", 1)
         ensure_pool_limits(instance)
         assert limits(instance) == dict.fromkeys(POOLS, (4, True)) | {"mongo": (1, False)}
+    with opened(6) as instance:
+        ensure_pool_limits(instance)
+        assert limits(instance) == dict.fromkeys(POOLS, (6, True)) | {"mongo": (1, False)}
+        assert working.execute_in_process(instance=instance).success
 
 
 def test_two_processes_may_write_the_limits_at_the_same_time(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

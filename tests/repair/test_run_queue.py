@@ -19,11 +19,11 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 
 import marketdata_assets
 from marketdata_assets.dagster_internals import POOLS, ensure_pool_limits
-from marketdata_assets.definitions import defs
 from marketdata_assets.defs.exchanges.days import TABLES_JOB as DRAIN
 from marketdata_assets.defs.runs import FIRST_IN_QUEUE, LAST_IN_QUEUE
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS
 from marketdata_assets.defs.ticks.run_config import adhoc_config
+from tests.project_definitions import definitions
 
 CODE = JobPythonOrigin("j", RepositoryPythonOrigin("python", ModuleCodePointer("m", "a")))
 QUEUED, STARTED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED
@@ -40,7 +40,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def add(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, tags: dict[str, str] | None = None) -> str:
-    found = defs().get_repository_def().get_job(job)
+    found = definitions().get_repository_def().get_job(job)
     config = adhoc_config({"2026-01": []}, ["tick_data"]) if job == TICKS else {}
     location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="m"), location_name="l")
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "r"), job)
