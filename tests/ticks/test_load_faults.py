@@ -176,7 +176,7 @@ def test_a_store_that_stops_and_starts_half_way_costs_no_row(
 def test_a_store_that_stays_away_ends_the_load_with_what_landed(
     own: OwnClickHouse, clients: Clients, tushare_server: TushareServer
 ) -> None:
-    symbols = tushare_server.symbols = codes(16)
+    symbols = tushare_server.symbols = codes(40)
     with clickhouse.connect(own.url) as client:
         tables.ensure(client)
         loader = Loader(client, clients, tushare_server)
