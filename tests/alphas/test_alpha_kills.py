@@ -33,6 +33,7 @@ from tests.alphas.archives import ACCOUNT, MONTH, alpha, on_disk, pack, packed, 
 from tests.alphas.brain_clients import EMAIL, LATER, NOVEMBER, PASSWORD, client
 from tests.alphas.test_fetch import on_disk as fetched_alphas
 from tests.dying import Load
+from tests.examples import others_slow
 
 Client = MongoClient[dict[str, Any]]
 STEPS = (
@@ -118,7 +119,8 @@ def held(work: str, home: Path, mongo: Client, account: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("work", "stride", "repeated"), [("months", 6, PAGES + 3), ("changed", 330, PAGES + 3), ("records", 28, IN_FLIGHT)]
+    ("work", "stride", "repeated"),
+    others_slow([("months", 6, PAGES + 3), ("changed", 330, PAGES + 3), ("records", 28, IN_FLIGHT)]),
 )
 def test_a_killed_fetch_is_continued_and_repeats_only_what_was_in_flight(
     server: BrainServer, mongo_client: Client, mongo_uri: str, tmp_path: Path, survived: Load, work: str, stride: int,

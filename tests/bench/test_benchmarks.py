@@ -9,12 +9,24 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-CHEAP = ["read"]
-DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "history", "hosts", "ticks", "web"]
+DOMAINS = [
+    "alphas",
+    "bars",
+    "collector",
+    "defs",
+    "exchanges",
+    "flows",
+    "fuzz",
+    "history",
+    "hosts",
+    "read",
+    "ticks",
+    "web",
+]
 
 
-@pytest.mark.servers
-@pytest.mark.parametrize("domain", [*CHEAP, *(pytest.param(name, marks=pytest.mark.slow) for name in DEAR)])
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", DOMAINS)
 def test_benchmarks_of_a_domain_run_to_their_end(domain: str) -> None:
     done = _bench("--only", domain)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -27,7 +39,7 @@ def test_benchmarks_of_a_domain_run_to_their_end(domain: str) -> None:
 def test_every_domain_has_a_smoke_test() -> None:
     known = re.search(r"\{(.+)\}", _bench("--help").stdout)
     assert known
-    assert sorted(known[1].split(",")) == sorted(CHEAP + DEAR)
+    assert sorted(known[1].split(",")) == DOMAINS
 
 
 def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -352,6 +352,7 @@ def test_store_that_is_away_does_not_hide_the_other(alphas_env: AlphasEnv, home:
     assert "Traceback" not in away.stderr
 
 
+@pytest.mark.slow
 def test_record_sets_of_chosen_alphas_are_fetched_once_and_shown(alphas_env: AlphasEnv) -> None:
     alphas_env.accounts({"user_key": "re"}, {"user_key": "rf"})
     alphas_env.brain.add_user("re@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 20))

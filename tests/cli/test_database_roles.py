@@ -94,6 +94,7 @@ def variables(folder: Path, dsn: str, dagster: str) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_loads_tables_and_backups_need_no_superuser_and_readers_see_all(
     roles: Roles, dagster_roles: Roles, home: Path
 ) -> None:

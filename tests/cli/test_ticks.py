@@ -192,6 +192,7 @@ def test_failures_are_in_the_json_with_their_cause(ticks_env: TicksEnv) -> None:
     assert "1 of 1 partitions failed" in found["error"]
 
 
+@pytest.mark.slow
 def test_symbols_are_removed_with_their_rows_and_restored(ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks_env.stocks(*SYMBOLS)
     ticks_env.register(*SYMBOLS)

@@ -100,6 +100,7 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
     assert exchanges_env.metadata(TRADES)["trades_by_hour"] == trades["trades_by_hour"]
 
 
+@pytest.mark.slow
 def test_capture_that_cannot_be_read_is_named_and_the_others_land(exchanges_env: ExchangesEnv) -> None:
     written = exchanges_env.sample(minutes=4)
     bad = exchanges_env.folder / "binance-spot-20260101T000000.capture.zst"
@@ -201,6 +202,7 @@ def test_table_is_materialized_only_when_something_arrived_in_it(exchanges_env: 
     assert set(verdicts(result)) == checks_of(*report.TABLES)
 
 
+@pytest.mark.slow
 def test_what_the_drain_service_loads_is_recorded_and_the_stream_left_to_it(
     exchanges_env: ExchangesEnv, nats_url: str
 ) -> None:

@@ -72,6 +72,7 @@ def test_killed_load_of_bars_keeps_the_months_of_its_first_file(
     assert marked & set(months) == {"2014-03"} <= there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "asset", [FILES, pytest.param(PACKAGES, marks=pytest.mark.slow), pytest.param(REGULAR, marks=pytest.mark.slow)]
 )
@@ -123,6 +124,7 @@ def test_killed_load_of_a_history_keeps_the_days_that_are_complete(exchanges_env
     assert exchanges_env.counts()["exchange_trades"] == 30
 
 
+@pytest.mark.slow
 def test_killed_load_of_ticks_keeps_its_first_month(ticks_env: TicksEnv, killed: Killed) -> None:
     for month in (MONTH, EARLIER):
         rows = [bar for symbol in SYMBOLS for bar in minutes(symbol, sessions(month)[0])]

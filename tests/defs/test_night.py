@@ -259,6 +259,7 @@ def test_domain_that_is_worked_on_or_away_is_seen_later_and_hides_no_other(
     assert not {"ticks", "exchanges", "alphas"} & found.checked()
 
 
+@pytest.mark.slow
 def test_symbol_months_that_are_not_shown_are_marked_without_asking_anybody(ticks_env: TicksEnv) -> None:
     ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
     ticks_env.ready(SYMBOLS[0])

@@ -138,6 +138,7 @@ def test_only_days_that_failed_in_an_outage_are_requested_again(
     assert len(again) <= 1 + RECHECKED_DAYS + 1
 
 
+@pytest.mark.slow
 def test_without_a_token_files_are_loaded_and_the_rest_is_unknown(ticks_env: TicksEnv) -> None:
     folder = ticks_env.home / "reference"
     folder.mkdir(parents=True)
@@ -246,6 +247,7 @@ def test_after_the_end_of_the_librarys_calendar_everything_works(ticks_env: Tick
         assert not {automation.JOB, "ticks_selected"} & tonight(ticks_env)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_dropped_when_its_month_is_loaded_is_loaded_by_the_sensor(
     ticks_env: TicksEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ def behind(ticks_env: TicksEnv) -> tuple[set[Unit], set[Unit]]:
     return found[True], found[False]
 
 
+@pytest.mark.slow
 def test_night_mends_what_is_missing_or_failed_and_leaves_the_rest(ticks_env: TicksEnv) -> None:
     ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
     ticks_env.ready(*SYMBOLS[:2])

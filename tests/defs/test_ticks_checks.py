@@ -58,6 +58,7 @@ def refused(found: dict[str, dg.AssetCheckEvaluation]) -> set[str]:
     return {name for name, one in found.items() if not one.passed}
 
 
+@pytest.mark.slow
 def test_each_check_objects_to_the_months_of_its_run_only(loaded: TicksEnv) -> None:
     found = check(loaded, EARLIER, MONTH)
     assert set(found) == {spec.name for spec in CHECKS}

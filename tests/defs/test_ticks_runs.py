@@ -169,6 +169,7 @@ def test_nothing_is_materialised_of_days_that_are_not_proven_to_be_empty(ticks_e
     assert summary["units_provisional_days"] > 1
 
 
+@pytest.mark.slow
 def test_days_narrow_a_month_down(ticks_env: TicksEnv) -> None:
     ticks_env.ready("600000.SH")
     first, last = sessions(MONTH)[2], sessions(MONTH)[4]
@@ -192,6 +193,7 @@ def test_files_land_without_anybody_being_asked(ticks_env: TicksEnv) -> None:
     assert ticks_env.metadata(BARS, Unit("600000.SH", MONTH))["provider"] == "files"
 
 
+@pytest.mark.slow
 def test_files_do_not_replace_what_a_better_provider_delivered(ticks_env: TicksEnv) -> None:
     ticks_env.ready("600000.SH")
     assert ticks_env.select({MONTH: ["600000.SH"]}, ["tick_data"]).success

@@ -146,7 +146,12 @@ def forked() -> Iterator[Call]:
         yield call
 
 
-@pytest.mark.parametrize("name", PACKED)
+SLOW_TO_PACK = ("zip, bzip2", "zip, LZMA", "a member's name")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_PACK else name for name in PACKED]
+)
 def test_a_bomb_of_any_format_is_refused_with_figure_and_limit_in_little_memory(
     forked: Call, name: str, tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_every_file_has_a_state_and_every_row_one_fate(
     assert_lawful(ticks, steps)
 
 
+@pytest.mark.slow
 def test_rows_of_a_killed_load_keep_the_time_of_their_file_when_it_is_lost(
     client: Client, clickhouse_url: str, tmp_path: Path, dying: Load
 ) -> None:
