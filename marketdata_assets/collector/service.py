@@ -7,7 +7,7 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -81,6 +81,7 @@ class Collector:
         tops, puts = config.orderbook_top, [sink.put for sink in self._sinks if sink.takes_tops]
         wanted = tops.levels and puts
         self._tops = BookTops(tops.levels, tops.interval_ms / 1000, self._top, puts) if wanted else None
+        self._since = moments(places.own, self.shard)
         self._markets = self._create_markets(places)
         self.server = StatusServer(config.http.host, config.http.port, self.judged, self.change, servers.token)
         self._version = version("marketdata-assets")
@@ -129,6 +130,8 @@ class Collector:
         except PortTaken:
             self._close()
             raise
+        now = self._clock.time_ns()
+        await self._write({one.name: now for one in self._markets.values() if one.name not in self._since})
         log.info("started", url=self.server.url, sinks=", ".join(sink.name for sink in self._sinks))
         tasks = {
             name: asyncio.create_task(self._restarted(name, run), name=name) for name, run in self._tasks().items()
@@ -195,7 +198,6 @@ class Collector:
 
     def _create_markets(self, places: Places) -> dict[Key, Market]:
         timing = assembly.timing_of(self.config.connections)
-        since = moments(places.own, self.shard)
         capture = next((sink for sink in self._sinks if isinstance(sink, CaptureSink)), None)
         markets, on_records = dict[Key, Market](), self._to_sinks()
         for exchange, market_type, wanted in self.config.markets():
@@ -221,7 +223,7 @@ class Collector:
                 shard=self.shard,
                 timing=timing,
                 network=assembly.network_of(self.config, exchange),
-                since=since.get(adapter.name),
+                since=self._since.get(adapter.name),
                 match_dollar_quotes=wanted.match_dollar_quotes,
                 max_instruments=wanted.max_instruments,
                 clock=self._clock,
@@ -291,13 +293,19 @@ class Collector:
         return [sink.state().oldest_ns for sink in self._sinks if sink.durable]
 
     async def _save(self, oldest: Sequence[int | None]) -> None:
-        """Write the checkpoint: now, or the time of the oldest item or gap that is not safe yet."""
+        """Write the checkpoint: now, or the time of the oldest item or gap that is not safe yet.
+
+        That of a market is its first start until it has its list of instruments.
+        """
         moments = {}
         for market in self._markets.values():
             if market.state().listed is not None:
                 moments[market.name] = min(
                     m for m in (self._clock.time_ns(), market.watermark(), *oldest) if m is not None
                 )
+        await self._write(moments)
+
+    async def _write(self, moments: Mapping[str, int]) -> None:
         try:
             await asyncio.to_thread(self._checkpoint.write, moments)
             await asyncio.to_thread(self._dead_letters.write)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets.collector import service
 from marketdata_assets.collector.counters import BOUNDS, LatencyHistogram, MarketCounters
 from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile
 from marketdata_assets.collector.sinks.capture import CaptureSink
@@ -95,6 +96,23 @@ def test_data_during_shutdown_belongs_to_the_gap_of_the_next_start(
 
     begun = asyncio.run(run())
     assert begun <= Checkpoint(tmp_path / "collector" / "since.json").read()["binance spot"] <= drained[0]
+
+
+def test_what_a_first_run_lost_that_was_killed_at_once_belongs_to_the_gap_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "CHECKPOINT_SECONDS", 3600.0)
+
+    async def run() -> tuple[int, dict[str, int]]:
+        with BinanceVenue("spot", ["ABCUSDT"]) as venue:
+            begun = time.time_ns()
+            text = text_of({"spot": market(venue, ["ABCUSDT"], ["trade"])})
+            async with running(text, tmp_path) as run:
+                await run.subscribed()
+                return begun, Checkpoint(tmp_path / "collector" / "since.json").read()
+
+    begun, known = asyncio.run(run())
+    assert begun <= known["binance spot"]
 
 
 def test_dead_letters_are_kept_unchanged_in_two_files(tmp_path: Path) -> None:
