@@ -174,14 +174,16 @@ class Chain:
     def _found_bases(self) -> dict[int, Whole]:
         """By the change that follows them, the snapshots that can be relied on to be whole.
 
-        Those that a chain begins with; and within a chain those too deep to be of the best levels alone.
+        Those that a chain begins with or that ended a gap; and within a chain those too deep to be of the best levels
+        alone.
         """
         bases: dict[int, Whole] = {}
+        gap_ends = {gap.ts_to for gap in self._gaps}
         for whole in self.wholes:
             place = self._follower(whole)
             if place is None:
                 continue
-            begins = self._breaks[place] and (place > 0 or self._from_beginning)
+            begins = (self._breaks[place] and (place > 0 or self._from_beginning)) or whole.ts_recv in gap_ends
             known = bases.get(place)
             if (begins or whole.checkpoint or whole.depth > WHOLE_DEPTH) and (
                 known is None or whole.depth >= known.depth

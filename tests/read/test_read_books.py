@@ -228,6 +228,23 @@ def test_best_levels_of_another_stream_do_not_take_the_place_of_the_whole_book(c
     compare(venue, [BEGIN + number * NS for number in range(11)])
 
 
+def test_a_book_of_few_levels_that_ended_a_gap_is_known_though_changes_before_it_are_on_record(client: Client) -> None:
+    venue = Venue(client, Random(8))
+    venue.open()
+    for side in venue.sides:
+        for price in [*side][5:]:
+            del side[price]
+    for _ in range(2):
+        venue.change()  # the stream has lost what these begin with
+    lost = venue.now
+    venue.snapshot()
+    venue.gap(BEGIN, venue.now, "discarded")
+    venue.change()
+    venue.land()
+    assert max(map(len, venue.sides)) <= 20
+    compare(venue, [lost - NS, lost - 1, lost, venue.now], unknown=[lost - NS, lost - 1])
+
+
 def test_whole_books_without_changes_hold_until_the_next_unless_a_gap_is_between(client: Client) -> None:
     venue = opened(client, 9)
     for _ in range(3):

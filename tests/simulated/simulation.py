@@ -64,6 +64,7 @@ class Sizes:
 
 
 SHORT = Sizes(hours=0.8, between_faults=0.08, socket_hours=0.4, without_drain=0.5, stream_gigabytes=0.0018)
+SMALL_STREAM = Sizes(hours=0.4, between_faults=0.05, socket_hours=0.2, without_drain=0.25, stream_gigabytes=0.0009)
 LONG = Sizes(hours=72.0, between_faults=1.0, socket_hours=24.0, without_drain=8.0, stream_gigabytes=0.013)
 
 
@@ -403,7 +404,7 @@ def lived(folder: Path, seed: int, sizes: Sizes) -> Iterator[World]:
         (folder / "collector").mkdir()
         marks = folder / "marks"
         with virtual_clock(START) as clock, _loop(clock) as loop:
-            marker = Marker(marks, 2 * sizes.hours * 3600)
+            marker = Marker(marks, (2 * sizes.hours + 1) * 3600)
             stack.callback(marker.close)
             clock.on_move = marker.mark
             clock.move(START)

@@ -8,7 +8,7 @@ import pytest
 from marketdata_assets.stores import clickhouse
 from tests.collector.whole import once_or_in_a_gap
 from tests.simulated.oracle import judged
-from tests.simulated.simulation import FAULTS, LONG, SAMPLED, SHORT, Sizes, World, lived
+from tests.simulated.simulation import FAULTS, LONG, SAMPLED, SHORT, SMALL_STREAM, Sizes, World, lived
 
 STALLED = "no pong", "a test_request was not answered", "silence"
 """What a venue says of a client that could not answer, as `hold` stalls the network."""
@@ -32,8 +32,9 @@ def live(folder: Path, seed: int, sizes: Sizes, instants: int) -> World:
 
 
 @pytest.mark.slow
-def test_hours_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path: Path) -> None:
-    live(tmp_path, 1, SHORT, 50)
+@pytest.mark.parametrize("sizes", [SHORT, SMALL_STREAM], ids=["short", "small stream"])
+def test_hours_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path: Path, sizes: Sizes) -> None:
+    live(tmp_path, 1, sizes, 50)
 
 
 @pytest.mark.slow
