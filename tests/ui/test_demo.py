@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ from tests.ui.pages import (
 )
 from tests.ui.running_ui import Marketdata, running, short_folder
 
+pytestmark = pytest.mark.slow
+
 DAILY_FILES = 100
 OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
 FLOWS = ("stock_daily", "stock_daily_indicators")
@@ -77,10 +79,7 @@ SWITCHED = {
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
 """Assets with a picture; the others have tables, or figures alone."""
-SHOWN = KLINE
-"""The asset whose page `make test` opens; `make test-slow` opens all."""
-START_HERE = "/assets/start_here"
-"""The page over all assets that `make test` opens, which only this project has; `make test-slow` opens all."""
+
 FULL = ("exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 
@@ -88,10 +87,6 @@ FACTS = """query Facts($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {
   description isPartitioned isMaterializable assetChecksOrError {... on AssetChecks {checks {name}}}}}}"""
 AUTOMATION = """{repositoriesOrError {... on RepositoryConnection {nodes {
   sensors {name state: sensorState {status}} schedules {name state: scheduleState {status}}}}}}"""
-
-
-def slow_but(shown: str, names: Iterable[str]) -> list[Any]:
-    return [name if name == shown else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +255,6 @@ def test_the_lineage_of_ashares_is_one_graph(demo: Marketdata) -> None:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 def test_lineage_goes_from_outside_to_the_tables(quiet: Browser, demo: Marketdata, group: Group) -> None:
     group.open(quiet)
@@ -275,7 +269,6 @@ def test_every_asset_of_the_demo_is_looked_at(demo: Marketdata) -> None:
     assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS, "start_here"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: str) -> None:
     open_asset(quiet, name)
@@ -285,7 +278,7 @@ def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: s
     assert {"Columns", "requests", "files"} & {*page.splitlines()}
 
 
-@pytest.mark.parametrize("name", slow_but(SHOWN, ASSETS))
+@pytest.mark.parametrize("name", ASSETS)
 def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
     quiet: Browser, demo: Marketdata, name: str
 ) -> None:
@@ -317,20 +310,18 @@ def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
         assert ("Missing (0)" in lines) == (name in FULL)
 
 
-@pytest.mark.slow
 def test_a_materialisation_and_a_backfill_are_launched_by_clicks(launched: Launched) -> None:
     """They go on while the pages over all assets are looked at; those of the assets themselves come before."""
     assert re.fullmatch(r"/runs/[0-9a-f-]{36}", launched.run)
     assert re.fullmatch(r"/runs/b/[a-z]+", launched.backfill)
 
 
-@pytest.mark.parametrize("path", slow_but(START_HERE, OVER_ALL))
+@pytest.mark.parametrize("path", OVER_ALL)
 def test_pages_over_all_assets_open_without_complaint(quiet: Browser, path: str) -> None:
     quiet.open(path)
     quiet.until(lambda: OVER_ALL[path] in quiet.text(), OVER_ALL[path])
 
 
-@pytest.mark.slow
 def test_timeline_has_the_runs_that_filled_the_demo(quiet: Browser) -> None:
     quiet.open("/overview/timeline")
     jobs = {"bars_and_kline", "alphas", "symbols", "ticks_selected", "exchange_tables", "exchange_days"}
@@ -343,7 +334,6 @@ def test_automation_is_on(demo: Marketdata) -> None:
     assert states == dict.fromkeys(SWITCHED, "RUNNING")
 
 
-@pytest.mark.slow
 def test_what_was_launched_by_clicks_ended_green(quiet: Browser, launched: Launched) -> None:
     quiet.open(launched.run)
     quiet.until(lambda: "Success" in quiet.text().splitlines(), "success", LAUNCHED_SECONDS)
@@ -353,10 +343,7 @@ def test_what_was_launched_by_clicks_ended_green(quiet: Browser, launched: Launc
 
 @pytest.mark.parametrize(
     "where",
-    [
-        REBOUND,
-        *(pytest.param(where, marks=pytest.mark.slow) for where in ("127.0.0.1", "localhost", "tunnel", "proxy")),
-    ],
+    [REBOUND, "127.0.0.1", "localhost", "tunnel", "proxy"],
 )
 def test_a_page_of_another_site_starts_nothing(demo: Marketdata, chromium: Browser, where: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
@@ -399,7 +386,6 @@ def test_sudden_death_leaves_nothing(left: list[str]) -> None:
     assert left == []
 
 
-@pytest.mark.slow
 def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home: Path, left: list[str]) -> None:
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in bar_files(home)}
     again = apart(home, "demo", "--no-ui", "--json")
@@ -424,7 +410,6 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     assert [command for command in commands if str(home) in command] == []
 
 
-@pytest.mark.slow
 def test_ctrl_c_of_up_with_its_ui_ends_everything_quietly() -> None:
     with short_folder() as home, running("up", home) as started:
         assert started.end(signal.SIGINT) == []
