@@ -165,8 +165,12 @@ def other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[st
 
 
 def nothing_loaded(connection: psycopg.Connection, datasets: list[str], units: Collection[str] | None = None) -> None:
-    """Make the files of these datasets stale, or some of them, whose rows are gone."""
+    """Make the files of these datasets stale, or some of them, whose rows are gone; so are their rejected rows."""
     names = None if units is None else list(units)
+    connection.execute(
+        "DELETE FROM marketdata_quarantine WHERE dataset = ANY(%s) AND (%s::text[] IS NULL OR unit = ANY(%s))",
+        [datasets, names, names],
+    )
     connection.execute(
         "UPDATE marketdata_ledger SET outcome = 'removed', content_hash = NULL, rows = 0, read = 0, rejected = 0,"
         " skipped = 0"

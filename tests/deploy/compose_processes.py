@@ -158,9 +158,8 @@ def deployed(folder: Path) -> Iterator[Machine]:
         machine = Machine(folder, secrets, storage, {port: free_port() for port in PORTS.values()})
         try:
             machine.migrate()
-            for name in PORTS:
+            for name, port in PORTS.items():  # the code server first, as the others depend on it
                 machine.start(name)
-            for name, port in PORTS.items():
                 machine.become_healthy(name, port)
             yield machine
         finally:

@@ -26,7 +26,8 @@ def npm(package: str, version: str) -> Path:
         _run(["npm", "pack", "--silent", "--ignore-scripts", f"{package}@{version}"], folder)
         [archive] = folder.glob("*.tgz")
         with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
+            packed.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and newer
+            packed.extractall(folder)
         archive.unlink()
         _link(folder / "package")
 

@@ -262,6 +262,19 @@ def test_rows_that_somebody_deleted_or_changed_are_loaded_again(store: Store) ->
         assert store.accounted(prices).passed
 
 
+def test_rejected_rows_of_a_file_whose_rows_were_lost_go_with_them(store: Store) -> None:
+    prices = store.flow()
+    deliver(store.folder, "a.csv", lines("a", [*range(1, 119), "junk"]))
+    deliver(store.folder, "b.csv", lines("b", [1]))
+    store.run(prices)
+    for stale in store.lose():
+        assert "a.csv" in stale
+        deliver(store.folder, "a.csv", lines("a", range(1, 119)))
+        store.run(prices)
+        assert store.accounted(prices).passed
+        break
+
+
 def test_a_file_that_fails_keeps_its_rows(store: Store) -> None:
     prices = store.flow()
     deliver(store.folder, "a.csv", lines("a", [1]))
