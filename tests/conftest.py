@@ -45,6 +45,8 @@ PLACE = pytest.StashKey[Path]()
 """The empty working folder of all tests of a process."""
 
 LONG_FIRST = (
+    "simulated",
+    "fuzz",
     "ui",
     "cli",
     "docs",
