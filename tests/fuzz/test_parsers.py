@@ -31,5 +31,5 @@ def test_a_process_that_ends_is_a_failure_with_its_input(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_every_parser_for_some_seconds(tmp_path: Path) -> None:
     names = [one.name for one in every(None, tmp_path)]
-    failed = [found for name in names if (found := run(name, SEED, 5.0, tmp_path / "kept")).failures]
+    failed = [found for name in names if (found := run(name, SEED, 2.0, tmp_path / "kept")).failures]
     assert failed == []
