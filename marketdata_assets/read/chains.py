@@ -178,12 +178,17 @@ class Chain:
         alone.
         """
         bases: dict[int, Whole] = {}
-        gap_ends = {gap.ts_to for gap in self._gaps}
+        gap_ends: dict[int, Whole | None] = {gap.ts_to: None for gap in self._gaps}
+        for whole in self.wholes:  # of those that were received with the one that ended a gap, it is the deepest
+            if whole.ts_recv in gap_ends and not whole.checkpoint:
+                known = gap_ends[whole.ts_recv]
+                gap_ends[whole.ts_recv] = whole if known is None or whole.depth > known.depth else known
         for whole in self.wholes:
             place = self._follower(whole)
             if place is None:
                 continue
-            begins = (self._breaks[place] and (place > 0 or self._from_beginning)) or whole.ts_recv in gap_ends
+            ended_gap = gap_ends.get(whole.ts_recv) == whole
+            begins = ended_gap or (self._breaks[place] and (place > 0 or self._from_beginning))
             known = bases.get(place)
             if (begins or whole.checkpoint or whole.depth > WHOLE_DEPTH) and (
                 known is None or whole.depth >= known.depth

@@ -7,6 +7,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Literal
 
+import msgspec
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -239,10 +240,15 @@ def test_a_book_of_few_levels_that_ended_a_gap_is_known_though_changes_before_it
     lost = venue.now
     venue.snapshot()
     venue.gap(BEGIN, venue.now, "discarded")
+    for _ in range(2):
+        venue.change()
+        venue.snapshot(1)  # best levels of another stream, which were received in the same moment
+        venue.told[-1] = msgspec.structs.replace(venue.told[-1], ts_recv=lost + LATENCY)
     venue.change()
     venue.land()
     assert max(map(len, venue.sides)) <= 20
-    compare(venue, [lost - NS, lost - 1, lost, venue.now], unknown=[lost - NS, lost - 1])
+    instants = [lost - NS, lost - 1, lost, lost + NS, lost + 2 * NS, venue.now]
+    compare(venue, instants, unknown=[lost - NS, lost - 1])
 
 
 def test_whole_books_without_changes_hold_until_the_next_unless_a_gap_is_between(client: Client) -> None:
