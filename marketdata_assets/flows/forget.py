@@ -43,11 +43,15 @@ def forget_deleted(
     gone = sorted({*loaded} - {*present})
     if not gone or any(found.kind != "file" for found in everything(root)):
         return []
-    return forget(connection, flow, gone)
+    return forget(connection, flow, gone, missing_ok=True)  # another run may have forgotten them meanwhile
 
 
-def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable[str]) -> list[Forgotten]:
-    """Delete all that is stored of the files `units`, all or nothing. Raises CannotForget.
+def forget(
+    connection: psycopg.Connection, flow: FlowDefinition, units: Iterable[str], *, missing_ok: bool = False
+) -> list[Forgotten]:
+    """Delete all that is stored of the files `units`, all or nothing.
+
+    Raises CannotForget, for a file of which nothing is stored unless `missing_ok`.
 
     An archive is all of its members. Files of which they had superseded rows become stale: the next run loads them.
     """
@@ -65,7 +69,7 @@ def forget(connection: psycopg.Connection, flow: FlowDefinition, units: Iterable
         named = [
             unit
             for name, found in members.items()
-            for unit in (found if name not in known else [name, *found]) or [name]
+            for unit in (found if name not in known else [name, *found]) or ([] if missing_ok else [name])
         ]
         forgotten = [_forget(connection, flow, unit) for unit in named]
         if store:  # at the end: what is removed of it does not come back
