@@ -306,6 +306,7 @@ class Collector:
         await self._write(moments)
 
     async def _write(self, moments: Mapping[str, int]) -> None:
+        """Write the checkpoint of these markets, and the messages that could not be read."""
         try:
             await asyncio.to_thread(self._checkpoint.write, moments)
             await asyncio.to_thread(self._dead_letters.write)

@@ -174,20 +174,18 @@ class Chain:
     def _found_bases(self) -> dict[int, Whole]:
         """By the change that follows them, the snapshots that can be relied on to be whole.
 
-        Those that a chain begins with or that ended a gap; and within a chain those too deep to be of the best levels
-        alone.
+        Those that a chain begins with; and within a chain those too deep to be of the best levels alone, and those that
+        ended a gap, if no snapshot is deeper, and no checkpoint shows that the book is.
         """
         bases: dict[int, Whole] = {}
-        gap_ends: dict[int, Whole | None] = {gap.ts_to: None for gap in self._gaps}
-        for whole in self.wholes:  # of those that were received with the one that ended a gap, it is the deepest
-            if whole.ts_recv in gap_ends and not whole.checkpoint:
-                known = gap_ends[whole.ts_recv]
-                gap_ends[whole.ts_recv] = whole if known is None or whole.depth > known.depth else known
+        gap_ends = {gap.ts_to for gap in self._gaps}
+        deep = (whole.depth for whole in self.wholes if not whole.checkpoint or whole.depth > WHOLE_DEPTH)
+        deepest = max(deep, default=0)
         for whole in self.wholes:
             place = self._follower(whole)
             if place is None:
                 continue
-            ended_gap = gap_ends.get(whole.ts_recv) == whole
+            ended_gap = whole.ts_recv in gap_ends and whole.depth == deepest
             begins = ended_gap or (self._breaks[place] and (place > 0 or self._from_beginning))
             known = bases.get(place)
             if (begins or whole.checkpoint or whole.depth > WHOLE_DEPTH) and (

@@ -195,7 +195,7 @@ CHANGES = [
            INSERT INTO prices (symbol, day, close) SELECT symbol, day, 2 FROM prices""",
     ),
 ]
-"""Each mends what the one before has done."""
+"""Pairs of the check that fails and the change; each change also undoes the one before."""
 
 
 @pytest.mark.parametrize(

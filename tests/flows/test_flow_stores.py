@@ -294,6 +294,8 @@ def test_forget_deletes_the_rows_of_a_unit(store: Store) -> None:
         store.forget(prices, "a.csv", "other.csv")
     assert len(store.rows()) == 3
     assert store.forget(prices, "a.csv") == [2]
+    with psycopg.connect(store.dsn) as connection:
+        assert forget(connection, prices, ["a.csv"], missing_ok=True) == [], "another run was first"
     assert (store.closes(), store.closes("b")) == ([], [3])
     assert store.accounted(prices).passed
     assert not store.run(prices).units

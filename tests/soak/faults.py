@@ -33,7 +33,6 @@ UNREACHABLE = (
 )
 WITHOUT_A_WORD = "Detected run worker status FAILED"
 """Of a run that ended while there was no storage to say so."""
-TOO_LARGE = r"(?i)too large|File size|Errno 27"
 AFTER = dt.timedelta(minutes=20)
 """Who was in the middle of it, or keeps a connection, notices so much later at most, or in the next turn."""
 

@@ -81,8 +81,8 @@ def test_what_is_complete_is_not_asked_for_again_and_the_same_bars_are_not_writt
     loader.server.fail(503, 4)
     assert only(loader, refetch=True).outcome == "failed"
     assert_exact(loader.client, [SYMBOL])
-    mended = only(loader)  # a refetch that failed is tried again by the next load
-    assert (mended.outcome, mended.note) == ("ok", "unchanged")
+    retried = only(loader)  # a refetch that failed is tried again by the next load
+    assert (retried.outcome, retried.note) == ("ok", "unchanged")
     assert loader(units([SYMBOL])).requests == 0
 
 
