@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -102,21 +102,22 @@ class _Whole(io.BufferedReader):
         return found
 
 
-def opened_zip(raw: io.RawIOBase | io.BytesIO, packed: int) -> zipfile.ZipFile:
+@contextmanager
+def opened_zip(raw: io.RawIOBase | io.BytesIO, packed: int) -> Iterator[zipfile.ZipFile]:
     """A zip, which closes the file; `packed` are the bytes as delivered.
 
     Raises BadZipFile where two members are the same bytes, TooLarge, and what else zipfile raises.
     """
-    archive = zipfile.ZipFile(_Whole(raw))
-    end = 0
-    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-        if info.header_offset < end:
-            raise zipfile.BadZipFile(f"member {info.filename[:100]!r} overlaps another one")
-        end = info.header_offset + LOCAL_HEADER_BYTES + info.compress_size
-    if end > archive.start_dir:
-        raise zipfile.BadZipFile("its last member overlaps the directory")
-    check_unpacked(sum(info.file_size for info in archive.infolist()), packed)
-    return archive
+    with _Whole(raw) as whole, zipfile.ZipFile(whole) as archive:
+        end = 0
+        for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+            if info.header_offset < end:
+                raise zipfile.BadZipFile(f"member {info.filename[:100]!r} overlaps another one")
+            end = info.header_offset + LOCAL_HEADER_BYTES + info.compress_size
+        if end > archive.start_dir:
+            raise zipfile.BadZipFile("its last member overlaps the directory")
+        check_unpacked(sum(info.file_size for info in archive.infolist()), packed)
+        yield archive
 
 
 def of_zip(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
@@ -219,7 +220,7 @@ class Containers:
     def __init__(self) -> None:
         self._path: Path | None = None
         self._packed = 0
-        self._open: dict[tuple[str, ...], tuple[Archive, IO[bytes]]] = {}
+        self._open: dict[tuple[str, ...], tuple[Archive, ExitStack]] = {}
 
     def close(self) -> None:
         for within in [*self._open]:
@@ -250,9 +251,7 @@ class Containers:
         return self._open[within][0]
 
     def _close(self, within: tuple[str, ...]) -> None:
-        archive, raw = self._open.pop(within)
-        archive.close()
-        raw.close()
+        self._open.pop(within)[1].close()
 
 
 def _members(containers: Containers, path: Path, within: tuple[str, ...], prefix: str) -> Iterator[Member]:
@@ -280,10 +279,10 @@ def _opened(archive: Archive, stored: str) -> tuple[IO[bytes], int]:
     return found, archive.getmember(stored).size
 
 
-def _archive(packed: IO[bytes], name: str, delivered: int) -> tuple[Archive, IO[bytes]]:
-    """The archive in a stream of its bytes, and the temporary file that holds it; the file has `delivered` bytes."""
-    raw = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- Containers closes it
-    try:
+def _archive(packed: IO[bytes], name: str, delivered: int) -> tuple[Archive, ExitStack]:
+    """The archive in a stream of its bytes, and what closes it with its copy; the file has `delivered` bytes."""
+    with ExitStack() as stack:
+        raw = stack.enter_context(tempfile.TemporaryFile(buffering=0))
         size = 0
         unpacked = _unpacked(packed, name)
         while piece := unpacked.read(COPY_BYTES):
@@ -292,26 +291,26 @@ def _archive(packed: IO[bytes], name: str, delivered: int) -> tuple[Archive, IO[
             while piece:
                 piece = piece[raw.write(piece) :]
         raw.seek(0)
-        return (opened_zip(raw, delivered) if name.endswith(".zip") else _whole_tar(raw, delivered)), raw
-    except BaseException:
-        raw.close()
-        raise
+        whole = opened_zip if name.endswith(".zip") else _whole_tar
+        archive: AbstractContextManager[Archive] = whole(raw, delivered)
+        return stack.enter_context(archive), stack.pop_all()
 
 
-def _whole_tar(raw: io.FileIO, delivered: int) -> tarfile.TarFile:
+@contextmanager
+def _whole_tar(raw: io.FileIO, delivered: int) -> Iterator[tarfile.TarFile]:
     """A tar with the blocks of zeros at its end. Raises ReadError without them, and TooLarge."""
-    archive = tarfile.TarFile(fileobj=_Whole(raw))
-    said = size = 0
-    for member in archive:
-        said += len(member.name) + sum(map(len, member.pax_headers.values()))
-        size += member.size
-        check_unpacked(size, delivered)
-        if said > MAX_DIRECTORY_BYTES or len(archive.members) > MAX_MEMBERS:  # type: ignore[attr-defined]
-            raise TooLarge(f"it has more than {MAX_MEMBERS} members, or their names are longer than any; divide it")
-    raw.seek(archive.offset)
-    if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("the tar ends without its end mark")
-    return archive
+    with _Whole(raw) as whole, tarfile.TarFile(fileobj=whole) as archive:
+        said = size = 0
+        for member in archive:
+            said += len(member.name) + sum(map(len, member.pax_headers.values()))
+            size += member.size
+            check_unpacked(size, delivered)
+            if said > MAX_DIRECTORY_BYTES or len(archive.members) > MAX_MEMBERS:  # type: ignore[attr-defined]
+                raise TooLarge(f"it has more than {MAX_MEMBERS} members, or their names are longer than any; divide it")
+        whole.seek(archive.offset)
+        if whole.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the tar ends without its end mark")
+        yield archive
 
 
 def _unpacked(packed: IO[bytes], name: str) -> Stream:

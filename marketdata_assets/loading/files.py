@@ -255,6 +255,7 @@ class Opener:
     def __init__(self) -> None:
         self._file: Delivered | None = None
         self._archive: zipfile.ZipFile | None = None
+        self._held = ExitStack()
         self._containers = Containers()
 
     def __enter__(self) -> "Opener":
@@ -277,8 +278,7 @@ class Opener:
     def close(self) -> None:
         """Close the archives that are held open, if any."""
         self._containers.close()
-        if self._archive is not None:
-            self._archive.close()
+        self._held.close()
         self._archive = self._file = None
 
     def _open(self, unit: Unit, file: FileIO | None, stack: ExitStack) -> tuple[Stream, int]:
@@ -298,7 +298,10 @@ class Opener:
             return stack.enter_context(member), packed
         if self._archive is None or self._file != unit.file:
             self.close()
-            self._archive = opened_zip(unit.file.path.open("rb", 0), unit.file.size)
+            with ExitStack() as opening:
+                raw = opening.enter_context(unit.file.path.open("rb", 0))
+                self._archive = opening.enter_context(opened_zip(raw, unit.file.size))
+                self._held = opening.pop_all()
             self._file = unit.file
         info = self._archive.getinfo(unit.stored)
         if _checksum(info) != unit.checksum:

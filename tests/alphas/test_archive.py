@@ -26,7 +26,8 @@ from tests.alphas.archives import ACCOUNT, MONTH, alpha, names, pack, put, put_s
 def read(root: Path, month: str = MONTH) -> tuple[list[Alpha], list[Reject]]:
     taken = [one for one in listed(root) if month in one.months and not one.not_taken]
     files = [file for one in taken for file in raw_files(one, month)]
-    found = [element for file in files for element in read_raw(file, month_window(month), Opener())]
+    with Opener() as opener:
+        found = [element for file in files for element in read_raw(file, month_window(month), opener)]
     return [f for f in found if isinstance(f, Alpha)], [f for f in found if isinstance(f, Reject)]
 
 

@@ -129,7 +129,8 @@ def parse_one(folder: Path, data: bytes, name: str = "sh600000_2000.csv") -> tup
     deliver(folder / name, data)
     (file,) = scan(folder)
     (unit,) = units(file)
-    parsed = parse(Opener(), unit, None)
+    with Opener() as opener:
+        parsed = parse(opener, unit, None)
     loaded = sum(span.rows for span in parsed.spans.values())
     assert loaded + len(parsed.rejects) == parsed.rows
     size = sum(map(len, parsed.payload))
