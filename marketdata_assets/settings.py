@@ -240,7 +240,11 @@ class Settings(_FromEnvironment):
     reference_dir: Path | None = Field(
         default=None, description="dropped files of reference data; default HOME/reference"
     )
-    ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
+    ticks_months: int = Field(
+        default=24,
+        ge=2,
+        description="months that are partitions of ticks, up to this one; days are final after their month has ended",
+    )
     ticks_workers: int = Field(default=8, ge=1, description="concurrent requests to one provider of ticks")
     ticks_confirm_days: int = Field(
         default=1, ge=1, le=30, description="trading days after which an answer makes a day of ticks final"
@@ -250,7 +254,11 @@ class Settings(_FromEnvironment):
     )
     captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
     captures_quiet_seconds: QuietSeconds = 30.0
-    exchange_days: int = Field(default=90, ge=1, description="days that are partitions of exchanges, up to this one")
+    exchange_days: int = Field(
+        default=90,
+        ge=2,
+        description="days that are partitions of exchanges, up to this one; a venue publishes a day after its end",
+    )
     exchange_hosts: dict[str, str] = Field(
         default_factory=dict,
         description='REST hosts for history, as {"binance-spot": "https://host"}; default the venues\' own',

@@ -15,6 +15,8 @@ from marketdata_assets.settings import MONGO_DATASETS, BadSettings, Settings
 WRONG = [
     ("WORKERS", "abc", "MARKETDATA_WORKERS: 'abc' should be a valid integer"),
     ("WORKERS", "0", "MARKETDATA_WORKERS: '0' should be greater than or equal to 1"),
+    ("TICKS_MONTHS", "1", "MARKETDATA_TICKS_MONTHS: '1' should be greater than or equal to 2"),
+    ("EXCHANGE_DAYS", "1", "MARKETDATA_EXCHANGE_DAYS: '1' should be greater than or equal to 2"),
     ("LOG_FORMAT", "xml", "MARKETDATA_LOG_FORMAT: 'xml' should be 'text' or 'json'"),
     ("EXCHANGE_HOSTS", "okx=https://host", "MARKETDATA_EXCHANGE_HOSTS: 'okx=https://host' is no JSON"),
     (
@@ -50,7 +52,7 @@ def test_a_wrong_variable_is_named(name: str, value: str, said: str, monkeypatch
 
 
 def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value, _ in WRONG[1:3] + WRONG[4:7]:
+    for name, value, _ in WRONG[1:3] + WRONG[6:9]:
         monkeypatch.setenv(f"MARKETDATA_{name}", value)
     with pytest.raises(BadSettings) as error:
         Settings()

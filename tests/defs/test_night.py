@@ -198,7 +198,7 @@ def test_rows_of_a_flow_that_are_still_written_are_left_out_at_night(
 @pytest.mark.slow
 def test_ticks_that_are_still_written_are_left_to_their_sensor_and_keep_no_other_out(ticks_env: TicksEnv) -> None:
     ticks_env.patch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "30")
-    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
+    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
     day = sessions(MONTH)[3]
     drop(ticks_env.folder, "a.csv", minutes("699001.SH", day))
     drop(ticks_env.folder, "b.csv", minutes("699002.SH", day, 15))

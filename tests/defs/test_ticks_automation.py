@@ -14,6 +14,7 @@ import pytest
 from marketdata_assets.defs.ticks import automation, symbols
 from marketdata_assets.defs.ticks.run_config import JOB, OP, adhoc_config
 from marketdata_assets.loading import watch
+from marketdata_assets.months import last_months
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.reports import Unit
@@ -173,11 +174,13 @@ def behind(ticks_env: TicksEnv) -> tuple[set[Unit], set[Unit]]:
 
 @pytest.mark.slow
 def test_night_mends_what_is_missing_or_failed_and_leaves_the_rest(ticks_env: TicksEnv) -> None:
-    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
+    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
     ticks_env.ready(*SYMBOLS[:2])
-    now = f"{dt.datetime.now(dt.UTC):%Y-%m}"
+    months = last_months(2, dt.datetime.now(dt.UTC))
     missing, _ = behind(ticks_env)
-    assert missing == {Unit(symbol, now) for symbol in SYMBOLS[:2]}
+    assert missing == {Unit(symbol, month) for symbol in SYMBOLS[:2] for month in months}
+    ticks_env.select({months[0]: []})
+    now = months[1]
     ticks_env.tushare.fail(500, 2, "600001.SH")
     assert not ticks_env.select({now: []}).success
     missing, _ = behind(ticks_env)
@@ -189,10 +192,10 @@ def test_night_mends_what_is_missing_or_failed_and_leaves_the_rest(ticks_env: Ti
 
 
 def test_night_leaves_months_alone_that_a_run_works_on(ticks_env: TicksEnv) -> None:
-    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
+    ticks_env.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
     ticks_env.ready("600000.SH")
-    now = f"{dt.datetime.now(dt.UTC):%Y-%m}"
-    run = under_way(ticks_env, run_config=adhoc_config({now: []}, TABLES))
+    months = last_months(2, dt.datetime.now(dt.UTC))
+    run = under_way(ticks_env, run_config=adhoc_config({month: [] for month in months}, TABLES))
     assert tonight(ticks_env) == []
     ticks_env.instance.delete_run(run.run_id)
     assert len(tonight(ticks_env)) == 1
