@@ -34,12 +34,18 @@ def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         monkeypatch.setattr("marketdata_assets.plotting.pyplot", lambda: None)
 
 
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """In memory; it has seen nothing."""
-    (tmp_path / "instance").mkdir()
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as made:
+@pytest.fixture(scope="session")
+def session_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    """In memory; to make one takes as long as many tests, since it reads all of Dagster's migrations."""
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path_factory.mktemp("instance"))) as made:
         yield made
+
+
+@pytest.fixture
+def instance(session_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """It has seen nothing."""
+    session_instance.wipe()
+    return session_instance
 
 
 def _warehouse(dsn: str, folder: Path, instance: dg.DagsterInstance, patch: pytest.MonkeyPatch) -> BarsEnv:
