@@ -143,6 +143,18 @@ def test_bars_without_some_are_those_of_the_others(client: Client, without: Any)
     assert late["time"].min() > found["time"].min()  # a minute that began before the start is no bar
 
 
+@pytest.mark.parametrize("earlier", [-20, 0, 20])
+@pytest.mark.parametrize("left_out", [{"flags": ()}, {"sequence": None}, {"size": None}])
+def test_a_copy_that_says_less_does_not_replace_the_trade(client: Client, left_out: Any, earlier: int) -> None:
+    """Recordings of others lack what ours have, and may have been faster, in ms."""
+    whole = msgspec.structs.replace(trades()[1], contracts="5", sequence=7)
+    less = msgspec.structs.replace(whole, ts_recv=whole.ts_recv + earlier * MS, **left_out)
+    for order in ([whole], [less], [whole]):
+        insert_records(client, order)
+    flags = client.query("SELECT flags, sequence, size FROM exchange_trades FINAL").result_rows
+    assert flags == [(["block"], 7, 2)]
+
+
 def test_a_flag_that_does_not_exist_is_named(client: Client) -> None:
     with pytest.raises(UnknownName, match="'blocks' is no flag of trades; did you mean 'block'"):
         read.ohlcv(without="blocks", connection=client)  # type: ignore[arg-type]
@@ -150,6 +162,8 @@ def test_a_flag_that_does_not_exist_is_named(client: Client) -> None:
 
 def test_a_table_of_before_the_flags_gets_them(client: Client) -> None:
     """Its rows have none; records of then, as they may be in a stream or a spool, are taken as well."""
+    received_first = "bitNot(reinterpretAsUInt64(ts_recv))"
+    client.command(f"ALTER TABLE exchange_trades MODIFY COLUMN version UInt64 MATERIALIZED {received_first}")
     client.command("ALTER TABLE exchange_trades DROP COLUMN flags")
     before, after = trades()[:2]
     old = msgspec.json.encode({key: value for key, value in msgspec.to_builtins(before).items() if key != "flags"})

@@ -1,4 +1,4 @@
--- Purpose: trades, as published. Of the same trade the copy that was received first stays.
+-- Purpose: trades, as published. Of the same trade the copy that says the most stays, of such the one received first.
 -- Locks: none.
 CREATE TABLE IF NOT EXISTS exchange_trades (
     exchange     LowCardinality(String),
@@ -21,8 +21,10 @@ CREATE TABLE IF NOT EXISTS exchange_trades (
     time         DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),
     aggregated   Bool MATERIALIZED isNotNull(first_id),  -- such trades have numbers of their own
-    -- what was received first stays
-    version      UInt64 MATERIALIZED bitNot(reinterpretAsUInt64(ts_recv)) CODEC(ZSTD(1))
+    -- recordings of others lack a size in base units, a sequence or flags that ours have
+    version      UInt64 MATERIALIZED bitOr(
+        bitShiftLeft(toUInt64(isNotNull(size) + isNotNull(sequence) + notEmpty(flags)), 62),
+        bitShiftRight(bitNot(reinterpretAsUInt64(ts_recv)), 2)) CODEC(ZSTD(1))
 ) ENGINE = ReplacingMergeTree(version)
 PARTITION BY toDate(time)
 ORDER BY (exchange, market_type, instrument, time, trade_id, aggregated)
