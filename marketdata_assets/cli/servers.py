@@ -268,6 +268,7 @@ def ui(
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="show everything, start and change nothing")] = False,
     no_login: NoLogin = False,
+    after: Annotated[Path | None, typer.Option(help="begin when this socket of a code server is there")] = None,
 ) -> None:
     """Serve the Dagster UI behind a guard, until SIGTERM or Ctrl-C.
 
@@ -291,6 +292,7 @@ def ui(
             token=token,
             sessions=settings.root / "dagster" / SESSIONS,
             read_only=read_only,
+            after=after,
         )
 
 

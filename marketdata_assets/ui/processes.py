@@ -79,7 +79,7 @@ class Watched:
 def commands(port: int, workspace: Path, socket: Path) -> Mapping[str, list[str]]:
     """What is run, by name: UI and daemon find the code server, which listens on the socket, in the workspace file."""
     found = ["--workspace", str(workspace)]
-    ui = ["-m", "marketdata_assets", "ui", "--port", str(port)]
+    ui = ["-m", "marketdata_assets", "ui", "--port", str(port), "--after", str(socket)]
     daemon = ["-m", "dagster._daemon", "run", "--log-level", "warning"]
     code = ["-m", code_server.__name__, "--socket", str(socket), "--log-level", "warning", *code_server.PROJECT]
     return {
@@ -112,10 +112,13 @@ def main(port: int) -> None:
 
 
 def watch(watched: list[Watched], socket: Path) -> None:
-    """Keep the processes running until KeyboardInterrupt, then end them; the first listens on the socket for others."""
+    """Keep the processes running until KeyboardInterrupt, then end them; the first listens on the socket for others.
+
+    The last, the daemon, begins when the socket is there. The UI waits for it itself.
+    """
     try:
         while True:
-            for one in watched if socket.exists() else watched[:1]:
+            for one in watched if socket.exists() else watched[:-1]:
                 one.look(time.monotonic())
             time.sleep(POLL_SECONDS)
     finally:
