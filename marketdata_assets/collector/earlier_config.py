@@ -1,11 +1,15 @@
 """Configuration files of the earlier collector, MarketPrism's: what each of its keys is now, and the file converted."""
 
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from marketdata_assets.config_files import Location
 from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.errors import UnknownInstrument
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue import Venue
 
 NOW: dict[str, Location] = {
     "clickhouse_direct_write": ("clickhouse", "direct_write"),
@@ -37,7 +41,14 @@ NONE = {key: instead for instead, keys in _INSTEAD.items() for key in keys}
 OF_MARKET = ("symbols", "data_types", "base_url", "ws_url")
 SECTIONS = ("collector", "nats", "clickhouse", "redis")
 PLACE_KEYS = ("host", "port", "url", "servers")  # below the sections of servers
-DERIVATIVES = ("perpetual", "swap", "futures", "future")  # of the market that a venue has of them first
+DERIVATIVES = (
+    "perpetual",
+    "perpetuals",
+    "swap",
+    "futures",
+    "future",
+    "derivatives",
+)  # of the market that a venue has of them first
 MARKETS = {**{one: one for one in ("spot", "linear", "inverse", "option")}, "options": "option"}
 TYPES = {"depth": "orderbook", "book": "orderbook", "order_book": "orderbook", "candle": "kline"}
 
@@ -57,7 +68,9 @@ class Converted:
         section: Any = self.values
         for name in NOW[key][:-1]:
             section = section.setdefault(name, {})
-        section[NOW[key][-1]] = value.lower() if key == "log_level" and isinstance(value, str) else value
+        value = value.lower() if key == "log_level" and isinstance(value, str) else value
+        if (kept := section.setdefault(NOW[key][-1], value)) != value:
+            self.notes.append(f"{'.'.join(map(str, at))}: {value!r}, and elsewhere {kept!r}, which is taken")
 
 
 def earlier_keys(data: dict[str, Any], known: Container[str]) -> Iterator[tuple[Location, str]]:
@@ -97,8 +110,10 @@ def convert(data: dict[str, Any], usual: Iterable[str]) -> Converted:
                 made.take((key, name), key if server and key == "nats" else f"{key}_host" if server else name, one)
         elif key != "exchanges":
             made.take((key,), str(key), value)
-    for name, section in _sections(data.get("exchanges")):
-        _add_market(made, name, section)
+    sections = [*_sections(data.get("exchanges"))]
+    on = {_venue_of(name) for name, section in sections if section.get("enabled") is not False}
+    for name, section in sections:
+        _add_section(made, name, section, on)
     if not made.values.get("exchanges"):
         made.notes.append("exchanges: none that is known is named; the usual ones are written")
         made.values["exchanges"] = {name: {} for name in usual}
@@ -115,24 +130,82 @@ def _sections(exchanges: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield str(name), dict(section) if isinstance(section, dict) else {}
 
 
-def _add_market(made: Converted, written: str, section: dict[str, Any]) -> None:
-    """Add a section of one market to its venue; its name is that of the venue, or has the market too: `x_spot`."""
+def _venue_of(written: str) -> str:
+    """The venue of a section, whose name is that of the venue, or has the market too: `x_spot`."""
+    return written.lower().partition("_")[0]
+
+
+def _add_section(made: Converted, written: str, section: dict[str, Any], on: Container[str]) -> None:
+    """Add what a section collects to the markets of its venue; `on` are the venues with a section that is enabled."""
     name, _, suffix = written.lower().partition("_")
     if name not in venues.names():
         made.notes.append(f"exchanges.{written}: no venue of this collector; there are {', '.join(venues.names())}")
         return
-    known, word = venues.find(name), str(section.pop("market_type", suffix) or "").lower()
-    have = [*known.default_markets, *(one for one, market in known.markets.items() if market.symbols)]
-    market_type = MARKETS.get(word) or next((one for one in have if word not in DERIVATIVES or one != "spot"), have[0])
-    if word and word not in (*MARKETS, *DERIVATIVES):
-        made.notes.append(f"exchanges.{written}.market_type: {word!r} is no market; use spot, linear, inverse, option")
+    enabled, word = section.pop("enabled", None), str(section.pop("market_type", suffix) or "").lower()
+    if enabled is False and name in on:
+        made.notes.append(f"exchanges.{written}: disabled, so {word or 'it'} is left out; others of {name} are enabled")
+        return
     venue = made.values.setdefault("exchanges", {}).setdefault(name, {})
-    venue |= {"enabled": section.pop("enabled")} if "enabled" in section else {}
+    venue |= {} if enabled is None else {"enabled": enabled}
     market = {key: section.pop(key) for key in OF_MARKET if key in section}
     if isinstance(types := market.get("data_types"), list):
         singular = [str(one).removesuffix("s") for one in types]
         market["data_types"] = list(dict.fromkeys(TYPES.get(one, one) for one in singular))
     for key, value in section.items():
         made.take(("exchanges", written, key), key, value)
-    if market or word:
-        venue.setdefault("markets", {})[market_type] = market
+    for market_type, symbols in _by_market(made, written, word, market.pop("symbols", None)).items():
+        own = {**({} if symbols is None else {"symbols": symbols}), **market}
+        markets = venue.setdefault("markets", {}) if own or word else {}
+        if market_type in markets:
+            _unite(made, f"exchanges.{name}.markets.{market_type}", markets[market_type], own)
+        else:
+            markets[market_type] = own
+
+
+def _by_market(made: Converted, written: str, word: str, symbols: Any) -> dict[str, Any]:
+    """The symbols of a section by market: the one that `word` names, else that of their names, else the usual one."""
+    known, words = venues.find(_venue_of(written)), word.split("_")
+    named, derivative = [MARKETS[one] for one in words if one in MARKETS], any(one in DERIVATIVES for one in words)
+    if word and not named and not derivative:
+        made.notes.append(f"exchanges.{written}.market_type: {word!r} is no market; use spot, linear, inverse, option")
+    have = [*known.default_markets, *(one for one, market in known.markets.items() if market.symbols)]
+    usual = [*named, *(one for one in have if one != "spot" or not derivative), *have][0]
+    if named or not isinstance(symbols, list) or not symbols:
+        return {usual: symbols}
+    found, unclear = dict[str, Any](), list[str]()
+    for symbol in map(str, symbols):
+        may_be = _markets_of(known, symbol) - ({"spot"} if derivative else set())
+        if len(may_be) != 1:
+            unclear.append(symbol)
+        found.setdefault(may_be.pop() if len(may_be) == 1 else usual, []).append(symbol)
+    if unclear:
+        about = f"exchanges.{written}.symbols: of {', '.join(unclear)} the name alone does not say the market"
+        made.notes.append(f"{about}; {usual} is taken")
+    return found
+
+
+def _markets_of(venue: Venue, name: str) -> set[MarketType]:
+    """The markets that may have an instrument of this name."""
+    found = set[MarketType]()
+    for market_type in venue.markets:
+        with suppress(UnknownInstrument):
+            found.add(venue.feed(market_type, strict=False).instruments[name].market_type)
+    return found & venue.markets.keys()
+
+
+def _unite(made: Converted, at: str, market: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add what another section of the same market has; what cannot be said of a part of its symbols is noted."""
+    for key in OF_MARKET:
+        one, other = market.get(key), more.get(key)
+        if one == other:
+            continue
+        if key == "data_types" and None in (one, other):
+            made.notes.append(f"{at}.data_types: only one of its sections has some; all types of all symbols are taken")
+            market.pop(key, None)
+        elif isinstance(one, list) and isinstance(other, list):
+            market[key] = list(dict.fromkeys([*one, *other]))
+            if key == "data_types":
+                made.notes.append(f"{at}.data_types: its sections differ; all of them are taken for all symbols")
+        else:
+            market[key] = other if one is None else one
+            made.notes.append(f"{at}.{key}: its sections have {one!r} and {other!r}; {market[key]!r} is taken")

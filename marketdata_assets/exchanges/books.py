@@ -474,6 +474,8 @@ class Feed(ABC):
     def _learned(self, listing: Listing) -> list[Outcome]:
         """What becomes of a list of instruments that the venue sent."""
         self.learn(listing.instruments)
+        self.instruments.listed |= listing.named & self.instruments.known.keys()
+        self.instruments.whole = listing.whole
         return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
 
     def checkpoint(self) -> list[FeedCheckpoint]:

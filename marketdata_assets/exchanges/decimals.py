@@ -38,6 +38,11 @@ def decimal_or_none(what: str, text: str | None) -> str | None:
     return decimal(what, text) if text else None
 
 
+def quoted_size(what: str, size: str | None, price: str | None) -> str | None:
+    """The size at a best price; 0 where both are empty, which says that nobody quotes. Raises NotDecimal."""
+    return "0" if size == price == "" else decimal_or_none(what, size)
+
+
 def plain(number: Decimal) -> str:
     """The number without an exponent and without zeros at its end."""
     text = str(number)

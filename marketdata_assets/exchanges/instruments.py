@@ -4,9 +4,11 @@ Reading a venue's list is the business of its module `instruments`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache, partial
+
+import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
 from marketdata_assets.exchanges.errors import UNREADABLE, BadInstruments, UnknownInstrument
@@ -127,7 +129,7 @@ class Instruments(dict[str, Instrument]):
 
     `[name]` raises UnknownInstrument for one that neither lists nor names give. `known` has all that were ever listed,
     `listed` the names of those that were added since it was emptied: of the latest list, where its owner empties it
-    before each.
+    before each. Not `whole` is one with something that could not be read: what it lacks may be listed nevertheless.
     """
 
     def __init__(
@@ -140,6 +142,8 @@ class Instruments(dict[str, Instrument]):
         self.venue, self.known, self.from_name = venue, {} if known is None else known, from_name
         self._exchange = exchange
         self.listed: set[str] = set()
+        self.lists: dict[str, set[str]] = {}  # what was listed last by each request
+        self.whole = True
 
     def add(self, instruments: Iterable[Instrument]) -> None:
         """Add a list; a newer entry replaces an older one."""
@@ -182,27 +186,48 @@ class Listing:
 
     instruments: list[Instrument]
     unread: list[DeadLetter]
+    named: set[str] = field(default_factory=set)  # by entries that became no instrument
+    whole: bool = True  # every entry has at least a name
 
 
 def read_entries(
-    venue: str, entries: Sequence[bytes], read: Callable[[bytes], Instrument | None], ts_recv: int = 0
+    venue: str,
+    entries: Sequence[bytes],
+    read: Callable[[bytes], Instrument | None],
+    ts_recv: int = 0,
+    *,
+    name: str,
+    named: Callable[[str], str] = str,
 ) -> Listing:
     """Read each entry of a list alone, so that an odd one does not cost the others; `read` skips those it gives None.
 
-    Raises BadInstruments when there are entries, and none of them can be read.
+    `name` is the field of an instrument's name, which `named` makes of its value. Raises BadInstruments when there are
+    entries, and none of them can be read.
     """
-    listing = Listing([], [])
-    skipped = 0
+    found, unread, names, whole, skipped = list[Instrument](), list[DeadLetter](), set[str](), True, 0
     for entry in entries:
         try:
             instrument = read(entry)
         except UNREADABLE as error:
-            listing.unread.append(DeadLetter.of(bytes(entry), error, ts_recv))
-            continue
-        if instrument is None:
-            skipped += 1
+            unread.append(DeadLetter.of(bytes(entry), error, ts_recv))
+            instrument = None
         else:
-            listing.instruments.append(instrument)
-    if listing.unread and not listing.instruments and not skipped:
-        raise BadInstruments(venue, f"none of its {len(entries)} entries can be read, first: {listing.unread[0].cause}")
-    return listing
+            skipped += instrument is None
+        if instrument is not None:
+            found.append(instrument)
+        elif spelled := _text_of(entry, name):
+            names.add(named(spelled))
+        else:
+            whole = False
+    if unread and not found and not skipped:
+        raise BadInstruments(venue, f"none of its {len(entries)} entries can be read, first: {unread[0].cause}")
+    return Listing(found, unread, names, whole)
+
+
+def _text_of(entry: bytes, name: str) -> str:
+    """A field of an entry that may be anything; empty where it has none that is a text."""
+    try:
+        value = msgspec.json.decode(entry, type=dict[str, msgspec.Raw]).get(name, b'""')
+        return msgspec.json.decode(value, type=str)
+    except UNREADABLE:
+        return ""

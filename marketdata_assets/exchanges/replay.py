@@ -187,22 +187,29 @@ def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: st
     if market_type is None and not venue.shared_socket:
         raise UnknownVenue(place, "which market it is of is not said")
     feed = venue.feed(market_type, strict=False)
-    for path in lists:
-        _learn(feed, venue, market_type, path)
+    left = list(lists)
+    while left:  # in any order: one may need another
+        causes = {path: why for path in left if (why := _learn(feed, venue, market_type, path))}
+        if len(causes) == len(left):
+            raise BadInstruments(venue.name, f"{left[0]}: {causes[left[0]]}")
+        left = list(causes)
     return feed
 
 
-def _learn(feed: Feed, venue: Venue, market_type: MarketType | None, path: Path) -> None:
-    """Take the instruments of a file: what REST of the venue answers to a request for its list, as it came."""
-    raw, cause = path.read_bytes(), "it is no list of instruments as REST of the venue answers it"
+def _learn(feed: Feed, venue: Venue, market_type: MarketType | None, path: Path) -> str:
+    """Take the instruments of a file: what REST of the venue answers to a request for its list, as it came.
+
+    Why it has none; empty when it has some.
+    """
+    raw, causes = path.read_bytes(), list[str]()
     feed.instruments.listed.clear()
     for market in [market_type] if market_type else venue.markets:
         for request in venue.adapter(venue, market).listings():
             for outcome in feed.answer(f"{request.path}?{urlencode(request.params)}", raw, 0):
-                cause = outcome.cause if isinstance(outcome, DeadLetter) else cause
+                causes += [outcome.cause] if isinstance(outcome, DeadLetter) else []
             if feed.instruments.listed:
-                return
-    raise BadInstruments(venue.name, f"{path}: {cause}")
+                return ""
+    return " or ".join(dict.fromkeys(causes)) or "it is no list of instruments as REST of the venue answers it"
 
 
 def _book(state: BookState) -> dict[str, Any]:

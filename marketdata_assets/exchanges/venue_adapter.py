@@ -44,7 +44,7 @@ class Request:
     params: Mapping[str, str | int]
     lane: str = ""
     cost: float = 1.0
-    optional: bool = False  # of a list: one that the venue rejects is as an empty one
+    optional: bool = False  # of a list: one that the venue rejects is not known, and stops no others
 
 
 RequestFor = Callable[[str], Request]
@@ -334,19 +334,28 @@ async def request_list(
 ) -> None:
     """Request a market's whole list, with those that `symbols` name; `ask` has the feed read each answer.
 
-    Raises what `ask` raises.
+    What a list had stays listed while it is not requested, rejected, or not `whole`. Raises what `ask` raises.
     """
-    before, instruments.listed = instruments.listed, set()
+    lists, whole = instruments.lists, True
+    request: Request | None
     try:
         for first in adapter.listings_of(symbols):
-            request: Request | None = first
-            while request:
-                try:
-                    request = adapter.next_listing(request, await ask(request))
-                except RequestRejected:
-                    if not first.optional:
-                        raise
-                    break
-    except BaseException:
-        instruments.listed |= before
-        raise
+            about, read = f"{first.path} {first.params}", True
+            instruments.listed, request = set(), first
+            try:
+                while request:
+                    instruments.whole = False  # until the feed has read the answer
+                    raw = await ask(request)
+                    read &= instruments.whole
+                    request = adapter.next_listing(request, raw)
+            except RequestRejected:
+                if not first.optional:
+                    raise
+                if about not in lists:
+                    continue
+                read = False
+            lists[about] = instruments.listed if read else instruments.listed | lists.get(about, set())
+            whole &= read
+    finally:
+        instruments.listed = set().union(*lists.values())
+    instruments.whole = whole

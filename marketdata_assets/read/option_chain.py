@@ -79,9 +79,11 @@ def option_chain(
 
 
 def _newest(table: str, where: str, parts: Parts) -> str:
-    """The newest record of each part by instrument; one with nothing but a unit says that nobody quotes."""
+    """The newest record of each part by instrument; one with a size of 0, or nothing but a unit, says that nobody
+    quotes."""
     said = {part: _any_of(names) for part, names in ({**parts, **TICKER_PARTS} if parts is PARTS else parts).items()}
     if parts is PARTS:
+        said["quote"] += " OR ifNull(bid_size = 0, 0) OR ifNull(ask_size = 0, 0)"
         said["quote"] += f" OR (isNotNull(unit) AND NOT ({' OR '.join(said.values())}))"
     newest = (
         f"argMaxIf(tuple({', '.join(names)}), (time, ts_recv), {said[part]}) AS newest_{part},"

@@ -119,6 +119,53 @@ def test_venues_may_be_a_list(tmp_path: Path) -> None:
     assert made.exchanges["okx"].markets["linear"].symbols == ["BTC-USDT-SWAP"]
 
 
+def test_sections_of_one_market_are_united_and_a_disabled_one_is_left_out(tmp_path: Path) -> None:
+    """Each order of the sections gives the same, and what cannot be said of a part of the symbols is noted."""
+    path = tmp_path / "old.yaml"
+    sections = [
+        "{exchange: binance, market_type: perpetual, symbols: [BTCUSDT], data_types: [trade], reconnect_delay: 5}",
+        "{exchange: binance, market_type: perpetual, symbols: [ETHUSDT, BTCUSDT], data_types: [orderbook]}",
+        "{exchange: binance, market_type: spot, symbols: [BTCUSDT], enabled: false, reconnect_delay: 5}",
+        "{exchange: okx, market_type: swap, symbols: [BTC-USDT], reconnect_delay: 6}",
+    ]
+    for order in (sections, sections[::-1]):
+        path.write_text("exchanges:\n" + "".join(f"- {one}\n" for one in order))
+        found = run(path)
+        assert found.exit_code == 0, found.stderr
+        binance = config.parse(found.stdout, "new.yaml").exchanges["binance"]
+        assert (binance.enabled, list(binance.markets)) == (True, ["linear"])
+        linear = binance.markets["linear"]
+        assert sorted(linear.symbols) == ["BTCUSDT", "ETHUSDT"]
+        assert sorted(linear.data_types or ()) == ["orderbook", "trade"]
+        for said in (
+            "exchanges.binance: disabled, so spot is left out", "linear.data_types: its sections differ",
+            "reconnect_delay: ", "which is taken",
+            "of BTC-USDT the name alone does not say the market; linear is taken",
+        ):  # fmt: skip
+            assert said in " ".join(found.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("exchange", "word", "symbols", "markets"),
+    [
+        ("okx", "swap", ["BTC-USDT-SWAP", "BTC-USD-SWAP"], {"linear": ["BTC-USDT-SWAP"], "inverse": ["BTC-USD-SWAP"]}),
+        ("deribit", "derivatives", ["BTC_USDC-PERPETUAL"], {"linear": ["BTC_USDC-PERPETUAL"]}),
+        ("deribit", "", ["BTC-27JUN25-100000-C"], {"option": ["BTC-27JUN25-100000-C"]}),
+        ("bybit", "perpetual", ["BTCUSD", "BTCUSDT"], {"inverse": ["BTCUSD"], "linear": ["BTCUSDT"]}),
+        ("binance", "inverse_perpetual", ["BTCUSD_PERP"], {"inverse": ["BTCUSD_PERP"]}),
+    ],
+)
+def test_the_market_is_that_of_the_symbols(
+    exchange: str, word: str, symbols: list[str], markets: dict[str, list[str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(yaml.safe_dump({"exchanges": {exchange: {"market_type": word, "symbols": symbols}}}))
+    found = run(path)
+    assert (found.exit_code, found.stderr) == (0, "")
+    made = config.parse(found.stdout, "new.yaml").exchanges[exchange].markets
+    assert {name: market.symbols for name, market in made.items()} == markets
+
+
 def test_a_value_that_is_not_valid_is_named_after_the_file_is_printed(tmp_path: Path) -> None:
     path = tmp_path / "old.yaml"
     path.write_text("http_port: many\nexchanges: {binance: {symbols: [BTCUSDT], market_type: moon}}\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import marketdata_assets.collector.connections.market as market_module
-from marketdata_assets.exchanges.records import DeadLetter, FundingRate, OrderBook
+from marketdata_assets.exchanges.records import DeadLetter, FundingRate, InstrumentState, OrderBook
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from tests.collector.collecting import collecting
 from tests.collector.in_loop import in_loop
@@ -54,6 +54,24 @@ async def test_a_dex_is_added_while_the_collector_works(tmp_path: Path, monkeypa
             await run.live()
             assert await run.market.add(["dex:ABC-USDH"]) == ["dex:ABC"]
             await run.live()
+
+
+@in_loop
+async def test_a_dex_whose_list_is_rejected_is_still_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HyperliquidVenue(["ABC", "dex:ABC"], book_ms=0) as venue:
+        types = (*MAIN, "instrument_state")
+        async with collecting(venue, "hyperliquid", "linear", ["ABC", "dex:*", "other:ABC"], types, tmp_path) as run:
+            await run.live()
+            listed = venue.info_meta
+            monkeypatch.setattr(venue, "info_meta", lambda about: None if about.get("dex") else listed(about))
+            for _ in range(3):
+                assert await run.market._listing.run_once()
+            assert run.market.instruments == ["ABC", "dex:ABC"]
+            assert [one.state for one in run.of(InstrumentState) if one.instrument == "dex:ABC"] == ["trading"]
+            assert "nothing is delisted" in (run.market.state().jobs[0].last_error or "")
+            monkeypatch.setattr(venue, "info_meta", listed)
+            await run.market._listing.run_once()
+            assert run.market.state().jobs[0].last_error is None, "no list of the other dex was ever known"
 
 
 Fault = Callable[[HyperliquidVenue], None]

@@ -4,11 +4,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from marketdata_assets.collector.connections import Shard
+from marketdata_assets.collector.connections.selection import ListedStates, Selection
 from marketdata_assets.collector.errors import UnknownSymbols
 from marketdata_assets.collector.symbols import resolve_symbols
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.deribit.instruments import from_name
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import InstrumentState
@@ -114,6 +117,28 @@ async def test_states_of_all_listed_instruments_are_events(venue: DeribitVenue, 
         listings = venue.listings
         await run.until(lambda: venue.listings > listings + 3)
         assert len(states(run)) == 5
+
+
+def test_a_list_that_is_not_whole_delists_nothing() -> None:
+    """An entry without a name may be any instrument; an instrument without a state is listed nevertheless."""
+    feed, lists, selection = venues.find("deribit").feed("option"), ListedStates("option"), Selection("option", ["*"])
+    entry = {"kind": "option", "base_currency": "ABC", "quote_currency": "ABC", "contract_size": 1}
+
+    def after(*entries: object) -> list[object]:
+        feed.instruments.listed.clear()
+        feed.answer("https://h/api/v2/public/get_instruments", msgspec.json.encode({"result": entries}), 1)
+        gone = selection.delisted(feed.instruments, [CALL, PUT])
+        return [(one.instrument, one.state) for one in lists.changes(feed.instruments, 1)] + gone
+
+    call, put = ({**entry, "instrument_name": name, "state": "open"} for name in (CALL, PUT))
+    silent, unread = {**put, "state": ""}, {**put, "base_currency": None}
+    assert after(call, put) == [(CALL, "trading"), (PUT, "trading")]
+    for told in ([call, silent], [call, unread]):
+        assert after(*told) == after(*told) == []
+    assert after(call) == after(call, {"odd": 1}) == []
+    assert after(call, put) == after(call, {"odd": 1}) == after(call) == []
+    assert after(call, {"odd": 1}) == []
+    assert after(call) == [(PUT, "delisted"), PUT]
 
 
 def states(run: Run) -> list[tuple[str, str, str]]:

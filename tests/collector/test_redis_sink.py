@@ -174,10 +174,23 @@ async def test_the_bbo_stream_takes_precedence_over_24_hour_summaries(tmp_path: 
 
         sink.put(items([best(None, None, mark_price="9"), best("1", "2", last="1.5")]))
         assert await bid() == "1", "the only one there is"
-        sink.put(items([best("3", "4")]))
+        sink.put(items([best("3", "4", update_id=7)]))
         assert await bid() == "3"
         sink.put(items([best("2", "4", last="1.5")]))
         assert await bid() == "3"
+        sink.put(items([best("5", "6", 5 * 10**9, last="1.5")]))
+        assert await bid() == "5", "the stream has had nothing newer"
+
+
+@in_loop
+async def test_the_newest_quote_counts_also_after_the_first_trade(tmp_path: Path) -> None:
+    """Deribit and OKX: one message has best prices and, as soon as there is one, the last trade."""
+    async with against_redis(tmp_path) as (sink, client):
+        for bid, last in (("1", None), ("2", "1.5"), ("3", "1.5")):
+            sink.put(items([best(bid, "4", last=last)]))
+            assert await sink.drain(10) == 0
+            for name in ("bbo", "ticker"):
+                assert json.loads(await client.get(f"market:{name}:binance:linear:ABC-USDT") or b"{}")["bid"] == bid
 
 
 @pytest.mark.parametrize(
@@ -191,6 +204,7 @@ async def test_the_bbo_stream_takes_precedence_over_24_hour_summaries(tmp_path: 
         ),
         ({"mark_iv": "50", "gamma": "0.1", "underlying_price": "1"}, {"underlying", "volatility", "greeks"}),
         ({"bid_size": "1"}, set()),
+        ({"bid_size": "0", "ask_size": "0.0", "last": "1"}, {"quote", "last"}),  # Deribit: nobody quotes
         ({"unit": "base"}, {"quote"}),  # nobody quotes
     ],
 )

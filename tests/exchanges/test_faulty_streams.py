@@ -158,7 +158,6 @@ class Venue:
     snapshot: Callable[..., list[Any]]
     jumps: bool = True
     by_channel: bool = True  # a subscription brings the snapshot, and its socket the changes of it
-    again: str = "sequence"  # the cause of a gap of an old message that comes again
     lost: str = "sequence"  # and of one that does not come
     scale: int = 1  # so many of its numbers for one of the world's; times, of which a late message takes the next
 
@@ -192,29 +191,25 @@ VENUES = {
         lambda one: binance(one, futures=False),
         partial(binance_snapshot, "https://api.binance.com/api/v3/depth"),
         by_channel=False,
-        again="repeat",
     ),
     "linear": Venue(
         lambda: feed_of("binance", "linear", ""),
         lambda one: binance(one, futures=True),
         partial(binance_snapshot, "https://fapi.binance.com/fapi/v1/depth"),
         by_channel=False,
-        again="repeat",
     ),
     "okx": Venue(lambda: feed_of("okx", None, ""), okx, okx_snapshot),
-    "deribit": Venue(lambda: feed_of("deribit", None, ""), deribit, deribit_snapshot, again="repeat"),
+    "deribit": Venue(lambda: feed_of("deribit", None, ""), deribit, deribit_snapshot),
     "bybit": Venue(
         lambda: feed_of("bybit", "linear", ""),
         lambda one: bybit("delta", one.last, one.changes),
         bybit_snapshot,
         jumps=False,
-        again="repeat",
     ),
     "kraken": Venue(
         lambda: feed_of("kraken", "spot", ""),
         lambda one: kraken("update", one.last, one.changes, one.after),
         kraken_snapshot,
-        again="repeat",
         lost="checksum",
         scale=1000,
     ),
@@ -223,7 +218,6 @@ VENUES = {
         lambda one: coinbase("update", one.last, one.changes),
         coinbase_snapshot,
         jumps=False,
-        again="repeat",
         scale=1000,
     ),
 }
@@ -375,7 +369,7 @@ def test_each_fault_in_a_live_stream_is_exactly_one_gap(name: str, one: Fault) -
     world = steady(name)
     session = run(name, world, [*CLEAN, "none", one, *CLEAN], [0] * 3 + [99] * 7)
     opened = [gap for gap in session.gaps if gap.healed_at is None or gap.cause == "repeat"]
-    causes = {"none": [], "repeat": ["repeat"], "again": [VENUES[name].again], "reopen": ["reopened"]}
+    causes = {"none": [], "repeat": ["repeat"], "again": ["repeat"], "reopen": ["reopened"]}
     causes |= {"drop": [VENUES[name].lost], "swap": [VENUES[name].lost]}
     assert [gap.cause for gap in opened] == causes.get(one, ["sequence"])
     if opened:

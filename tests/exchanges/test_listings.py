@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from marketdata_assets.exchanges import venues
-from marketdata_assets.exchanges.errors import UnknownInstrument
+from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
 from marketdata_assets.exchanges.records import Control, DeadLetter, Liquidation, MarketType
+from marketdata_assets.exchanges.replay import feed_of
 
 BINANCE = {"symbol": "ABCUSDT", "status": "TRADING", "baseAsset": "ABC", "quoteAsset": "USDT"}
 OKX = {"instType": "SWAP", "instId": "ABC-USDT-SWAP", "uly": "ABC-USDT", "ctType": "linear", "ctVal": "0.1"}
@@ -96,6 +97,46 @@ RECORDED: list[tuple[str, MarketType, str]] = [
     ("okx", "linear", "okx/instruments/instruments_2022-05-13.ndjson"),
     ("deribit", "inverse", "deribit/instruments/get_instruments_2021-07_2022-05.ndjson"),
 ]
+
+
+HYPERLIQUID: tuple[str, MarketType, str, dict[str, Any], Any, str] = (
+    "hyperliquid",
+    "linear",
+    "info?type=meta",
+    {"name": "ABC"},
+    lambda entries: {"universe": entries},
+    "name",
+)
+IDS = {"binance": "symbol", "okx": "instId", "deribit": "instrument_name", "bybit": "symbol", "kraken": "wsname"}
+IDS |= {"coinbase": "id", "hyperliquid": "name"}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "market_type", "path", "entry", "answer", "_"), [*LISTS, HYPERLIQUID], ids=lambda one: str(one)[:9]
+)
+def test_an_odd_entry_is_listed_by_its_name_and_without_one_the_list_is_not_whole(
+    exchange: str, market_type: MarketType, path: str, entry: dict[str, Any], answer: Any, _: str
+) -> None:
+    feed, field = venues.find(exchange).feed(market_type), IDS[exchange]
+    other = {**entry, field: entry[field].replace("ABC", "XBT")}
+
+    def listed(*entries: object) -> list[str]:
+        feed.instruments.listed.clear()
+        feed.answer(
+            f"https://h/{path}{'' if '?' in path else '?instType=SWAP'}", msgspec.json.encode(answer(entries)), 1
+        )
+        return sorted(feed.instruments.listed)
+
+    names = listed(entry, other)
+    assert len(names) == 2
+    assert feed.instruments.whole
+    odd = {key: value if key == field else [] for key, value in other.items()} | {"isDelisted": "?"}
+    if exchange != "coinbase":  # a name is all that its entries need
+        assert (listed(entry, odd), feed.instruments.whole) == (names, True)
+    for nameless in (7, {**odd, field: None}):
+        assert (len(listed(entry, nameless)), feed.instruments.whole) == (1, False)
+    listed(entry, other)
+    assert feed.instruments.whole
 
 
 @pytest.mark.parametrize(("exchange", "market_type", "path"), RECORDED)
@@ -256,10 +297,28 @@ def test_hyperliquid_says_what_is_delisted_and_in_what_a_dex_is_paid() -> None:
     feed = venues.find("hyperliquid").feed("linear")
     dex = {"universe": [{"name": "dex:ABC"}, {"name": "dex:OLD", "isDelisted": True}], "collateralToken": 360}
     tokens = {"tokens": [{"name": "USDC", "index": 0}, {"name": "USDH", "index": 360}], "universe": []}
-    for request, answer, quote in (("meta", dex, "@360"), ("spotMeta", tokens, "@360"), ("meta", dex, "USDH")):
+    (letter,) = feed.answer("https://h/info?type=meta&dex=dex", msgspec.json.encode(dex), 1)
+    assert isinstance(letter, DeadLetter), "what the token is called is not known"
+    assert "token 360 has a name only in the list spotMeta" in letter.cause
+    assert not feed.instruments.known
+    for request, answer in (("spotMeta", tokens), ("meta", dex)):
         feed.answer(f"https://h/info?type={request}&dex=dex", msgspec.json.encode(answer), 1)
-        said = [(one.symbol, one.state, one.ended) for one in feed.instruments.known.values()]
-        assert said == [(f"dex:ABC-{quote}", "trading", ""), (f"dex:OLD-{quote}", "delisted", "isDelisted")]
+    said = [(one.symbol, one.state, one.ended) for one in feed.instruments.known.values()]
+    assert said == [("dex:ABC-USDH", "trading", ""), ("dex:OLD-USDH", "delisted", "isDelisted")]
+
+
+def test_lists_in_files_may_be_in_any_order(tmp_path: Path) -> None:
+    dex, spot = tmp_path / "dex.json", tmp_path / "spot.json"
+    dex.write_text('{"universe": [{"name": "dex:ABC"}], "collateralToken": 360}')
+    pair = '{"name": "@1", "tokens": [360, 0]}'
+    spot.write_text(
+        f'{{"tokens": [{{"name": "USDC", "index": 0}}, {{"name": "USDH", "index": 360}}], "universe": [{pair}]}}'
+    )
+    for order in ([dex, spot], [spot, dex]):
+        feed = feed_of("hyperliquid", None, "x", order)
+        assert {one.symbol for one in feed.instruments.known.values()} == {"dex:ABC-USDH", "USDH-USDC"}
+    with pytest.raises(BadInstruments, match=r"dex\.json: .*spotMeta; read that one too"):
+        feed_of("hyperliquid", None, "x", [dex])
 
 
 def test_a_place_that_is_held_for_a_listing_to_come_is_no_instrument() -> None:

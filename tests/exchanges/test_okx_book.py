@@ -152,6 +152,28 @@ def test_quiet_hours_and_maintenance_keep_the_chain() -> None:
     assert listener.gaps == []
 
 
+def test_updates_that_are_in_the_book_are_repeats_unless_they_are_of_a_later_time() -> None:
+    """Of recordings that overlap; after maintenance numbers are smaller and times are later."""
+    listener = Listener()
+
+    def push(seq: int, prev: int, at: int) -> None:
+        message = _message(
+            [["100", str(seq), "0", "1"]], "snapshot" if prev == -1 else "update", seqId=seq, prevSeqId=prev
+        )
+        message["data"][0]["ts"] = str(1_700_000_000_000 + at)
+        listener.push(message)
+
+    for seq in (10, 11, 12, 13, 11, 12, 13, 14, 15):
+        push(seq, seq - 1 if seq > 10 else -1, seq)
+    assert listener.believes() == ({100: "15"}, {})
+    assert [(gap.cause, gap.next_id, gap.healed_at is None) for gap in listener.gaps] == [
+        ("repeat", seq, False) for seq in (11, 12, 13)
+    ]
+    push(5, 3, 16)  # what told of the new numbers, 3 after 15, is lost
+    assert [gap.cause for gap in listener.gaps[3:]] == ["sequence"]
+    assert listener.believes() is None
+
+
 def test_minus_one_makes_a_snapshot_of_an_update() -> None:
     listener = Listener()
     listener.push(_message([["100", "1", "0", "1"]], "snapshot", seqId=10, prevSeqId=-1))

@@ -243,6 +243,12 @@ def test_an_option_that_was_listed_after_the_list_costs_no_others_of_its_family(
     assert isinstance(one(feed.push(raw, RECV)), DeadLetter)
 
 
+def test_a_side_that_nobody_quotes_has_the_size_zero(feed: OkxFeed) -> None:
+    empty = dict.fromkeys(["askPx", "askSz"], "")
+    ticker = one(feed.push(message("tickers", TICKER | empty), RECV))
+    assert (ticker.bid, ticker.bid_size, ticker.ask, ticker.ask_size) == ("4.2", "4.2", None, "0")
+
+
 @pytest.mark.parametrize("channel", ["price-limit", "status", "sprd-trades", "mark-price-candle1m"])
 def test_documented_channels_without_a_record_are_ignored(feed: OkxFeed, channel: str) -> None:
     assert one(feed.push(message(channel, {}), RECV)).kind == "ignored"

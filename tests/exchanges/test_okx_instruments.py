@@ -71,7 +71,7 @@ def test_value_in_a_third_currency_tells_no_size() -> None:
 
 
 def test_kinds_that_are_not_ours_are_left_out() -> None:
-    assert listing({"instType": "EVENTS", "instId": "ABC-UP"}) == Listing([], [])
+    assert listing({"instType": "EVENTS", "instId": "ABC-UP"}) == Listing([], [], {"ABC-UP"})
 
 
 @pytest.mark.parametrize("more", [{"ctType": ""}, {"uly": ""}, {"ctVal": "x"}, {"ctMult": "1,0"}])

@@ -109,6 +109,13 @@ def test_a_side_that_is_empty_now_is_null_and_nothing_after_the_instant_counts(c
     )
     insert_records(client, [ticker(name, NOW + 5, unit="contracts"), ticker(name, NOW + 6, last="3", unit="contracts")])
     assert chain(client, NOW + 9).select("bid", "ask", "last", "mark_price").row(0) == (None, None, 3, Decimal("5.5"))
+    quoted = ticker(name, NOW + 20, bid="5", bid_size="1", ask="6", ask_size="2", unit="contracts", mark_price="5.5")
+    empty = {"bid_size": "0", "ask_size": "0", "unit": "contracts", "last": "3", "mark_price": "5.6"}
+    insert_records(
+        client, [quoted, ticker(name, NOW + 21, **empty), ticker(name, NOW + 22, last="4", unit="contracts")]
+    )
+    found = chain(client, NOW + 30).select("bid", "bid_size", "ask", "last", "mark_price").row(0)
+    assert found == (None, 0, None, 4, Decimal("5.6")), "a message with sizes of 0 says that nobody quotes"
 
 
 def test_open_interest_is_joined_with_its_time(client: Client) -> None:

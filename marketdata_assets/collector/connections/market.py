@@ -51,6 +51,8 @@ RELIST_UNKNOWN_SECONDS = 600.0
 """So often the list is requested while a configured symbol is not traded; a venue in maintenance trades none."""
 
 
+INCOMPLETE = "a part of the list was rejected or cannot be read (see dead-letters.ndjson); nothing is delisted by it"
+
 NAMED = 20
 """So many instruments of a change are named in the log."""
 
@@ -64,7 +66,7 @@ class PeriodicJob:
 
     market: str
     state: JobState
-    act: Callable[[], Awaitable[None]]
+    act: Callable[[], Awaitable[str | None]]  # what is wrong with an answer that could be used
     at_once: bool = True
 
     async def run(self) -> None:
@@ -83,14 +85,13 @@ class PeriodicJob:
         state.last_at = time.time_ns()
         state.runs += 1
         try:
-            await self.act()
+            state.last_error = await self.act()
         except REQUEST_ERRORS as error:
             state.failures += 1
             state.last_error = str(error)[:300]
             event = "rate_limited" if isinstance(error, VenueRateLimited) else "request_failed"
             log.warning(event, market=self.market, job=state.name, error=error, failures=state.failures)
             return False
-        state.last_error = None
         return True
 
 
@@ -326,25 +327,30 @@ class Market:
         self._dispatcher.emit(self.feed.answer(answer.url, answer.raw, answer.ts_recv))
         return answer.raw
 
-    async def _list(self) -> None:
+    async def _list(self) -> str | None:
         """Request the list, and follow what it changes."""
         async with self._one_list:
             requested, before = self.clock.time_ns(), self._before_listing
             symbols = [*self.selection.symbols, *self._tried]
             await request_list(self.adapter, self.feed.instruments, self._ask, symbols)
         if not self._count_listed():
-            return  # a venue in maintenance lists nothing
+            return None  # a venue in maintenance lists nothing
         states = self._states.changes(self.feed.instruments, self.clock.time_ns())
         self._dispatcher.emit_states([one for one in states if self.shard.takes(one.exchange, one.instrument)])
         self._listed_at, self._before_listing = time.monotonic(), requested
         wanted = self._wanted()
         if not before:
             self._follow(wanted, self._since)
-            return
+            return self._incomplete()
         gone = self.selection.delisted(self.feed.instruments, self._dispatcher.followed)
         self._note("listed", self._follow(wanted, before, "listed"))
         self._note("delisted", gone)
         await self._unfollow(gone)
+        return self._incomplete()
+
+    def _incomplete(self) -> str | None:
+        """Why nothing is delisted by the latest list; the dead letters have what could not be read."""
+        return None if self.feed.instruments.whole else INCOMPLETE
 
     def _count_listed(self) -> int:
         instruments = self.feed.instruments

@@ -51,22 +51,36 @@ class Shard:
 
 
 @dataclass
+class Missing:
+    """The names that a market's list lacks, from list to list."""
+
+    _names: set[str] = field(default_factory=set)
+
+    def again(self, instruments: Instruments, names: Iterable[str]) -> list[str]:
+        """Those of these names that the latest list lacks and the one before lacked; of one that is not whole, none."""
+        missing = set(names) - instruments.listed
+        if not instruments.whole:
+            self._names &= missing
+            return []
+        gone, self._names = missing & self._names, missing
+        return sorted(gone)
+
+
+@dataclass
 class ListedStates:
     """The states of the instruments of one market, from list to list."""
 
     market_type: MarketType
     _last: dict[str, Instrument] = field(default_factory=dict)
-    _missing: set[str] = field(default_factory=set)  # that the list before did not have
+    _missing: Missing = field(default_factory=Missing)
 
     def changes(self, instruments: Instruments, ts_recv: int) -> list[InstrumentState]:
         """What differs in the latest list; one that neither it nor the list before has is delisted."""
         latest = (instruments.known[name] for name in sorted(instruments.listed))
         listed = {one.name: one for one in latest if one.market_type == self.market_type and one.state}
         changed = [one for name, one in listed.items() if _state(one) != _state(self._last.get(name))]
-        missing = self._last.keys() - listed.keys()
-        gone = [self._last.pop(name) for name in sorted(missing & self._missing)]
+        gone = [self._last.pop(name) for name in self._missing.again(instruments, self._last)]
         changed += [replace(one, state="delisted", venue_state="") for one in gone if one.state != "delisted"]
-        self._missing = missing
         self._last |= listed
         return [one.state_record(ts_recv) for one in changed]
 
@@ -89,7 +103,7 @@ class Selection:
     changes: deque[InstrumentChange] = field(default_factory=lambda: deque(maxlen=CHANGES))
     counts: Counter[Change] = field(default_factory=Counter)
     _dropped: dict[str, int] = field(default_factory=dict)  # instruments that were delisted, and when (ns)
-    _missing: set[str] = field(default_factory=set)  # followed instruments that the list before did not have
+    _missing: Missing = field(default_factory=Missing)  # of the followed instruments
 
     def wanted(self, instruments: Instruments) -> list[Instrument]:
         """The instruments of all symbols; the symbols without one are remembered with the reason."""
@@ -120,9 +134,7 @@ class Selection:
 
     def delisted(self, instruments: Instruments, followed: Iterable[str]) -> list[str]:
         """The followed instruments that neither the latest list has nor the one before it: one may be incomplete."""
-        missing = {name for name in followed if name not in instruments.listed}
-        gone, self._missing = missing & self._missing, missing
-        return sorted(gone)
+        return self._missing.again(instruments, followed)
 
     def note(self, kind: Change, names: Sequence[str]) -> None:
         """Remember a change of what is followed."""

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -61,10 +62,15 @@ QUOTE = (*Record.__struct_fields__, "bid", "bid_size", "ask", "ask_size", "unit"
 
 _TELLING = [(part, name) for part, names in TICKER_PARTS.items() for name in names if not name.endswith("_size")]
 
+SUMMARY_NS = 5 * 10**9
+"""The best prices in a summary, as of 24 hours, were the best ones at some time in so many ns before it."""
+
 
 def parts_of(ticker: Ticker) -> set[str]:
-    """What a message says of the state. One with nothing but a unit says that nobody quotes."""
+    """What a message says of the state. One with a size of 0, or nothing but a unit, says that nobody quotes."""
     parts = {part for part, name in _TELLING if getattr(ticker, name) is not None}
+    if any(size is not None and not Decimal(size) for size in (ticker.bid_size, ticker.ask_size)):
+        parts.add("quote")
     return parts or ({"quote"} if ticker.unit is not None else parts)
 
 
@@ -136,7 +142,6 @@ class RedisSink(Sink):
         self._books: dict[str, OrderBook] = {}  # the last update of each book that has a key
         self._states: dict[str, State] = {}
         self._candles: dict[str, int] = {}  # open time of the newest one by key
-        self._with_bbo_stream: set[tuple[str, str, str]] = set()  # instruments whose best prices have a stream
         self._dropped = self._conflated = 0
         self._connected = False
         self._turn = asyncio.Lock()
@@ -184,23 +189,17 @@ class RedisSink(Sink):
     def _keep_state(self, ticker: Ticker) -> None:
         """Keep what a message says of the state of its market."""
         parts = parts_of(ticker)
+        state = self._states.get(self._key("ticker", ticker)) or State(ticker)
         if "quote" in parts:
-            if self._is_best(ticker):
+            if len(parts) == 1 or _is_newer(ticker, state.parts.get("quote")):
                 self._keep("bbo", ticker, None)
             else:
                 parts.remove("quote")
         if parts:
-            state = self._states.setdefault(self._key("ticker", ticker), State(ticker))
+            self._states[self._key("ticker", ticker)] = state
             state.newest = ticker
             state.parts |= dict.fromkeys(parts, ticker)
             self._keep("ticker", state, None)
-
-    def _is_best(self, ticker: Ticker) -> bool:
-        """Whether it has the newest best prices: those of a 24 h summary are older than those of the bbo stream."""
-        about = (ticker.exchange, ticker.market_type, ticker.instrument)
-        if ticker.last is None:
-            self._with_bbo_stream.add(about)
-        return ticker.last is None or about not in self._with_bbo_stream
 
     def _key(self, name: str, record: Recorded) -> str:
         return f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
@@ -283,6 +282,13 @@ class RedisSink(Sink):
     def _keep_for_later(self) -> None:
         self._pending.put_before(self._in_progress)
         self._in_progress = _Pending()
+
+
+def _is_newer(quote: Ticker, known: Ticker | None) -> bool:
+    """Whether a summary's best prices are newer than the known ones. Those of a stream of them have an `update_id`."""
+    if known is None or known.update_id is None or quote.update_id is not None:
+        return True
+    return quote.ts_recv - known.ts_recv >= SUMMARY_NS
 
 
 def connect(url: str) -> "Redis":

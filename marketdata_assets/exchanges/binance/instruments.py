@@ -79,7 +79,7 @@ def instruments(market_type: MarketType, info: ExchangeInfo, ts_recv: int = 0) -
     entries = info.optionSymbols if market_type == "option" else info.symbols
     if not entries:
         raise BadInstruments(VENUE, f"it has none of the market type {market_type}")
-    return read_entries(VENUE, entries, partial(_entry, market_type), ts_recv)
+    return read_entries(VENUE, entries, partial(_entry, market_type), ts_recv, name="symbol")
 
 
 def _entry(market_type: MarketType, raw: bytes) -> Instrument:

@@ -76,7 +76,7 @@ _listed = msgspec.json.Decoder(Listed, strict=False).decode
 
 def instruments(entries: Sequence[bytes], ts_recv: int = 0) -> Listing:
     """The instruments of a list; those of kinds that we do not know are left out. Raises BadInstruments."""
-    return read_entries(VENUE, entries, _entry, ts_recv)
+    return read_entries(VENUE, entries, _entry, ts_recv, name="symbol")
 
 
 def _entry(raw: bytes) -> Instrument | None:

@@ -17,7 +17,7 @@ from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.bybit import wire
 from marketdata_assets.exchanges.bybit.wire import VENUE, Push, Response
 from marketdata_assets.exchanges.checkpoints import StateCheckpoint
-from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal, decimal_or_none
+from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal, decimal_or_none, quoted_size
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import KEPT_SIZES, Instrument
 from marketdata_assets.exchanges.records import (
@@ -333,9 +333,9 @@ class TickerStream:
             ts_event,
             ts_recv,
             bid=decimal_or_none("bid1Price", state.bid),
-            bid_size=decimal_or_none("bid1Size", state.bid_size),
+            bid_size=quoted_size("bid1Size", state.bid_size, state.bid),
             ask=decimal_or_none("ask1Price", state.ask),
-            ask_size=decimal_or_none("ask1Size", state.ask_size),
+            ask_size=quoted_size("ask1Size", state.ask_size, state.ask),
             unit=instrument.unit,
             last=decimal_or_none("lastPrice", state.last),
             open=decimal_or_none("prevPrice24h", state.open),

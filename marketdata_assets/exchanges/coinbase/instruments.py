@@ -39,7 +39,7 @@ _listed = msgspec.json.Decoder(Listed).decode
 
 def instruments(raw: bytes, ts_recv: int) -> Listing:
     """The products of a list. Raises BadInstruments."""
-    return read_entries(VENUE, _entries(raw), _entry, ts_recv)
+    return read_entries(VENUE, _entries(raw), _entry, ts_recv, name="id")
 
 
 def _entry(raw: bytes) -> Instrument:

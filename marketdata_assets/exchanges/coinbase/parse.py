@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from marketdata_assets.exchanges.coinbase import wire
 from marketdata_assets.exchanges.coinbase.wire import TAKER, VENUE, Pushed
-from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
+from marketdata_assets.exchanges.decimals import decimal, decimal_or_none, quoted_size
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Outcome, Ticker
@@ -56,9 +56,9 @@ def tickers(raw: bytes, ts_recv: int, find: Find) -> list[Outcome]:
             rfc3339(message.timestamp),
             ts_recv,
             bid=decimal_or_none("best_bid", each.best_bid),
-            bid_size=decimal_or_none("best_bid_quantity", each.best_bid_quantity),
+            bid_size=quoted_size("best_bid_quantity", each.best_bid_quantity, each.best_bid),
             ask=decimal_or_none("best_ask", each.best_ask),
-            ask_size=decimal_or_none("best_ask_quantity", each.best_ask_quantity),
+            ask_size=quoted_size("best_ask_quantity", each.best_ask_quantity, each.best_ask),
             unit="base",
             last=decimal("price", each.price),
             high=decimal("high_24_h", each.high_24_h),

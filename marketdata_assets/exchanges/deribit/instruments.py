@@ -65,7 +65,8 @@ _entry = msgspec.json.Decoder(WireInstrument).decode
 # https://docs.deribit.com/api-reference/market-data/public-get_instruments
 def parse_instruments(raw: bytes, ts_recv: int = 0) -> Listing:
     """The instruments of an answer to get_instruments, without combos. Raises what is UNREADABLE."""
-    return read_entries(VENUE, _decode(raw).result, lambda entry: _instrument(_entry(entry)), ts_recv)
+    entries = _decode(raw).result
+    return read_entries(VENUE, entries, lambda entry: _instrument(_entry(entry)), ts_recv, name="instrument_name")
 
 
 def is_combo(name: str) -> bool:

@@ -11,7 +11,7 @@ from marketdata_assets.exchanges.hyperliquid import book, parse, wire
 from marketdata_assets.exchanges.hyperliquid.book import BookStream
 from marketdata_assets.exchanges.hyperliquid.instruments import COLLATERAL, named, pairs, perpetuals
 from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE
-from marketdata_assets.exchanges.instruments import Instrument, Listing
+from marketdata_assets.exchanges.instruments import Listing
 from marketdata_assets.exchanges.records import Control, ControlKind, Outcome
 from marketdata_assets.exchanges.wire import Find, field
 
@@ -39,7 +39,7 @@ REQUESTS: dict[str, Parse] = {
     "recentTrades": parse.recent_trades,
     "l2Book": book.polled_book,
 }
-LISTS: dict[str, Callable[[bytes, dict[int, str]], list[Instrument]]] = {"meta": perpetuals, "spotMeta": pairs}
+LISTS: dict[str, Callable[[bytes, dict[int, str], int], Listing]] = {"meta": perpetuals, "spotMeta": pairs}
 _COIN = field("coin")
 _FAST = re.compile(rb'"fast"\s*:\s*true|"channel"\s*:\s*"fastBook"')
 
@@ -78,7 +78,7 @@ class HyperliquidFeed(ChannelFeed):
             return [refused]
         request, find = query.get("type", ""), self.instruments.__getitem__
         if request in LISTS:
-            return self._learned(Listing(LISTS[request](raw, self._tokens), []))
+            return self._learned(LISTS[request](raw, self._tokens, ts_recv))
         return REQUESTS[request](raw, ts_recv, find) if request in REQUESTS else [Control("ignored", request)]
 
     def _stream_of(self, raw: bytes) -> str:

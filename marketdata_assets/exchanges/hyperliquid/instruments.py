@@ -13,11 +13,13 @@ its list has the number. {"type":"meta","dex":"dex"}
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
+from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.hyperliquid.wire import VENUE
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import Instrument, Listing, read_entries
 from marketdata_assets.exchanges.records import MarketType, State
 from marketdata_assets.exchanges.wire import Wire
 
@@ -33,7 +35,7 @@ class Perpetual(Wire, frozen=True, gc=False):
 
 
 class Perpetuals(Wire, frozen=True, gc=False):
-    universe: list[Perpetual]
+    universe: list[msgspec.Raw]
     collateral: int = msgspec.field(name="collateralToken", default=0)  # number of a token
 
 
@@ -49,29 +51,44 @@ class Pair(Wire, frozen=True, gc=False):
 
 class Spot(Wire, frozen=True, gc=False):
     tokens: list[Token]
-    universe: list[Pair]
+    universe: list[msgspec.Raw]
 
 
 _perpetuals = msgspec.json.Decoder(Perpetuals).decode
+_perpetual = msgspec.json.Decoder(Perpetual).decode
 _spot = msgspec.json.Decoder(Spot).decode
+_pair = msgspec.json.Decoder(Pair).decode
 
 
-def perpetuals(raw: bytes, names: dict[int, str]) -> list[Instrument]:
+def perpetuals(raw: bytes, names: dict[int, str], ts_recv: int) -> Listing:
     """The perpetuals of a dex, with the names of tokens known so far. Raises what is UNREADABLE, as the next one."""
     listed = _perpetuals(raw)
-    quote = names.get(listed.collateral, f"@{listed.collateral}")
-    return [_made("linear", each.name, each.name, quote, delisted=each.is_delisted) for each in listed.universe]
+    [quote] = _tokens(names, [listed.collateral])
+
+    def read(entry: bytes) -> Instrument:
+        one = _perpetual(entry)
+        return _made("linear", one.name, one.name, quote, delisted=one.is_delisted)
+
+    return read_entries(VENUE, listed.universe, read, ts_recv, name="name")
 
 
-def pairs(raw: bytes, names: dict[int, str]) -> list[Instrument]:
-    """The spot pairs; one of a token that is not in the list is left out. The names of tokens are added."""
+def pairs(raw: bytes, names: dict[int, str], ts_recv: int) -> Listing:
+    """The spot pairs. The names of tokens are added."""
     listed = _spot(raw)
     names.update((token.index, token.name) for token in listed.tokens)
-    return [
-        _made("spot", each.name, *(names[index] for index in each.tokens), delisted=False)
-        for each in listed.universe
-        if names.keys() >= set(each.tokens)
-    ]
+
+    def read(entry: bytes) -> Instrument:
+        one = _pair(entry)
+        return _made("spot", one.name, *_tokens(names, one.tokens), delisted=False)
+
+    return read_entries(VENUE, listed.universe, read, ts_recv, name="name")
+
+
+def _tokens(names: dict[int, str], numbers: Sequence[int]) -> list[str]:
+    """The names of tokens. Raises BadInstruments."""
+    if unknown := [number for number in numbers if number not in names]:
+        raise BadInstruments(VENUE, f"token {unknown[0]} has a name only in the list spotMeta; read that one too")
+    return [names[number] for number in numbers]
 
 
 def named(name: str) -> Instrument | None:

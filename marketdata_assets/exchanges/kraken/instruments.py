@@ -44,16 +44,21 @@ _listed = msgspec.json.Decoder(Listed).decode
 
 def instruments(raw: bytes, ts_recv: int) -> Listing:
     """The pairs of a list. Raises BadInstruments."""
-    return read_entries(VENUE, [*_entries(raw).result.values()], _entry, ts_recv)
+    entries = [*_entries(raw).result.values()]
+    return read_entries(VENUE, entries, _entry, ts_recv, name="wsname", named=_socket_name)
 
 
 def _entry(raw: bytes) -> Instrument:
     entry = _listed(raw)
-    found = named("/".join(_SAID.get(coin, coin) for coin in entry.wsname.split("/")))
+    found = named(_socket_name(entry.wsname))
     if found is None:
         raise BadInstruments(VENUE, f"{entry.wsname[:40]!r} is no pair")
     state, word = read_state(STATES, entry.status)
     return replace(found, decimals=(entry.pair_decimals, entry.lot_decimals), state=state, venue_state=word)
+
+
+def _socket_name(wsname: str) -> str:
+    return "/".join(_SAID.get(coin, coin) for coin in wsname.split("/"))
 
 
 def named(name: str) -> Instrument | None:

@@ -11,7 +11,8 @@ import msgspec
 
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx.history import API, BARS
-from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, Arg, Data, envelope
+from marketdata_assets.exchanges.okx.instruments import families
+from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, Arg, envelope
 from marketdata_assets.exchanges.records import Control, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.venue_adapter import (
     MessageRate,
@@ -117,8 +118,6 @@ class Session(SocketSession):
         return keys
 
 
-_underlyings = msgspec.json.Decoder(Data[list[str]]).decode
-
 KINDS: dict[MarketType, tuple[str, ...]] = {
     "spot": ("SPOT",),
     "linear": ("SWAP", "FUTURES"),
@@ -200,7 +199,7 @@ class OkxAdapter(VenueAdapter):
 
     def next_listing(self, request: Request, raw: bytes) -> Request | None:
         if request.lane == UNDERLYINGS:
-            listed = decoded(_underlyings, raw)  # without it no option is listed
+            listed = decoded(families, raw)  # the feed reports one that cannot be read
             self._families = [family for families in listed.data for family in families] if listed else []
         return _instruments(instType="OPTION", instFamily=self._families.pop(0)) if self._families else None
 

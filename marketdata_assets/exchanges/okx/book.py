@@ -3,7 +3,8 @@
 Rules, from https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel:
 1. A message with action `snapshot`, or with prevSeqId -1, is the whole book and replaces the previous one.
 2. prevSeqId of an update is the seqId before it. It may be its own seqId when nothing changed for a while, and seqId
-   may be smaller after maintenance; both still name the one before.
+   may be smaller after maintenance; both still name the one before. Ours: any other update whose seqId and time are
+   not after those of the book is in it already.
 3. `checksum` is the CRC-32, as a signed number, of the best 25 levels of both sides, bid and ask by turns, each as
    price:size in the texts that were sent. Since 2026 it is 0, which says nothing.
 4. `books5` sends five whole levels of both sides each time.
@@ -143,6 +144,8 @@ class BookStream(BookState):
             return "repeat" if book == last else None
         if book.prev_seq_id == self.last_id:
             return None
+        if last and self.last_id is not None and book.seq_id <= self.last_id and book.ts <= last.ts:
+            return "repeat"
         return "repeat" if (book.seq_id, book.prev_seq_id) == (self.last_id, last_prev) else "sequence"
 
 

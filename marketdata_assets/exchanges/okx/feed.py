@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 
 from marketdata_assets.exchanges.books import RoutedFeed, ignored
 from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Listing
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
 from marketdata_assets.exchanges.okx.history import API
-from marketdata_assets.exchanges.okx.instruments import instruments, named
+from marketdata_assets.exchanges.okx.instruments import families, instruments, named
 from marketdata_assets.exchanges.okx.wire import VENUE, Arg, envelope
 from marketdata_assets.exchanges.records import Control, Outcome, Parser
 from marketdata_assets.exchanges.wire import Find, decoded
@@ -82,6 +83,9 @@ class OkxFeed(RoutedFeed):
         path = path.rpartition(API)[2]
         if path == "public/instruments":
             return self._listing(raw, ts_recv, 0)
+        if path == "public/underlying":
+            families(raw)
+            return self._learned(Listing([], []))
         return of_path(path, query, self.instruments.__getitem__)(raw, ts_recv, 0)
 
     def _stream_of(self, raw: bytes) -> str:

@@ -59,11 +59,13 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
 
 _entries = msgspec.json.Decoder(Data[msgspec.Raw]).decode
 _listed = msgspec.json.Decoder(Listed).decode
+families = msgspec.json.Decoder(Data[list[str]]).decode
+"""Those that options are listed by."""
 
 
 def instruments(raw: bytes, ts_recv: int = 0) -> Listing:
     """The instruments of a list; those of kinds that we do not know are left out. Raises BadInstruments."""
-    return read_entries(VENUE, _entries(raw).data, _entry, ts_recv)
+    return read_entries(VENUE, _entries(raw).data, _entry, ts_recv, name="instId")
 
 
 def _entry(raw: bytes) -> Instrument | None:

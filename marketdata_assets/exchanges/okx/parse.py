@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, decimal_or_none, plain
+from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, decimal_or_none, plain, quoted_size
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import KEPT_SIZES, Instrument
 from marketdata_assets.exchanges.okx import wire
@@ -170,9 +170,9 @@ def tickers(element: wire.Ticker, instrument: Instrument, ts_recv: int) -> Ticke
         element.ts * MS,
         ts_recv,
         bid=decimal_or_none("bidPx", element.bid_px),
-        bid_size=decimal_or_none("bidSz", element.bid_sz),
+        bid_size=quoted_size("bidSz", element.bid_sz, element.bid_px),
         ask=decimal_or_none("askPx", element.ask_px),
-        ask_size=decimal_or_none("askSz", element.ask_sz),
+        ask_size=quoted_size("askSz", element.ask_sz, element.ask_px),
         unit=instrument.unit,
         last=decimal_or_none("last", element.last),
         last_size=decimal_or_none("lastSz", element.last_sz),
