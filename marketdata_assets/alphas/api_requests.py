@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
+from marketdata_assets.alphas.raw_files import OLDEST, alpha_of
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import REDACTED, HttpClient, RetriesExhausted, RetryLater, RetryPolicy, safe_url
@@ -31,17 +32,12 @@ class Page:
     count: int  # in the whole window, not on this page
     results: list[bytes]
     ids: list[str]
-    created: list[dt.datetime | None]  # None where there is no date with an offset
+    created: list[dt.datetime | None]  # UTC; None where it is missing or no date
 
 
 class _List(msgspec.Struct):
     count: int
     results: list[msgspec.Raw]
-
-
-class _Head(msgspec.Struct, rename="camel"):
-    id: str
-    date_created: str | None = None
 
 
 class _Token(msgspec.Struct):
@@ -67,16 +63,15 @@ class Listed(msgspec.Struct):
 
 _listed = msgspec.json.Decoder(Listed | list[dict[str, Any]])
 _list = msgspec.json.Decoder(_List)
-_head = msgspec.json.Decoder(_Head)
 
 
 def decode_page(content: bytes) -> Page:
     """Decode a page of the list. Raises ValueError or msgspec.DecodeError."""
     content.decode()
     listed = _list.decode(content)
-    heads = [_head.decode(raw) for raw in listed.results]
-    results = [bytes(raw) for raw in listed.results]
-    return Page(listed.count, results, [head.id for head in heads], [_instant(head.date_created) for head in heads])
+    alphas = [alpha_of(raw, OLDEST) for raw in listed.results]
+    results = [bytes(alpha.raw) for alpha in alphas]
+    return Page(listed.count, results, [alpha.id for alpha in alphas], [alpha.created for alpha in alphas])
 
 
 def decode_listed(content: bytes) -> Listed:
@@ -88,7 +83,7 @@ def decode_listed(content: bytes) -> Listed:
 def decode_alpha(content: bytes) -> bytes:
     """Check that the response is one alpha and return it. Raises ValueError or msgspec.DecodeError."""
     content.decode()
-    _head.decode(content)
+    alpha_of(content, OLDEST)
     return content
 
 
