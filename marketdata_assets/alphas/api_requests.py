@@ -103,17 +103,15 @@ def reason(response: httpx.Response) -> str:
     return " ".join(_joined(body).split())[:_REASON_CHARACTERS] or "no reason given"
 
 
+def rejected(response: httpx.Response) -> bool:
+    """Whether a login that is sent again unchanged would be answered the same, as that of a locked account."""
+    return response.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.FORBIDDEN)
+
+
 def throttled(response: httpx.Response) -> bool:
-    """Whether BRAIN throttles such requests for hours, as BIOMETRICS_THROTTLED says of logins."""
-    return not response.is_success and _THROTTLED.search(reason(response)) is not None
-
-
-def _instant(text: str | None) -> dt.datetime | None:
-    try:
-        moment = dt.datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
+    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says; a 429 does so in any words."""
+    words = not response.is_success and _THROTTLED.search(reason(response))
+    return response.status_code == httpx.codes.TOO_MANY_REQUESTS or bool(words)
 
 
 def _joined(value: object) -> str:
@@ -131,7 +129,7 @@ LONGEST_BLOCK_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class ApiResponse(Generic[T]):
-    """A usable response: the decoded `value`, or None for a 401 and for a throttled login."""
+    """A usable response: the decoded `value`, or None for a 401 and for a login that is rejected or throttled."""
 
     response: httpx.Response
     value: T | None
@@ -167,7 +165,7 @@ class ApiRequests:
     async def send(
         self, method: str, path: str, decode: Callable[[bytes], T], auth: tuple[str, str] | None = None
     ) -> ApiResponse[T]:
-        """The first successful response, decoded, or a 401, or that logins (with `auth`) are throttled.
+        """The first successful response, decoded, or a 401, or that a login (with `auth`) is rejected or throttled.
 
         Nothing but a login is sent that could write to the account: raises RequestRejected for it and for any other
         rejection, and ApiUnavailable when all attempts end in errors, timeouts or
@@ -195,7 +193,7 @@ class ApiRequests:
         self, request: str, decode: Callable[[bytes], T], pause: float, login: bool, response: httpx.Response
     ) -> ApiResponse[T] | RetryLater:
         """`pause` stops all requests of the account when the server asks for a pause without its length."""
-        if response.status_code == httpx.codes.UNAUTHORIZED or (login and throttled(response)):
+        if response.status_code == httpx.codes.UNAUTHORIZED or (login and (rejected(response) or throttled(response))):
             return ApiResponse(response, None)
         if response.is_success:
             return ApiResponse(response, decode(response.content))
