@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
+from marketdata_assets.alphas.raw_files import OLDEST, alpha_of
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import REDACTED, HttpClient, RetriesExhausted, RetryLater, RetryPolicy, safe_url
@@ -31,17 +32,12 @@ class Page:
     count: int  # in the whole window, not on this page
     results: list[bytes]
     ids: list[str]
-    created: list[dt.datetime | None]  # None where there is no date with an offset
+    created: list[dt.datetime | None]  # UTC; None where it is missing or no date
 
 
 class _List(msgspec.Struct):
     count: int
     results: list[msgspec.Raw]
-
-
-class _Head(msgspec.Struct, rename="camel"):
-    id: str
-    date_created: str | None = None
 
 
 class _Token(msgspec.Struct):
@@ -67,16 +63,15 @@ class Listed(msgspec.Struct):
 
 _listed = msgspec.json.Decoder(Listed | list[dict[str, Any]])
 _list = msgspec.json.Decoder(_List)
-_head = msgspec.json.Decoder(_Head)
 
 
 def decode_page(content: bytes) -> Page:
     """Decode a page of the list. Raises ValueError or msgspec.DecodeError."""
     content.decode()
     listed = _list.decode(content)
-    heads = [_head.decode(raw) for raw in listed.results]
-    results = [bytes(raw) for raw in listed.results]
-    return Page(listed.count, results, [head.id for head in heads], [_instant(head.date_created) for head in heads])
+    alphas = [alpha_of(raw, OLDEST) for raw in listed.results]
+    results = [bytes(alpha.raw) for alpha in alphas]
+    return Page(listed.count, results, [alpha.id for alpha in alphas], [alpha.created for alpha in alphas])
 
 
 def decode_listed(content: bytes) -> Listed:
@@ -88,7 +83,7 @@ def decode_listed(content: bytes) -> Listed:
 def decode_alpha(content: bytes) -> bytes:
     """Check that the response is one alpha and return it. Raises ValueError or msgspec.DecodeError."""
     content.decode()
-    _head.decode(content)
+    alpha_of(content, OLDEST)
     return content
 
 
@@ -108,17 +103,15 @@ def reason(response: httpx.Response) -> str:
     return " ".join(_joined(body).split())[:_REASON_CHARACTERS] or "no reason given"
 
 
+def rejected(response: httpx.Response) -> bool:
+    """Whether a login that is sent again unchanged would be answered the same, as that of a locked account."""
+    return response.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.FORBIDDEN)
+
+
 def throttled(response: httpx.Response) -> bool:
-    """Whether BRAIN throttles such requests for hours, as BIOMETRICS_THROTTLED says of logins."""
-    return not response.is_success and _THROTTLED.search(reason(response)) is not None
-
-
-def _instant(text: str | None) -> dt.datetime | None:
-    try:
-        moment = dt.datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
+    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says; a 429 does so in any words."""
+    words = not response.is_success and _THROTTLED.search(reason(response))
+    return response.status_code == httpx.codes.TOO_MANY_REQUESTS or bool(words)
 
 
 def _joined(value: object) -> str:
@@ -136,7 +129,7 @@ LONGEST_BLOCK_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class ApiResponse(Generic[T]):
-    """A usable response: the decoded `value`, or None for a 401 and for a throttled login."""
+    """A usable response: the decoded `value`, or None for a 401 and for a login that is rejected or throttled."""
 
     response: httpx.Response
     value: T | None
@@ -172,7 +165,7 @@ class ApiRequests:
     async def send(
         self, method: str, path: str, decode: Callable[[bytes], T], auth: tuple[str, str] | None = None
     ) -> ApiResponse[T]:
-        """The first successful response, decoded, or a 401, or that logins (with `auth`) are throttled.
+        """The first successful response, decoded, or a 401, or that a login (with `auth`) is rejected or throttled.
 
         Nothing but a login is sent that could write to the account: raises RequestRejected for it and for any other
         rejection, and ApiUnavailable when all attempts end in errors, timeouts or
@@ -200,7 +193,7 @@ class ApiRequests:
         self, request: str, decode: Callable[[bytes], T], pause: float, login: bool, response: httpx.Response
     ) -> ApiResponse[T] | RetryLater:
         """`pause` stops all requests of the account when the server asks for a pause without its length."""
-        if response.status_code == httpx.codes.UNAUTHORIZED or (login and throttled(response)):
+        if response.status_code == httpx.codes.UNAUTHORIZED or (login and (rejected(response) or throttled(response))):
             return ApiResponse(response, None)
         if response.is_success:
             return ApiResponse(response, decode(response.content))

@@ -20,14 +20,14 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets import state_files
-from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.api import PAGE_LIMIT, BrainClient
 from marketdata_assets.alphas.api_requests import Page
 from marketdata_assets.alphas.errors import RequestRejected
 from marketdata_assets.alphas.fetch import LISTING_DELAY, ClientFactory
 from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.layout import KINDS, Kind, Window, changed_path, month_window
 from marketdata_assets.alphas.paging import ListReader, all_results
-from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
+from marketdata_assets.alphas.raw_files import OLDEST, NoAlpha, alpha_of
 from marketdata_assets.months import FIRST_ALPHA_MONTH
 from marketdata_assets.state_files import replacing
 
@@ -42,7 +42,6 @@ OVERLAP = dt.timedelta(hours=1)
 MAX_INTERRUPTION = dt.timedelta(hours=3)
 """After which a fetch that was killed is not continued: what it had listed may have changed."""
 
-OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 FIRST_REACH = dt.timedelta(days=3)
 """How far back the first fetch of an account looks for changes; what changed before is found by the rotation."""
@@ -165,9 +164,9 @@ async def _changed(client: BrainClient, kind: Kind, since: dt.datetime) -> tuple
             return [], NO_ORDER
         raise
     found = list(page.results)
-    if page.count > len(page.ids) and (oldest == page.ids[:1] or not _descends(page)):
+    if _continues(page, len(found)) and (oldest == page.ids[:1] or not _descends(page)):
         return [], NO_ORDER  # both directions begin with the same alpha: the order is ignored
-    while page.results and len(found) < page.count and _modified(page.results[-1]) >= since:
+    while page.results and _continues(page, len(found)) and _modified(page.results[-1]) >= since:
         try:
             page = await client.ordered(kind, "-dateModified", len(found))
         except RequestRejected as error:
@@ -178,6 +177,11 @@ async def _changed(client: BrainClient, kind: Kind, since: dt.datetime) -> tuple
             return found, NO_ORDER
         found += page.results
     return [raw for raw in found if _modified(raw) >= since], ""
+
+
+def _continues(page: Page, found: int) -> bool:
+    """Whether alphas may follow the `found` ones: a count may be capped, so a full page ends no list."""
+    return page.count > found or len(page.results) >= PAGE_LIMIT
 
 
 def _descends(page: Page) -> bool:

@@ -72,11 +72,11 @@ def _store(
     if name not in _SETS:
         raise ValueError("no record set of this name is kept")
     embedded = alpha[FIELD][name]
-    created, modified = (_instant(alpha.get(key)) for key in ("dateCreated", "dateModified"))
+    created, modified = _instant(alpha, "dateCreated"), _instant(alpha, "dateModified")
     if created is None or not isinstance(alpha.get("id"), str):
         raise ValueError("its alpha has no id or no dateCreated")
     records = records_of(msgspec.convert(embedded, Response))
-    fetched = instant(embedded.get("updated_at")) or _UNDATED
+    fetched = _instant(embedded, "updated_at") or _UNDATED
     current = modified is None or fetched >= modified
     wanted = Wanted(alpha["id"], kind, created, modified if current else None)
     target = databases[asset_name(_SETS[name])][account]
@@ -87,5 +87,9 @@ def _store(
     (report.moved if moved else report.kept)[asset_name(_SETS[name])] += 1
 
 
-def _instant(value: Any) -> dt.datetime | None:
-    return value if isinstance(value, dt.datetime) else instant(value)
+def _instant(document: mongo.Document, key: str) -> dt.datetime | None:
+    value: Any = document.get(key)
+    moment = value if isinstance(value, dt.datetime) else instant(value) if isinstance(value, str) else None
+    if moment is None and value is not None:
+        raise ValueError(f"{key} {value!r} is no date: make it a BSON date, or text such as 2024-11-27T09:00:00Z")
+    return moment

@@ -33,6 +33,9 @@ from marketdata_assets.loading.states import State
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome
 
+Entries = dict[str, Document]
+"""By the field that names an entry; fields by data set and id."""
+
 
 @dataclass(frozen=True)
 class UnitReport:
@@ -108,8 +111,8 @@ def statuses(databases: mongo.Databases) -> Iterator[AccountStatus]:
 
 async def _all(
     client_of: Callable[[str], BrainClient], account: str, name: Name, units: Iterable[Document]
-) -> list[tuple[str, list[Document] | MarketDataError]]:
-    found: list[tuple[str, list[Document] | MarketDataError]] = []
+) -> list[tuple[str, Entries | MarketDataError]]:
+    found: list[tuple[str, Entries | MarketDataError]] = []
     try:
         brain = client_of(account)
     except MarketDataError as error:
@@ -123,41 +126,56 @@ async def _all(
     return found
 
 
-async def _entries(brain: BrainClient, catalogue: Catalogue, market: Document) -> list[Document]:
-    """All entries; by data set where the whole list would be longer than BRAIN pages through."""
+async def _entries(brain: BrainClient, catalogue: Catalogue, market: Document) -> Entries:
+    """All entries; by data set where the whole list would be longer than BRAIN pages through.
+
+    Two data sets may have a field of the same id.
+    """
     if not catalogue.per:
         return await _pages(brain, catalogue, market)
-    found = []
+    found: Entries = {}
     for data_set in await _pages(brain, CATALOGUES["data_sets"], market):
-        found += await _pages(brain, catalogue, market | {catalogue.per: data_set["id"]})
+        entries = await _pages(brain, catalogue, market | {catalogue.per: data_set})
+        found |= {f"{data_set}/{key}": one for key, one in entries.items()}
     return found
 
 
-async def _pages(brain: BrainClient, catalogue: Catalogue, parameters: Document) -> list[Document]:
-    """The entries of all pages. Raises TransientError when the list changed meanwhile."""
-    found: dict[str, Document] = {}
+async def _pages(brain: BrainClient, catalogue: Catalogue, parameters: Document) -> Entries:
+    """The entries of all pages, each of which begins with the last entry of the one before.
+
+    The last page is not full, which shows that nothing follows. Raises TransientError for pages that contradict
+    one another or their count.
+    """
+    found: Entries = {}
     while True:
-        offset = len(found)
+        known = len(found)
+        offset = max(known - 1, 0)
         page = await brain.listed(catalogue.path, {**parameters, "limit": PAGE, "offset": offset} if parameters else {})
         for one in page.results:
             if not isinstance(one.get(catalogue.key), str):
                 raise TransientError(f"{catalogue.path}: an entry has no {catalogue.key}: {str(one)[:80]}")
             found[one[catalogue.key]] = one
-        if len(found) >= page.count:
-            return list(found.values())
-        if len(found) < offset + len(page.results) or not page.results:
+        if len(found) != offset + len(page.results) or len(found) > page.count or known == len(found) < page.count:
             raise TransientError(f"{catalogue.path}: {len(found)} of {page.count} entries are listed. Run it again.")
+        if len(found) == page.count and (len(page.results) < PAGE or not parameters):
+            return found
 
 
 def _stored(
-    database: Database[Document], account: str, name: Name, unit: str, found: list[Document] | MarketDataError
+    database: Database[Document], account: str, name: Name, unit: str, found: Entries | MarketDataError
 ) -> UnitReport:
     if isinstance(found, MarketDataError):
         refused = isinstance(found, RequestRejected) and found.status == 403
         return UnitReport(account, unit, 0, "unsupported" if refused else "failed", str(found))
-    key, fetched = CATALOGUES[name].key, mongo_ledger.now()
-    documents = [{**one, "_id": f"{unit}/{one[key]}", "unit": unit, "fetched": fetched} for one in found]
+    fetched = mongo_ledger.now()
+    documents = [{**one, "_id": f"{unit}/{key}", "unit": unit, "fetched": fetched} for key, one in found.items()]
     mongo.ensure_index(database[account], [("unit", 1)])
+    if not documents and (stored := database[account].count_documents({"unit": unit})):
+        kept = (
+            f"{unit}: BRAIN lists none of {stored} entries; they are kept. If it lists none for good, delete the"
+            f' documents with "unit": "{unit}" from {database.name}.{account}.'
+        )
+        return UnitReport(account, unit, 0, "failed", kept)
     if documents:
         database[account].bulk_write([ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents])
     database[account].delete_many({"unit": unit, "fetched": {"$ne": fetched}})

@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -18,7 +19,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Rejected, instant, read
-from marketdata_assets.alphas.files import check_regular, lines_of
+from marketdata_assets.alphas.files import PLAIN, ZSTD, check_regular, lines_of, read_package
 from marketdata_assets.alphas.import_modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
@@ -57,6 +58,23 @@ class Package:
         """Bytes on disk; files that are gone count as empty."""
         return sum(path.stat().st_size for path in self.paths if path.exists())
 
+    def yields(self, alpha: Alpha, stored: Document) -> bool:
+        """Whether the stored version, which changed at the same time, is that of another day's package and stays.
+
+        As within a month that of the younger file does, then of the later name; a package that no longer has it counts
+        for nothing.
+        """
+        created = stored.get("dateCreated")
+        day = f"{created:%Y-%m-%d}" if isinstance(created, dt.datetime) else self.day
+        if day == self.day:
+            return False
+        folder = self.paths[-1].parents[1] / day[:7]
+        own = max((path.stat().st_mtime_ns, path.name) for path in self.paths)
+        return any(
+            path.exists() and (path.stat().st_mtime_ns, path.name) > own and _has(path, self.kind, alpha)
+            for path in (folder / f"{day}{PLAIN}", folder / f"{day}{ZSTD}")
+        )
+
     def content_hash(self) -> str:
         """SHA-256 of the files as they are. Raises BadFile."""
         sha256 = hashlib.sha256()
@@ -66,6 +84,15 @@ class Package:
                 while chunk := file.read(CHUNK_BYTES):
                     sha256.update(chunk)
         return sha256.hexdigest()
+
+
+def _has(path: Path, kind: Kind, alpha: Alpha) -> bool:
+    """Whether a package has a version of the alpha that changed at the same time."""
+    for _, line in read_package(path):
+        with suppress(Rejected):
+            if alpha.id.encode() in line and (found := read(line, kind)).id == alpha.id:
+                return found.modified == alpha.modified
+    return False
 
 
 def database_name(kind: Kind) -> str:
@@ -216,7 +243,9 @@ def unwritten(database: Database[Document], package: Package, options: ImportOpt
         prepare(prepared, package, frozenset(), options, Span(None, None))
         for alphas in prepared.alphas(options.batch_size):
             stored = mongo.read(database[package.account], "id", set(alphas))
-            ids += [name for name, alpha in alphas.items() if plan(options, stored.get(name), alpha) is not None]
+            ids += [
+                name for name, alpha in alphas.items() if plan(options, package, stored.get(name), alpha) is not None
+            ]
     return ids
 
 
@@ -263,7 +292,7 @@ def _write(
 ) -> mongo.Written:
     written, fresh = mongo.Written(), record is None and not options.everything
     for alphas in prepared.alphas(options.batch_size):
-        collection, planned = database[package.account], partial(plan, options)
+        collection, planned = database[package.account], partial(plan, options, package)
         mongo.write(collection, alphas, planned, revision=REVISION, fresh=fresh, written=written)
     for name, reason in written.rejected.items():
         line = prepared.lines.pop(name)
@@ -273,15 +302,17 @@ def _write(
     return written
 
 
-def plan(options: ImportOptions, old: Document | None, alpha: Alpha) -> mongo.Plan:
-    """What to write for one alpha, given the stored document."""
+def plan(options: ImportOptions, package: Package, old: Document | None, alpha: Alpha) -> mongo.Plan:
+    """What to write for one alpha of a package, given the stored document."""
     if old is None:
         return alpha.bson
     new = bson.decode(alpha.bson, mongo.CODEC)
+    time = changed(old)
+    yields = time == alpha.modified and package.yields(alpha, old)
     if options.mode == "rebuild":
         stored = {key: value for key, value in old.items() if key not in ("_id", REVISION)}
-        return None if identical(stored, new) else mongo.Change(new, None)
-    late = options.mode != "overwrite" and older(alpha.modified, changed(old))
+        return None if yields or identical(stored, new) else mongo.Change(new, None)
+    late = yields or (options.mode != "overwrite" and older(alpha.modified, time))
     merged = merge(old, new, options.policy, late=late)
     if merged.document is old:
         return None

@@ -4,6 +4,7 @@
                                       401 with WWW-Authenticate: persona and Location, or {"inquiry": ".."} without
                                       a token: a link for an identity check, polled by POST until it answers 201
                                       429 {"detail": "BIOMETRICS_THROTTLED"} after many of these, for hours
+                                      400 or 403, such as of a locked account: remembered like a wrong password
     GET  /authentication              200 with the seconds left, or 401
 
 Requests that meet an expired login at the same time, in this process or another, cause one new login together. A file
@@ -31,7 +32,14 @@ import msgspec
 
 from marketdata_assets import lock_waits, secret_values, state_files
 from marketdata_assets.alphas.accounts import Credentials
-from marketdata_assets.alphas.api_requests import ApiRequests, Authentication, decode_authentication, reason, throttled
+from marketdata_assets.alphas.api_requests import (
+    ApiRequests,
+    Authentication,
+    decode_authentication,
+    reason,
+    rejected,
+    throttled,
+)
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, LoginThrottled, RequestRejected
 from marketdata_assets.http_client import retry_after
 from marketdata_assets.input_limits import NOT_JSON
@@ -347,11 +355,15 @@ class Login:
             raise self._failed(IdentityCheckRequired(self.account, url))
         if answer.value is not None:
             return await self._logged_in(answer.value)
-        cause = f"401: {self._api.redact(reason(answer.response))}"
+        raise self._rejected(answer.response)
+
+    def _rejected(self, response: httpx.Response) -> LoginFailure:
+        """Remember that the API rejects the login, so that it is not sent again unchanged."""
+        cause = f"{response.status_code}: {self._api.redact(reason(response))}"
         salt = secrets.token_hex(16)
         digest = _password_digest(self._credentials.password, salt)
         self._file.save(Stored(rejection=Rejection(salt, digest, cause, time.time())))
-        raise self._failed(LoginRejected(self.account, cause))
+        return self._failed(LoginRejected(self.account, cause))
 
     def _check_remembered(self, stored: Stored) -> None:
         """Raise LoginRejected or LoginThrottled when an earlier answer holds for the next login too."""
@@ -408,6 +420,8 @@ class Login:
             self._file.save(Stored(pending=Pending("", (), pending.began)))
             return None
         self._check_throttled(answer.response, stored)
+        if rejected(answer.response):
+            raise self._rejected(answer.response)
         if answer.value is None or self._link(answer.response, answer.value):
             return None
         return await self._logged_in(answer.value)

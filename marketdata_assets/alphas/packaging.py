@@ -23,15 +23,13 @@ from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.file_index import Listed, Pair, list_packages, listed, months_by_account
 from marketdata_assets.alphas.files import CHUNK_BYTES, PLAIN, ZSTD, day_of, holds, locked, read_package, write
 from marketdata_assets.alphas.layout import DAY, KINDS, Kind, month_window
-from marketdata_assets.alphas.raw_files import Alpha, NoAlpha, Reject, alpha_of, not_utf8, raw_files, read_raw
+from marketdata_assets.alphas.raw_files import OLDEST, Alpha, NoAlpha, Reject, alpha_of, not_utf8, raw_files, read_raw
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.reports import Countdown
 from marketdata_assets.progress import Progress, report
 from marketdata_assets.state_files import replacing
-
-OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 class Origin(NamedTuple):

@@ -5,7 +5,6 @@ is listed from there. So neither a cap of `count` nor one of `offset` loses an a
 """
 
 import asyncio
-import datetime as dt
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
@@ -73,7 +72,8 @@ class ListReader:
         halves = window.halves()
         if halves is None:
             raise TransientError(
-                f"{kind} {window}: the pages changed during {MAX_READS} reads ({cause}). Run the same partition again."
+                f"{kind} {window}: the pages changed during {MAX_READS} reads ({cause}). Run the same partition again;"
+                " if the cause stays the same, fetch the alphas by id."
             )
         if _contradiction([first]):
             return None, list(halves)
@@ -83,12 +83,12 @@ class ListReader:
         """The full pages after the first.
 
         The last page of a window is left out: it is listed from its first second on, which shows a count that was too
-        low. A single second is read to its end.
+        low. A single second is read to its end, and one alpha further for the same reason.
         """
-        end = min(count - PAGE_LIMIT, MAX_PAGES * STEP) if window.halves() else count - 1
+        end = min(count - PAGE_LIMIT, MAX_PAGES * STEP) if window.halves() else count
 
         async def page(offset: int) -> Page | None:
-            limit = min(PAGE_LIMIT, count - offset)
+            limit = min(PAGE_LIMIT, count - offset + 1)
             async with self._requests:
                 if offset + limit > self.reach:
                     return None
@@ -97,7 +97,7 @@ class ListReader:
                 except MarketDataError:
                     found = None  # the window that begins there is requested next, and fails if this error lasts
             reached = offset + (len(found.ids) if found else 0)
-            if reached < offset + limit:
+            if reached < min(offset + limit, count):
                 self.reach = min(self.reach, reached)
                 log.info("list_reach", account=self._client.account, reach=self.reach)
                 return None
@@ -115,20 +115,24 @@ class ListReader:
         return page
 
     def _part(self, window: Window, pages: Sequence[Page]) -> tuple[Part | None, list[Window]]:
-        """The alphas before the second in which the pages end; all of them when the pages are the whole window."""
+        """The alphas before the second in which the pages end; all of them when the pages are the whole window.
+
+        Only a page that is not full shows that nothing follows. An alpha without a date stays in the part, as the rest
+        of the window may not list it.
+        """
         count = pages[0].count
         alphas = {name: raw for page in pages for name, raw in zip(page.ids, page.results, strict=True)}
         single = window.halves() is None
-        if len(alphas) == count and not (single and count and count % ROUND == 0):
+        ended = len(alphas) == count <= len(pages) * STEP
+        if ended and not (single and count and count % ROUND == 0):
             return Part(window, alphas), []
         if single:
             raise AlphasError(
                 f"{window}: {count} alphas were created within this second, and the API pages through"
                 f" {len(alphas)} at most. Fetch them by id, or import an archive that has them."
             )
-        ends = pages[-1].created[-1]
-        assert ends
-        cut = max(ends.astimezone(dt.UTC).replace(microsecond=0), window.start)
+        ends = max(created for page in pages for created in page.created if created)
+        cut = max(ends.replace(microsecond=0), window.start)
         if cut == window.start:
             cut += SECOND
             return None, [Window(window.start, cut), Window(cut, window.end)]
@@ -136,7 +140,7 @@ class ListReader:
             name: alphas[name]
             for page in pages
             for name, created in zip(page.ids, page.created, strict=True)
-            if created and created < cut
+            if created is None or created < cut
         }
         return Part(Window(window.start, cut), before), [Window(cut, window.end)]
 
@@ -156,13 +160,14 @@ def _contradiction(pages: Sequence[Page]) -> str:
     if len(ids) != expected:
         return f"{len(ids)} of {expected} alphas were delivered"
     for page, following in pairwise(pages):
-        if page.ids[-1:] != following.ids[:1] and page.created[-1:] != following.created[:1]:
+        same_moment = page.created[-1:] == following.created[:1] != [None]
+        if page.ids[-1:] != following.ids[:1] and not same_moment:
             return "a page did not begin where the one before ended"
     moments = [created for page in pages for created in page.created if created]
     if any(after < before for before, after in pairwise(moments)):
         return "the alphas were not ordered by dateCreated"
-    if len(ids) < counts[0] and pages[-1].created[-1] is None:
-        return f"alpha {pages[-1].ids[-1]} has no dateCreated"
+    if counts[0] > len(pages) * STEP and not moments:
+        return f"alphas {pages[0].ids[0]} to {pages[-1].ids[-1]} have no dateCreated"
     return ""
 
 

@@ -17,9 +17,12 @@ from marketdata_assets.alphas.layout import Window, month_window
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit
+from marketdata_assets.months import FIRST_ALPHA_MONTH
 
 BRAIN_TIME = ZoneInfo("America/New_York")
 """What a date without an offset is meant in."""
+
+OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 REJECT_CHARACTERS = 2000
 """How much of a rejected element is kept."""
@@ -93,8 +96,9 @@ def raw_files(one: Listed, month: str) -> list[RawFile]:
         elif window is None:
             raise BadFile(unit.place, NO_WINDOW)
         elif month in window.months:
-            reach = Window(month_window(window.months[0]).start, month_window(window.months[-1]).end)
-            files.append(RawFile(one, unit, reach, window.start))
+            first = max(window.months[0], min(FIRST_ALPHA_MONTH, window.months[-1]))
+            reach = Window(month_window(first).start, month_window(window.months[-1]).end)
+            files.append(RawFile(one, unit, reach, max(window.start, reach.start)))
     return files
 
 
@@ -102,11 +106,14 @@ def read_raw(file: RawFile, wanted: Window, opener: Opener) -> Iterator[Alpha | 
     """The alphas of `file` on the days of the month `wanted`, and what is no alpha; BadFile before the first."""
     first, end = wanted.start.date(), wanted.end.date()
     at_home = file.reach.start == wanted.start
-    for index, raw in enumerate(_elements_of(file, opener), 1):
+    with opener.open(file.unit) as stream:
+        data = stream.read()
+    for index, raw in enumerate(elements(data, file.unit.place, file.listed.single), 1):
         try:
             alpha = alpha_of(raw, file.start)
             if alpha.created is not None and not file.reach.start <= alpha.created < file.reach.end:
-                raise NoAlpha(f"dateCreated {alpha.created:%Y-%m-%dT%H:%M:%SZ} lies outside the months of the file")
+                moment = f"{alpha.created:%Y-%m-%dT%H:%M:%SZ}"
+                raise NoAlpha(f"dateCreated {moment} lies outside the months of the file from {FIRST_ALPHA_MONTH} on")
         except NoAlpha as error:
             if at_home:
                 text = str(bytes(raw), "utf-8", "replace")[:REJECT_CHARACTERS]
@@ -156,40 +163,40 @@ def not_utf8(data: bytes) -> str | None:
     return None
 
 
-def _elements_of(file: RawFile, opener: Opener) -> list[msgspec.Raw] | list[bytes]:
-    with opener.open(file.unit) as stream:
-        data = stream.read().removeprefix(b"\xef\xbb\xbf")
+def elements(data: bytes, place: str, single: bool = False) -> list[msgspec.Raw] | list[bytes]:
+    """The elements of a slice, or a single alpha. Raises BadFile for what is no JSON even with one odd element."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
     cause = not_utf8(data)
     if not data.strip():
         cause = "it is empty"
-    elif cause is None and data.lstrip()[:1] != (b"{" if file.listed.single else b"["):
-        cause = "not a JSON object" if file.listed.single else "not a JSON array"
+    elif cause is None and data.lstrip()[:1] != (b"{" if single else b"["):
+        cause = "not a JSON object" if single else "not a JSON array"
     if cause:
-        raise BadFile(file.unit.place, cause)
+        raise BadFile(place, cause)
     try:
-        return [msgspec.json.decode(data, type=msgspec.Raw)] if file.listed.single else _elements.decode(data)
+        return [msgspec.json.decode(data, type=msgspec.Raw)] if single else _elements.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        return _split(file, data, error)
+        return _split(data, place, single, error)
 
 
-def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
+def _split(data: bytes, place: str, single: bool, cause: Exception) -> list[bytes]:
     """Split elements of which one is not strict JSON, such as a NaN, so that the others can be loaded."""
     text, scan = data.decode(), json.JSONDecoder(strict=False).raw_decode
-    position, pieces = text.index("{" if file.listed.single else "["), list[bytes]()
-    if not file.listed.single:
+    position, pieces = text.index("{" if single else "["), list[bytes]()
+    if not single:
         position = _blank(text, position + 1)
     try:
         while True:
             start, (_, position) = position, scan(text, position)
             pieces.append(text[start:position].encode())
             position = _blank(text, position)
-            if file.listed.single or text[position : position + 1] != ",":
+            if single or text[position : position + 1] != ",":
                 break
             position = _blank(text, position + 1)
-        if text[position:].rstrip() != ("" if file.listed.single else "]"):
+        if text[position:].rstrip() != ("" if single else "]"):
             raise ValueError("something else follows")
     except (ValueError, RecursionError):
-        raise BadFile(file.unit.place, f"no JSON, or cut off ({cause})") from cause
+        raise BadFile(place, f"no JSON, or cut off ({cause})") from cause
     return pieces
 
 

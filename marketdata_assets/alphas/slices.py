@@ -13,11 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from marketdata_assets.alphas.file_index import Listed, listed
 from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder
-from marketdata_assets.input_limits import NOT_JSON
+from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of, elements
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.state_files import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
@@ -35,13 +34,6 @@ class Slice:
     def finished(self) -> bool:
         """Whether the file was written after its window had ended."""
         return self.mtime_ns >= int(self.window.end.timestamp() * 1e9)
-
-
-class _Head(msgspec.Struct):
-    id: str
-
-
-_heads = msgspec.json.Decoder(list[_Head])
 
 
 def write(root: Path, account: str, kind: Kind, window: Window, results: Iterable[bytes]) -> Path:
@@ -100,8 +92,9 @@ def supersede(
     """Remove the slices that `written` ones, which are on disk, have replaced; returns them.
 
     A slice goes when the written windows cover all of it, it was written before `began_ns` (another process may have
-    fetched something newer since) and every id in it is in theirs as `holds` says: what the API no longer
-    lists is kept. One that cannot be read is renamed to `.json.bad`. Packed files were delivered, and are kept.
+    fetched something newer since) and every element in it is an alpha that is in theirs as `holds` says: what the API
+    no longer lists is kept, and so is what was rejected. One that packaging cannot read either is renamed to
+    `.json.bad`. Packed files were delivered, and are kept.
     """
     removed = []
     for piece in slices:
@@ -113,11 +106,13 @@ def supersede(
         ):
             continue
         try:
-            ids = _heads.decode(piece.path.read_bytes())
-            if all(holds(head.id) for head in ids):
+            found = elements(piece.path.read_bytes(), str(piece.path))
+            if all(holds(alpha_of(raw, piece.window.start).id) for raw in found):
                 piece.path.unlink()
                 removed.append(piece.path)
-        except NOT_JSON:
+        except NoAlpha:
+            continue
+        except BadFile:
             removed.append(piece.path.rename(piece.path.with_name(f"{piece.path.name}.bad")))
         except FileNotFoundError:
             continue

@@ -484,7 +484,7 @@ class BrainServer(Faults):
             if query.order != "dateCreated" and self.order_by_modified == "obey":
                 modified = [(json.loads(row[2].body)["dateModified"], row) for row in rows]
                 modified.sort(key=lambda one: datetime.fromisoformat(one[0]), reverse=query.order[0] == "-")
-                return _answer([row for _, row in modified], query)
+                return _answer([row for _, row in modified], query, self.count_cap)
             start = bisect_left(rows, (query.start, ""))
             end = bisect_left(rows, (query.end, ""))
             count = max(end - start, 0)
@@ -567,8 +567,9 @@ def of_archive(root: Path, accounts: Sequence[str]) -> BrainServer:
     return server
 
 
-def _answer(rows: Sequence[tuple[datetime, str, Alpha]], query: Query) -> web.Response:
-    """A page of a list that is neither capped nor faulty."""
+def _answer(rows: Sequence[tuple[datetime, str, Alpha]], query: Query, count_cap: int | None) -> web.Response:
+    """A page of a list that is not faulty, and capped in its count alone."""
+    count = min(len(rows), count_cap or len(rows))
     shown = b", ".join(row[2].body for row in rows[query.offset : query.offset + query.limit])
-    body = b'{"count": %d, "next": null, "previous": null, "results": [%s]}' % (len(rows), shown)
+    body = b'{"count": %d, "next": null, "previous": null, "results": [%s]}' % (count, shown)
     return web.Response(body=body, content_type="application/json")

@@ -157,7 +157,20 @@ def test_an_alpha_in_a_file_of_another_month_is_on_record(tmp_path: Path) -> Non
     put_single(tmp_path, "2024-11-01", "b", alpha("b", "2024-10-31T10:00:00-04:00"))
     found, rejects = read(tmp_path)
     assert not found
-    assert [reject.reason.partition("Z ")[2] for reject in rejects] == ["lies outside the months of the file"] * 2
+    assert [reject.reason.partition("Z ")[2] for reject in rejects] == [
+        "lies outside the months of the file from 2015-01 on"
+    ] * 2
+
+
+def test_what_a_slice_has_from_before_the_first_month_is_rejected(tmp_path: Path) -> None:
+    elements = [alpha("a", "2014-12-31T23:30:00Z"), {"id": None}, alpha("b", None), alpha("c", "2015-01-01T01:30:00Z")]
+    put(tmp_path, "2014-12-31T23:00", elements, hours=4)
+    found, rejects = read(tmp_path, "2015-01")
+    assert [(one.id, one.day) for one in found] == [(name, dt.date(2015, 1, 1)) for name in ("b", "c")]
+    assert [(one.place[-2:], one.reason) for one in rejects] == [
+        (":1", "dateCreated 2014-12-31T23:30:00Z lies outside the months of the file from 2015-01 on"),
+        (":2", "no id"),
+    ]
 
 
 def test_only_finished_json_files_of_the_month_are_read(tmp_path: Path) -> None:

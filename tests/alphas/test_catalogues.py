@@ -114,6 +114,37 @@ def test_a_market_that_fails_keeps_what_it_has_and_the_others_go_on(env: Catalog
     assert outcomes(env.fetched("data_fields"))[EUR] == ("ok", 63)
 
 
+def test_one_answer_that_contradicts_itself_or_is_empty_removes_nothing(env: CatalogueEnv) -> None:
+    env.fetched("data_fields")
+    rows = [{"id": f"f{number}"} for number in range(50)]
+    for body in ({"count": 10, "results": rows}, {"count": 50, "results": rows}):
+        env.server.fail(200, 1, "region=EUR&delay=0&universe=TOP1200&dataset.id=sample2", body=body)
+        again = env.fetched("data_fields")
+        assert outcomes(again) == {EUR: ("failed", 0), USA: ("ok", 63)}
+        assert "entries are listed" in again[EUR].error
+    env.server.fail(200, 1, "/data-sets?instrumentType=EQUITY&region=EUR", body={"count": 0, "results": []})
+    again = env.fetched("data_fields")
+    assert again[EUR].outcome == "failed"
+    assert "lists none of 63 entries; they are kept" in again[EUR].error
+    assert env.stored("data_fields").count_documents({"unit": EUR}) == 63
+    assert checks.catalogue_complete(env.mongo, "data_fields").count
+    env.stored("data_fields").delete_many({"unit": EUR})
+    env.server.fail(200, 1, "/data-sets?instrumentType=EQUITY&region=EUR", body={"count": 0, "results": []})
+    assert outcomes(env.fetched("data_fields"))[EUR] == ("empty", 0)
+
+
+def test_two_data_sets_may_have_a_field_of_one_id(env: CatalogueEnv) -> None:
+    stored = env.stored("data_fields")
+    stored.insert_one({"_id": f"{USA}/x", "id": "x", "unit": USA})
+    env.server.fail(
+        200, 2, "/data-fields?instrumentType=EQUITY&region=USA", body={"count": 1, "results": [{"id": "x"}]}
+    )
+    assert outcomes(env.fetched("data_fields"))[USA] == ("ok", 2)
+    sets = [one["id"] for one in sample_records.data_sets({"region": "USA", "universe": "TOP3000", "delay": 1})]
+    assert sorted(one["_id"] for one in stored.find({"unit": USA})) == sorted(f"{USA}/{name}/x" for name in sets)
+    assert checks.catalogue_complete(env.mongo, "data_fields").count == 0
+
+
 def test_lists_that_are_cut_or_not_offered_are_no_catalogue(env: CatalogueEnv) -> None:
     env.server.fail(200, 1, "/data-sets?instrumentType=EQUITY&region=EUR", body={"count": 3, "results": []})
     env.server.fail(

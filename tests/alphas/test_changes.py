@@ -91,6 +91,15 @@ def test_many_changes_over_several_pages_are_all_found(server: BrainServer, tmp_
     assert len(packaged(tmp_path, MONTH)) == 140
 
 
+def test_a_count_of_one_page_ends_no_list_of_changes(server: BrainServer, tmp_path: Path) -> None:
+    server.count_cap = 100
+    changed(server, tmp_path)
+    later = LATER + dt.timedelta(hours=1)
+    server.add_alphas(EMAIL, [make(n, NOVEMBER.start, modified=later, **NEVER) for n in range(140)])
+    report = changed(server, tmp_path, LATER + dt.timedelta(hours=2))
+    assert (report.error, report.note, report.written) == ("", "", 140)
+
+
 def test_a_lasting_failure_leaves_the_time_of_the_last_fetch(server: BrainServer, tmp_path: Path) -> None:
     changed(server, tmp_path)
     server.add_alphas(EMAIL, [make(3, NOVEMBER.start, modified=LATER + dt.timedelta(hours=1), **NEVER)])

@@ -22,7 +22,7 @@ MODIFIED = dt.datetime(2024, 11, 20, tzinfo=dt.UTC)
 NOW = dt.datetime(2025, 1, 15, tzinfo=dt.UTC)
 
 
-def pnl(updated: str | None, **fields: Any) -> dict[str, Any]:
+def pnl(updated: Any, **fields: Any) -> dict[str, Any]:
     properties = [{"name": "date", "title": "Date", "type": "date"}, {"name": "pnl", "title": "PnL", "type": "amount"}]
     found = {"schema": {"name": "pnl", "properties": properties}, "records": [["2024-01-02", 0.0], ["2024-01-03", 5.5]]}
     return found | {"start": "2024-01-02", "user_id": "XX00001", "updated_at": updated} | fields
@@ -40,7 +40,8 @@ def put(client: Client, account: str, alpha: str, sets: Any, kind: str = "regula
 
 
 def test_each_is_moved_once_with_the_version_that_it_is_of(mongo_client: Client, account: str) -> None:
-    put(mongo_client, account, "A1", {"pnl": pnl("2024-11-21T00:00:00Z"), "daily-pnl": pnl("2024-11-19T00:00:00Z")})
+    sets = {"pnl": pnl("2024-11-21T00:00:00Z"), "daily-pnl": pnl("2024-11-19T00:00:00Z")}
+    put(mongo_client, account, "A1", {**sets, "sharpe": pnl(dt.datetime(2024, 11, 21, tzinfo=dt.UTC))})
     put(mongo_client, account, "S1", {"pnl": pnl(None)}, "super", dateModified=None)
     for alpha, day in (("A2", 21), ("A3", 20)):
         fetched = dt.datetime(2024, 11, day, tzinfo=dt.UTC)
@@ -49,7 +50,8 @@ def test_each_is_moved_once_with_the_version_that_it_is_of(mongo_client: Client,
         )
         put(mongo_client, account, alpha, {"pnl": pnl("2024-11-21T00:00:00Z")})
     report = embedded.move(mongo_client, account)
-    assert (report.moved, report.kept, report.left) == ({"alpha_pnl": 3, "alpha_daily_pnl": 1}, {"alpha_pnl": 1}, {})
+    moved = {"alpha_pnl": 3, "alpha_daily_pnl": 1, "alpha_sharpe": 1}
+    assert (report.moved, report.kept, report.left) == (moved, {"alpha_pnl": 1}, {})
     stored = {one["_id"]: one for one in mongo_client["alpha_pnl"][account].find()}
     assert stored["A1"]["columns"] == {"date": ["2024-01-02", "2024-01-03"], "pnl": [0.0, 5.5]}
     assert stored["A1"]["types"] == {"date": "date", "pnl": "amount"}
@@ -85,6 +87,8 @@ def test_what_is_no_object_of_record_sets_stays_and_is_named(mongo_client: Clien
         ({"pnl": {"records": [["2024-01-02", 0.0]]}}, {}, "missing required field"),
         ({"pnl": pnl(None, records=[["2024-01-02"]])}, {}, "record 0 has 1 values in 2 columns"),
         ({"pnl": [1]}, {}, "Expected `object`"),
+        ({"pnl": pnl(1732150000)}, {}, "updated_at 1732150000 is no date: make it a BSON date, or text such as"),
+        ({"pnl": pnl("yesterday")}, {}, "updated_at 'yesterday' is no date"),
         ({"pnl": pnl("yesterday")}, {"dateCreated": None}, "no id or no dateCreated"),
     ],
 )

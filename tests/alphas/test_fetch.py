@@ -65,10 +65,10 @@ def month_of(count: int, kind: Kind = "regular") -> list[Alpha]:
 
 
 def test_small_month_is_one_request_and_one_slice(server: BrainServer, tmp_path: Path) -> None:
-    alphas = month_of(100)
+    alphas = month_of(99)
     server.add_alphas(EMAIL, alphas)
     report = fetched(server, tmp_path)
-    assert (report.alphas, report.count("ok"), server.asked(LIST)) == (100, 1, 1)
+    assert (report.alphas, report.count("ok"), server.asked(LIST)) == (99, 1, 1)
     assert (report.requests, report.finished, report.failed) == (2, 0, ())
     assert windows(tmp_path) == [NOVEMBER]
     assert_exact(tmp_path, alphas)
@@ -272,7 +272,7 @@ def test_filter_that_is_not_obeyed_is_refused(server: BrainServer, tmp_path: Pat
     server.fail(200, 99, LIST, body=body)
     failed, *_ = fetched(server, tmp_path).failed
     assert isinstance(failed.error, RequestRejected)
-    assert f"alpha {stray.id} of 2024-10-30T20:00:00-04:00, outside the window" in str(failed.error)
+    assert f"alpha {stray.id} of 2024-10-31T00:00:00+00:00, outside the window" in str(failed.error)
 
 
 def test_slice_that_cannot_be_written_fails_its_window(
@@ -325,7 +325,7 @@ MOMENTS = st.lists(st.integers(0, 29 * 86400), min_size=0, max_size=60)
 
 
 @settings(max_examples=15)
-@given(MOMENTS, st.lists(st.integers(0, 86400), max_size=30), st.sampled_from([100, 110]))
+@given(MOMENTS, st.lists(st.integers(0, 86400), max_size=18), st.sampled_from([100, 110]))
 def test_any_month_lands_whole(
     tmp_path_factory: pytest.TempPathFactory, moments: list[int], dense: list[int], cap: int
 ) -> None:

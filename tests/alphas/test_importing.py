@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +154,27 @@ def test_an_older_version_late_adds_and_overrides_nothing(alphas_env: AlphasEnv)
     alphas_env.load(alpha("A", 9, color="NEW"))
     alphas_env.load(alpha("A", 3, color="OLD", grade="GOOD"))
     assert alphas_env.stored()["A"] == expected(alpha("A", 9, color="NEW", grade="GOOD"), 2)
+
+
+@pytest.mark.parametrize("mode", ["incremental", "overwrite", "rebuild"])
+@pytest.mark.parametrize("younger", [27, 28])
+def test_of_equally_new_versions_in_two_packages_the_younger_one_stays(
+    alphas_env: AlphasEnv, younger: int, mode: str
+) -> None:
+    paths = {}
+    for day in (27, 28):
+        moved = alpha("A", 5, dateCreated=f"2024-11-{day}T04:00:00-05:00", tags=[f"{day}"])
+        paths[day] = alphas_env.deliver(moved, day=dt.date(2024, 11, day))
+        os.utime(paths[day], (50 + (day == younger),) * 2)
+    alphas_env.run(mode)
+    alphas_env.run(mode, force=True)
+    known = alphas_env.stored()["A"]
+    assert known["tags"] == [f"{younger}"]
+    again = alphas_env.run(mode, force=True)
+    assert (again.total("inserted"), again.total("updated"), alphas_env.stored()["A"]) == (0, 0, known)
+    paths[younger].unlink()
+    alphas_env.run(force=True)
+    assert alphas_env.stored()["A"]["tags"] == [f"{55 - younger}"]
 
 
 BAD: list[tuple[bytes, str]] = [

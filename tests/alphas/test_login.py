@@ -370,9 +370,35 @@ def test_throttled_identity_check_keeps_the_link(guarded: BrainServer, tmp_path:
     assert (guarded.logins, with_client(guarded, tmp_path, page).count) == (1, 3)
 
 
-def test_server_that_asks_for_slower_requests_is_no_throttled_login(server: BrainServer, tmp_path: Path) -> None:
-    server.fail(429, 1, LOGIN, body={"detail": "Request was throttled. Expected available in 1 second."})
+@pytest.mark.parametrize(
+    "body", [{"detail": "Request was throttled."}, {"error": "BIOMETRICS_THROTTLED"}, {"detail": "biometrics"}, {}]
+)
+def test_a_429_throttles_logins_in_whatever_words(server: BrainServer, tmp_path: Path, body: Any) -> None:
+    server.fail(429, 9, LOGIN, body=body)
+    for _ in range(2):
+        throttled(server, tmp_path)
+    assert server.asked(LOGIN) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_login_that_is_refused_is_sent_once(server: BrainServer, tmp_path: Path, status: int) -> None:
+    server.fail(status, 9, LOGIN, body={"detail": "Account is locked."})
+    for _ in range(3):
+        with pytest.raises(LoginRejected, match=rf"\({status}: Account is locked"):
+            with_client(server, tmp_path, page)
+    assert server.asked(LOGIN) == 1
+    server.no_more_faults()
+    with_client(server, tmp_path, asked_for)
     assert with_client(server, tmp_path, page).count == 3
+
+
+def test_identity_check_that_is_refused_is_polled_once(guarded: BrainServer, tmp_path: Path) -> None:
+    needed(guarded, tmp_path)
+    guarded.fail(403, 9, f"{LOGIN}/persona", body={"detail": "Account is locked."})
+    for _ in range(3):
+        with pytest.raises(LoginRejected, match="Account is locked"):
+            with_client(guarded, tmp_path, page)
+    assert guarded.asked(f"{LOGIN}/persona") == 1
 
 
 def test_link_to_another_server_gets_no_password(server: BrainServer, tmp_path: Path) -> None:

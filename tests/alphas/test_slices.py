@@ -77,11 +77,34 @@ def test_what_the_api_no_longer_lists_and_what_another_process_wrote_since_is_ke
 
 
 def test_unreadable_slice_steps_aside(tmp_path: Path) -> None:
-    for number, content in enumerate((b"[{", b'{"id": "a"}', b'[{"name": "no id"}]')):
+    for number, content in enumerate((b"[{", b'{"id": "a"}', b"")):
         land(tmp_path, hours(number, number + 1)).write_bytes(content)
     slices.supersede(listed(tmp_path), [hours(0, 3)], {"a"}.__contains__, LATE)
     assert listed(tmp_path) == []
     assert len(list(slices_folder(tmp_path, "lk", "regular").glob("*.json.bad"))) == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'\xef\xbb\xbf[{"id": "gone"}]',
+        b'[{"id": "gone"}, {"id": "a", "x": NaN}]',
+        b'[{"id": "a"}, {"id": null}]',
+        b'[{"id": "a"}, 7]',
+    ],
+)
+def test_slice_that_packaging_reads_is_kept_for_what_only_it_has(tmp_path: Path, content: bytes) -> None:
+    old = land(tmp_path, hours(0, 1))
+    old.write_bytes(content)
+    assert slices.supersede(listed(tmp_path), [hours(0, 3)], {"a"}.__contains__, LATE) == []
+    assert [piece.path for piece in listed(tmp_path)] == [old]
+
+
+def test_slice_with_a_byte_order_mark_is_superseded(tmp_path: Path) -> None:
+    old = land(tmp_path, hours(0, 1))
+    old.write_bytes(b'\xef\xbb\xbf[{"id": "a"}]')
+    assert slices.supersede(listed(tmp_path), [hours(0, 3)], {"a"}.__contains__, LATE) == [old]
+    assert not old.exists()
 
 
 def test_sweep_removes_old_remains_only(tmp_path: Path) -> None:

@@ -440,12 +440,7 @@ def _alphas(scratch: Path, fixtures: Path | None) -> list[Target]:
         raw_files.alpha_of(raw, month_window("2024-11").start)
 
     def raw_file(raw: bytes, random: Random) -> None:
-        path = scratch / "x_all_regular_alphas.json"
-        file = Unit(written(path, raw))
-        listed = type("Listed", (), {"single": random.random() < 0.5})
-        one: Any = type("One", (), {"unit": file, "listed": listed})
-        with Opener() as opener:
-            drained(raw_files._elements_of(one, opener))
+        raw_files.elements(raw, "x_all_regular_alphas.json", random.random() < 0.5)
 
     return [
         *(
