@@ -246,8 +246,9 @@ class Pages:
 
     def compared(self, request: Request) -> Response:
         """The PnL of the alphas `ids`, separated by commas, and their correlations; see `alphas.compared`."""
+        ids = [_checked("ids", one) for one in request.query_params.get("ids", "").split(",") if one]
         with database.mongo(self._servers.mongo()) as databases:
-            return JSONResponse(alphas.compared(databases, [one for one in _text(request, "ids").split(",") if one]))
+            return JSONResponse(alphas.compared(databases, ids))
 
     def flows(self, _: Request) -> Response:
         """`{"flows": [...], "loads": [...]}`, see `flows.listed`."""
