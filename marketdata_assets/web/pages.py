@@ -215,12 +215,12 @@ class Pages:
             return JSONResponse(instruments.candles(client, market, *span, freq))
 
     def instrument_gaps(self, request: Request) -> Response:
-        """`{"gaps": [...]}` that began on the UTC `day`, or from `start` to `end`, see `instruments.gaps_of`."""
+        """`{"gaps": [...], "of": 3}` that touch the UTC `day`, or from `start` to `end`, see `instruments.gaps_of`."""
         market, (first, last) = _market(request), _span(request)
         if not (first and last):
             first = last = _required_day(request, "day")
         with database.clickhouse(self._servers.clickhouse()) as client:
-            return JSONResponse({"gaps": instruments.gaps_of(client, market, Days(first, last))})
+            return JSONResponse(instruments.gaps_of(client, market, Days(first, last)))
 
     def book(self, request: Request) -> Response:
         """The book `at` an instant, or the last one of a `day` that a later record can prove; see `book_at`."""
