@@ -21,6 +21,9 @@ Days = npt.NDArray[np.datetime64]
 
 BLOCK = 1_000_000
 """Pairs at a time; each takes about a hundred bytes."""
+CONSTANT = "PnL is constant, or rises by the same every day"
+FEW = "fewer than {} common days"
+CONSTANT_THEN = "constant on the common days"
 _ROUNDING = 1e-12  # a variance below this share of the mean square is that of equal values
 
 
@@ -45,7 +48,10 @@ class Returns:
 
 @dataclass(frozen=True)
 class Strongest:
-    """One alpha: its bounds over `compared` others, and the others that it correlates with most, strongest first."""
+    """One alpha: its bounds over `compared` others, and the others that it correlates with most, strongest first.
+
+    `left_out` are those that it has no correlation with, and why.
+    """
 
     id: str
     compared: int
@@ -54,6 +60,7 @@ class Strongest:
     others: tuple[str, ...] = ()
     correlations: tuple[float, ...] = ()
     days: tuple[int, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def daily_returns(series: Iterable[tuple[str, Sequence[Any], Sequence[Any]]], years: int = YEARS) -> Returns:
@@ -66,25 +73,29 @@ def daily_returns(series: Iterable[tuple[str, Sequence[Any], Sequence[Any]]], ye
             days, totals = np.array(dates, dtype="datetime64[D]"), np.array(pnl, dtype=np.float64)
             known = np.isfinite(totals)
         except (ValueError, TypeError) as error:
-            left_out[name] = f"its PnL cannot be read: {error}"
+            left_out[name] = f"PnL cannot be read: {error}"
             continue
         if days.shape != totals.shape or np.isnat(days).any() or (np.diff(days) <= np.timedelta64(0)).any():
-            left_out[name] = "its days do not ascend, or are not as many as its PnL"
+            left_out[name] = "days do not ascend, or are not as many as PnL"
             continue
         days, totals = days[known], totals[known]
         if len(days) < 2:
-            left_out[name] = "it has PnL of fewer than two days"
+            left_out[name] = "fewer than two days of PnL"
             continue
         newest = max(newest, days[-1])
         recent = days[1:] > _before(days[-1], years)  # the window of all cannot start earlier
         found[name] = days[1:][recent], np.diff(totals)[recent]
     first = _before(newest, years)
-    within = {name: days > first for name, (days, _) in found.items()}
-    columns = np.unique(np.concatenate([found[name][0][kept] for name, kept in within.items()] or [np.array([newest])]))
+    for name, (days, returns) in list(found.items()):
+        within = days > first
+        found[name] = days[within], returns[within]
+        if _constant(returns[within]):
+            left_out[name] = CONSTANT
+            del found[name]
+    columns = np.unique(np.concatenate([days for days, _ in found.values()] or [np.array([newest])]))
     values = np.full((len(found), len(columns)), np.nan)
-    for row, (name, (days, returns)) in enumerate(found.items()):
-        kept = within[name]
-        values[row, np.searchsorted(columns, days[kept])] = returns[kept]
+    for row, (days, returns) in enumerate(found.values()):
+        values[row, np.searchsorted(columns, days)] = returns
     return Returns(tuple(found), columns, values, left_out)
 
 
@@ -114,17 +125,28 @@ def strongest(
         for row, name in enumerate(alphas.ids[start : start + step]):
             if name in at:
                 found[row, at[name]] = np.nan
-            yield _strongest(name, pool.ids, found[row], days[row], top)
+            yield _strongest(name, pool.ids, found[row], days[row], top, max(least_days, 2))
 
 
-def _strongest(name: str, ids: Sequence[str], found: Matrix, days: Matrix, top: int) -> Strongest:
-    compared = np.flatnonzero(~np.isnan(found))
+def _strongest(name: str, ids: Sequence[str], found: Matrix, days: Matrix, top: int, least_days: int) -> Strongest:
+    without = np.isnan(found)
+    compared = np.flatnonzero(~without)
+    few = FEW.format(least_days)
+    left_out = {
+        ids[column]: few if days[column] < least_days else CONSTANT_THEN
+        for column in np.flatnonzero(without).tolist()
+        if ids[column] != name
+    }
     if not len(compared):
-        return Strongest(name, 0, None, None)
+        return Strongest(name, 0, None, None, left_out=left_out)
     values = found[compared]
     order = compared[np.argsort(-values, kind="stable")[:top]]
     chosen = tuple(ids[column] for column in order), tuple(found[order].tolist()), tuple(map(int, days[order]))
-    return Strongest(name, len(compared), float(values.min()), float(values.max()), *chosen)
+    return Strongest(name, len(compared), float(values.min()), float(values.max()), *chosen, left_out)
+
+
+def _constant(returns: Matrix) -> bool:
+    return len(returns) > 1 and bool(np.var(returns) <= _ROUNDING * np.mean(returns**2))
 
 
 def _partial(returns: Matrix) -> npt.NDArray[np.bool_]:

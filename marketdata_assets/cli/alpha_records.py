@@ -1,7 +1,7 @@
 """`marketdata alphas records`, `move-records`, `correlation`, `changes`, `export alphas`: alphas by filters."""
 
 import datetime as dt
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ MinFitness = Annotated[float | None, typer.Option(help="in-sample fitness, at le
 MaxTurnover = Annotated[float | None, typer.Option(help="in-sample turnover, at most")]
 
 _SUBMITTED = msgspec.json.encode(SUBMITTED).decode()
+MOST_NOTES = 10
 COUNTS = ("alphas", "fetched", "stored", "alphas_failed", "requests")
 
 
@@ -194,16 +195,22 @@ def correlation(
 
 def _show_correlations(rows: Sequence[dict[str, Any]]) -> None:
     shown = [one for one in rows if one["compared"]]
-    columns = ("account", "alpha", "region", "compared", "min", "max")
+    columns = ("account", "alpha", "region", "pool", "compared", "min", "max")
     table = [
         (*(round(one[name], 4) if name in ("min", "max") else one[name] or "" for name in columns), _strongest(one))
         for one in shown
     ]
     output.table(f"correlations of {len(shown):,} alphas", (*columns, "strongest"), table)
-    causes = Counter(one["note"] for one in rows if one["note"])
-    for cause, count in causes.items():
-        named = and_more([one["alpha"] for one in rows if one["note"] == cause], 5)
-        output.notes().print(f"{count:,} alphas without correlations: {cause}: {named}")
+    named: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in rows:
+        if one["note"]:
+            which = "compared with a part of their pool" if one["compared"] else "without correlations"
+            named[which, one["note"]].append(one["alpha"])
+    most = sorted(named.items(), key=lambda item: -len(item[1]))
+    for (which, note), names in most[:MOST_NOTES]:
+        output.notes().print(f"{len(names):,} alphas {which}: {note}: {and_more(names, 5)}")
+    if more := sum(len(names) for _, names in most[MOST_NOTES:]):
+        output.notes().print(f"{more:,} alphas have other notes; --json has the note of each alpha.")
 
 
 def _strongest(row: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Self-correlation and correlation with a pool of alphas, from the PnL in MongoDB: nothing is requested."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from marketdata_assets.alphas.correlation import LEAST_DAYS, YEARS, Strongest, d
 from marketdata_assets.alphas.filters import EVERY, SUBMITTED, Filters
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.record_sets import asset_name
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.read.alpha_records import documents_of, present_accounts
 from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import NothingLoaded, UnknownName
@@ -17,15 +19,16 @@ from marketdata_assets.stores.mongo import CODEC, Databases
 
 SCHEMA: Mapping[str, pl.DataType] = {
     **dict.fromkeys(("account", "alpha", "region"), pl.String()),
-    "compared": pl.Int64(),
+    **dict.fromkeys(("pool", "compared"), pl.Int64()),
     **dict.fromkeys(("min", "max"), pl.Float64()),
     "others": pl.List(pl.String()),
     "correlations": pl.List(pl.Float64()),
     "days": pl.List(pl.Int64()),
     "note": pl.String(),
 }
-NOT_FETCHED = "its PnL is not in MongoDB; run marketdata alphas records --set pnl"
-ALONE = "no other alpha of the pool and its region has enough common days"
+NOT_FETCHED = "PnL is not in MongoDB, run marketdata alphas records --set pnl"
+ALONE = "the pool has no other alpha{}"
+NAMED = 5
 
 
 def alpha_correlations(
@@ -43,10 +46,10 @@ def alpha_correlations(
     """Return how alphas correlate with those of `pool`, from stored PnL: a row per alpha, by account and `max`.
 
     Alphas are those that match `filters`, or of these the `ids`. The pool is of the same account and region, by default
-    the submitted alphas; `filters.POWER_POOL_ALPHAS` are those of the power pool. `min` and `max` are of all that are
-    `compared`; `others`, `correlations` and `days`, the common days, list the `top` strongest. `note` says why
-    there are none. Returns are differences of PnL between known days, of the last `years`. Raises UnknownName,
-    NothingLoaded, CannotRead.
+    the submitted alphas; `filters.POWER_POOL_ALPHAS` are those of the power pool. `pool` counts its other alphas, of
+    which `min` and `max` are of all that are `compared`; `others`, `correlations` and `days`, the common days, list the
+    `top` strongest. `note` counts and names those that are left out, and says why. Returns are differences of PnL
+    between known days, of the last `years`. Raises UnknownName, NothingLoaded, CannotRead.
 
         read.alpha_correlations(accounts="lk", filters=Filters(status=("UNSUBMITTED",))).filter(pl.col("max") < 0.7)
     """
@@ -80,7 +83,7 @@ def _regions(databases: Databases, account: str, filters: Filters, any_region: b
     for kind in filters.kinds:
         documents = databases[database_name(kind)][account].with_options(codec_options=CODEC)
         for one in documents.find(filters.condition(), {"id": 1, "settings.region": 1}).sort("id", 1):
-            found[one["id"]] = "" if any_region else str(one.get("settings", {}).get("region") or "")
+            found[one["id"]] = "" if any_region else str((one.get("settings") or {}).get("region") or "")
     return found
 
 
@@ -98,14 +101,31 @@ def _rows(
     series = ((one["_id"], one["columns"].get("date", []), one["columns"].get("pnl", [])) for one in documents)
     returns = daily_returns(series, years)
     known = set(returns.ids)
+    within = set(pool)
+    sizes = {name: len(pool) - (name in within) for name in own}
     for name in own:
         if name not in known:
-            yield _row(region, Strongest(name, 0, None, None), returns.left_out.get(name, NOT_FETCHED))
+            found = Strongest(name, 0, None, None)
+            yield _row(region, sizes[name], found, returns.left_out.get(name, NOT_FETCHED))
     ours, theirs = returns.of(own), returns.of(pool)
+    unusable = {name: returns.left_out.get(name, NOT_FETCHED) for name in pool if name not in known}
+    causes = _causes(unusable)
     for one in strongest(ours, ours if ours.ids == theirs.ids else theirs, top, least_days):
-        yield _row(region, one, None if one.compared else ALONE)
+        note = None if sizes[one.id] else ALONE.format(region and " of its region")
+        if count := len(unusable) + len(one.left_out):
+            why = "; ".join(filter(None, (causes, _causes(one.left_out))))
+            note = f"{count:,} alphas of the pool are left out: {why}"
+        yield _row(region, sizes[one.id], one, note)
 
 
-def _row(region: str, one: Strongest, note: str | None) -> tuple[Any, ...]:
+def _causes(left_out: Mapping[str, str]) -> str:
+    """Each cause and the first of its alphas."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, cause in left_out.items():
+        names[cause].append(name)
+    return and_more([f"{cause}: {and_more(alphas, NAMED)}" for cause, alphas in names.items()], NAMED, "; ")
+
+
+def _row(region: str, size: int, one: Strongest, note: str | None) -> tuple[Any, ...]:
     found = [list(values) for values in (one.others, one.correlations, one.days)]
-    return (one.id, region or None, one.compared, one.least, one.greatest, *found, note)
+    return (one.id, region or None, size, one.compared, one.least, one.greatest, *found, note)

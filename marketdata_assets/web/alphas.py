@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.alphas.correlation import correlations, daily_returns
+from marketdata_assets.alphas.correlation import CONSTANT, correlations, daily_returns
 from marketdata_assets.alphas.record_sets import asset_name
+from marketdata_assets.read.alpha_correlation import NOT_FETCHED
 from marketdata_assets.read.alpha_records import documents_of, present_accounts
 from marketdata_assets.read.alphas import alphas
 from marketdata_assets.stores.mongo import Renamed
@@ -35,28 +36,38 @@ def listed(databases: Renamed) -> dict[str, Any]:
 def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
     """The cumulative PnL of some alphas and how their daily returns correlate, see `alphas.correlation`.
 
-    `{"alphas": [{"id": ..., "days": [...], "pnl": [...]}], "correlations": [[1.0, null]], "days": [[900, 12]],
-    "missing": [...]}`. Raises BadParameter.
+    `ids` are `account/id`, or an id, which stands for it in every account that has its PnL. `why` says why an alpha has
+    no correlations. Raises BadParameter.
+
+    `{"alphas": [{"account": ..., "id": ..., "days": [...], "pnl": [...], "why": null}], "correlations": [[1.0, null]],
+    "days": [[900, 12]]}`.
     """
-    if not 1 <= len(ids) <= MOST_COMPARED:
-        raise BadParameter("ids", ",".join(ids)[:40], f"names {len(ids)} alphas; name 1 to {MOST_COMPARED}.")
     stored, found = asset_name("pnl"), {}
+    names = [one.rpartition("/")[2] for one in _some(ids)]
     for account in present_accounts(databases[stored], stored, None):
-        for one in documents_of(databases, "pnl", account, ids, names=("date", "pnl")):
-            found[one["_id"]] = one["columns"].get("date", []), one["columns"].get("pnl", [])
-    drawn = [name for name in dict.fromkeys(ids) if name in found]
-    returns = daily_returns((name, *found[name]) for name in drawn)
+        for one in documents_of(databases, "pnl", account, names, names=("date", "pnl")):
+            found[f"{account}/{one['_id']}"] = one["columns"].get("date", []), one["columns"].get("pnl", [])
+    same = {one: [key for key in found if one in (key, key.rpartition("/")[2])] or [one] for one in ids}
+    keys = _some([*dict.fromkeys(key for one in ids for key in same[one])])
+    returns = daily_returns((key, *found[key]) for key in keys if key in found)
     values, days = correlations(returns.values, returns.values)
-    place = {name: row for row, name in enumerate(returns.ids)}
+    place = {key: row for row, key in enumerate(returns.ids)}
+    why = {key: None if key in place else returns.left_out.get(key, NOT_FETCHED) for key in keys}
 
     def square(matrix: Any) -> list[list[float | None]]:
-        pairs = [[(place.get(one), place.get(other)) for other in drawn] for one in drawn]
+        pairs = [[(place.get(one), place.get(other)) for other in keys] for one in keys]
         cells = [[None if None in pair else float(matrix[pair]) for pair in row] for row in pairs]
         return [[None if cell is None or np.isnan(cell) else round(cell, 4) for cell in row] for row in cells]
 
-    return {
-        "alphas": [{"id": name, "days": found[name][0], "pnl": found[name][1]} for name in drawn],
-        "correlations": square(values),
-        "days": square(days),
-        "missing": [name for name in dict.fromkeys(ids) if name not in found],
-    }
+    def drawn(key: str) -> dict[str, Any]:
+        account, _, name = key.rpartition("/")
+        dates, pnl = found[key] if why[key] in (None, CONSTANT) else ([], [])
+        return {"account": account or None, "id": name, "days": dates, "pnl": pnl, "why": why[key]}
+
+    return {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days)}
+
+
+def _some(ids: Sequence[str]) -> Sequence[str]:
+    if not 1 <= len(ids) <= MOST_COMPARED:
+        raise BadParameter("ids", ",".join(ids)[:40], f"names {len(ids)} alphas; name 1 to {MOST_COMPARED}.")
+    return ids

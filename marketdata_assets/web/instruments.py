@@ -98,7 +98,8 @@ def plain(text: str) -> str:
 def candles(client: Client, market: Market, first: dt.date | None, last: dt.date | None, freq: str) -> dict[str, Any]:
     """At most MOST_CANDLES candles, the newest ones, of UTC days; without bounds of the last one.
 
-    Beside them `first` and `last` of all `minutes`, and `uncertain`: of those that are drawn, how many may lack trades.
+    Beside them `first` and `last` of all `minutes`; `uncertain`: of those that are drawn, how many may lack trades; and
+    `gaps`: the begins of the candles up to a day long that a recorded gap covers a part of, in seconds since 1970.
     """
     [(begins_at, ends_at, minutes)] = _ask(client, OHLCV_1M, "instrument_span", **vars(market)).rows()
     if not minutes:
@@ -111,7 +112,19 @@ def candles(client: Client, market: Market, first: dt.date | None, last: dt.date
     facts = {"first": known.first, "last": known.last, "start": days.first, "end": days.last}
     counts = {"step": length, "minutes": minutes, "uncertain": frame["uncertain"].sum()}
     drawn = frame.drop("uncertain").reverse().rows()
-    return {**{name: str(day) for name, day in facts.items()}, **counts, "candles": drawn}
+    gaps = _gap_candles(client, market, days, length) if length <= FREQUENCIES["1d"] else []
+    return {**{name: str(day) for name, day in facts.items()}, **counts, "candles": drawn, "gaps": gaps}
+
+
+def _gap_candles(client: Client, market: Market, days: Days, minutes: int) -> list[int]:
+    """Of the last MOST_CANDLES in the span of the days."""
+    newest = Days(max(days.first, days.last - dt.timedelta(minutes=MOST_CANDLES * minutes)), days.last)
+    streams = {"trades": trade_streams(), "candles": candle_streams()}
+    try:
+        frame = _ask(client, GAPS.name, "gap_candles", **vars(market), **streams, **_bounds(newest), minutes=minutes)
+    except NothingLoaded:  # bars can be kept without the table of gaps
+        return []
+    return frame["second"].to_list()
 
 
 def gap_days(client: Client, market: Market) -> list[dict[str, Any]]:
@@ -121,10 +134,12 @@ def gap_days(client: Client, market: Market) -> list[dict[str, Any]]:
     return _ask(client, GAPS.name, "instrument_gaps", **vars(market), **patterns, most=MOST_DAYS).to_dicts()
 
 
-def gaps_of(client: Client, market: Market, days: Days) -> list[dict[str, Any]]:
-    """At most MOST_GAPS gaps that began on UTC days, by time: stream, cause, began, seconds, ids around it, open."""
+def gaps_of(client: Client, market: Market, days: Days) -> dict[str, Any]:
+    """At most MOST_GAPS `gaps` that touch UTC days, by time: stream, cause, began, seconds, ids around it, open. `of`
+    counts all."""
     frame = _ask(client, GAPS.name, "gaps_of_day", **vars(market), **_bounds(days), most=MOST_GAPS)
-    return frame.with_columns(pl.col("open").cast(pl.Boolean)).to_dicts()
+    gaps = frame.drop("of").with_columns(pl.col("open").cast(pl.Boolean)).to_dicts()
+    return {"gaps": gaps, "of": frame["of"][0] if gaps else 0}
 
 
 def book_days(client: Client, market: Market) -> list[dict[str, Any]]:

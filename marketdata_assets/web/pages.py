@@ -215,12 +215,12 @@ class Pages:
             return JSONResponse(instruments.candles(client, market, *span, freq))
 
     def instrument_gaps(self, request: Request) -> Response:
-        """`{"gaps": [...]}` that began on the UTC `day`, or from `start` to `end`, see `instruments.gaps_of`."""
+        """`{"gaps": [...], "of": 3}` that touch the UTC `day`, or from `start` to `end`, see `instruments.gaps_of`."""
         market, (first, last) = _market(request), _span(request)
         if not (first and last):
             first = last = _required_day(request, "day")
         with database.clickhouse(self._servers.clickhouse()) as client:
-            return JSONResponse({"gaps": instruments.gaps_of(client, market, Days(first, last))})
+            return JSONResponse(instruments.gaps_of(client, market, Days(first, last)))
 
     def book(self, request: Request) -> Response:
         """The book `at` an instant, or the last one of a `day` that a later record can prove; see `book_at`."""
@@ -246,8 +246,9 @@ class Pages:
 
     def compared(self, request: Request) -> Response:
         """The PnL of the alphas `ids`, separated by commas, and their correlations; see `alphas.compared`."""
+        ids = [_checked("ids", one) for one in request.query_params.get("ids", "").split(",") if one]
         with database.mongo(self._servers.mongo()) as databases:
-            return JSONResponse(alphas.compared(databases, [one for one in _text(request, "ids").split(",") if one]))
+            return JSONResponse(alphas.compared(databases, ids))
 
     def flows(self, _: Request) -> Response:
         """`{"flows": [...], "loads": [...]}`, see `flows.listed`."""

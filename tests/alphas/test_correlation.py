@@ -85,6 +85,9 @@ def test_days_are_of_the_last_years_of_all_alphas() -> None:
     assert np.isnan(both.values[1]).all()
 
 
+DAYS = [f"2024-01-{day:02d}" for day in range(1, 32)]
+
+
 @pytest.mark.parametrize(
     ("dates", "pnl", "cause"),
     [
@@ -96,6 +99,8 @@ def test_days_are_of_the_last_years_of_all_alphas() -> None:
         (["2024-01-02", None], [1.0, 2.0], "do not ascend"),
         (["2024-01-02", "2024-01-03"], [1.0, None], "fewer than two days"),
         ([], [], "fewer than two days"),
+        (DAYS, [7.0] * len(DAYS), "constant"),
+        (DAYS, [0.1 * day for day in range(len(DAYS))], "constant"),
     ],
 )
 def test_series_that_cannot_be_used_are_left_out_by_name(dates: list[str], pnl: list[float], cause: str) -> None:
@@ -134,6 +139,9 @@ def test_the_strongest_of_a_pool_are_those_of_the_whole_matrix() -> None:
         assert one.days == tuple(common[row, column] for column in order[:3])
         assert (one.compared, one.greatest) == (len(others), pytest.approx(whole[row, order[0]]))
         assert one.least == pytest.approx(whole[row, order[-1]])
+    assert [one.left_out for one in strongest(alphas.of("A"), pool, least_days=290)] == [
+        dict.fromkeys("DEF", "fewer than 290 common days")
+    ]
     alone = list(strongest(alphas.of("A"), alphas.of("A")))
     assert [(one.compared, one.greatest, one.others) for one in alone] == [(0, None, ())]
     assert list(strongest(alphas.of(""), alphas)) == []

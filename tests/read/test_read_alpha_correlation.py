@@ -65,8 +65,11 @@ def test_alphas_are_compared_with_submitted_ones_of_their_region(account: str) -
     assert draft["days"] == [DAYS - 1] * 2
     assert (found[SUBMITTED]["others"], found[SUBMITTED]["note"]) == ([POOLED], None)
     assert found[EUROPEAN]["compared"] == 0
-    assert "no other alpha of the pool" in found[EUROPEAN]["note"]
-    assert "no other alpha of the pool" in found[SHORT]["note"]
+    assert (draft["pool"], found[SUBMITTED]["pool"], found[EUROPEAN]["pool"]) == (2, 1, 0)
+    assert found[EUROPEAN]["note"] == "the pool has no other alpha of its region"
+    assert found[SHORT]["note"] == (
+        f"2 alphas of the pool are left out: fewer than 60 common days: {POOLED}, {SUBMITTED}"
+    )
     assert "alphas records --set pnl" in found[BARE]["note"]
     everywhere = read.alpha_correlations(DRAFT, account, any_region=True, top=1)
     assert everywhere["others"].to_list() == [[EUROPEAN]]
@@ -87,6 +90,30 @@ def test_the_pool_is_a_filter_of_alphas(account: str) -> None:
         read.alpha_correlations("Eur2", account)
 
 
+def test_alphas_of_the_pool_without_usable_pnl_are_counted_and_named(account: str, mongo_client: Client) -> None:
+    unfetched = [f"Unf{number}" for number in range(7)]
+    series: dict[str, list[float]] = {"Fla1": [5.0] * DAYS, "Lin1": [0.1 * day for day in range(DAYS)], "Emp1": []}
+    for name in (*unfetched, *series):
+        document = {"_id": name, "id": name, "status": "ACTIVE", "settings": {"region": "USA"}}
+        mongo_client["regular_alphas"][account].insert_one(document)
+    days = [str(day) for day in np.arange(DAYS) + np.datetime64("2023-01-02")]
+    for name, values in series.items():
+        columns = {"date": days[: len(values)], "pnl": values}
+        mongo_client["alpha_pnl"][account].insert_one({"_id": name, "columns": columns, "types": {}})
+    frame = read.alpha_correlations(accounts=account)
+    rows = {row["alpha"]: row for row in frame.iter_rows(named=True)}
+    note = (
+        "10 alphas of the pool are left out: fewer than two days of PnL: Emp1; PnL is constant, or rises"
+        " by the same every day: Fla1, Lin1; PnL is not in MongoDB, run marketdata alphas records --set pnl:"
+        " Unf0, Unf1, Unf2, Unf3, Unf4 and 2 more"
+    )
+    assert (rows[DRAFT]["compared"], rows[DRAFT]["pool"], rows[DRAFT]["note"]) == (2, 12, note)
+    assert (rows["Fla1"]["compared"], rows["Fla1"]["pool"]) == (0, 11)
+    assert rows["Fla1"]["note"] == "PnL is constant, or rises by the same every day"
+    shown = CliRunner().invoke(app, ["alphas", "correlation", "--account", account, "--id", DRAFT, "--id", SUBMITTED])
+    assert " ".join(shown.stderr.split()).count("Unf0, Unf1, Unf2, Unf3, Unf4 and 2 more") == 1
+
+
 def test_the_command_prints_them_and_who_has_none(account: str) -> None:
     def ran(*options: str) -> Any:
         return CliRunner().invoke(app, ["alphas", "correlation", "--account", account, *options])
@@ -94,7 +121,7 @@ def test_the_command_prints_them_and_who_has_none(account: str) -> None:
     shown = ran("--status", "UNSUBMITTED")
     assert shown.exit_code == 0, shown.output
     assert f"{SUBMITTED} {correlated(DRAFT, SUBMITTED):.4f}, {POOLED}" in " ".join(shown.stdout.split())
-    assert "1 alphas without correlations: its PnL is not in MongoDB" in " ".join(shown.stderr.split())
+    assert "1 alphas without correlations: PnL is not in MongoDB" in " ".join(shown.stderr.split())
     document = json.loads(ran("--id", DRAFT, "--power-pool", "--json").stdout)
     assert [row["others"] for row in document["alphas"]] == [[POOLED]]
     wide = json.loads(ran("--pool", '{"delay": [7]}', "--json").stdout)

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.definition import read
 from marketdata_assets.flows.run import run_flow
+from marketdata_assets.web.pages import STATIC
 from tests.ui.browser import browser, missing_browser
 from tests.web.served_market import HOSTILE, TOKEN, answer, get, on, served
 from tests.web.test_web_browser import CONTRAST, NAMELESS, WIDER, shots
@@ -53,7 +54,23 @@ def alphas(mongo_client: MongoClient[dict[str, Any]], mongo_uri: str) -> Iterato
         mongo_client["alpha_pnl"]["web"].insert_one(document)
     yield mongo_uri
     for database in ("regular_alphas", "alpha_pnl"):
-        mongo_client[database].drop_collection("web")
+        for account in ("web", "web2"):
+            mongo_client[database].drop_collection(account)
+
+
+@pytest.fixture
+def unusable(alphas: str, mongo_client: MongoClient[dict[str, Any]]) -> str:
+    """Beside them seven alphas of a second account: Alp1 again without records, a day twice, constant, few, none."""
+    days = [str(day) for day in np.arange(90) + np.datetime64("2023-01-02")]
+    series = {"Alp1": ([], []), "Twi1": (days[:2] + days[1:3], [1.0, 2.0, 3.0, 4.0]), "Fla1": (days, [7.0] * 90)}
+    series |= {"Bad1": (["soon", "late"], [1.0, 2.0])}
+    for name in (*series, "Non1", "Non2", "Non3"):
+        document = {"_id": name, "id": name, "name": name, "status": "ACTIVE", "is": {"sharpe": 0.5}}
+        mongo_client["regular_alphas"]["web2"].insert_one(document)
+    for name, (dates, values) in series.items():
+        document = {"_id": name, "columns": {"date": dates, "pnl": values}, "types": {}, "min": None, "max": None}
+        mongo_client["alpha_pnl"]["web2"].insert_one(document)
+    return alphas
 
 
 @pytest.fixture
@@ -81,15 +98,75 @@ def test_alphas_are_listed_and_compared(alphas: str) -> None:
         assert [(row["id"], row["region"], row["sharpe"]) for row in mine] == [
             (name, region, sharpe) for name, (region, _, sharpe) in ALPHAS.items()
         ]
-        both = answer(url, "/api/alphas/compared", ids="Alp2,Alp1,Alp3,Alp2")
+        both = answer(url, "/api/alphas/compared", ids="web/Alp2,Alp1,Alp2")
         series = pnl()
-        assert [(one["id"], one["pnl"]) for one in both["alphas"]] == [
-            (name, series[name]) for name in ("Alp2", "Alp1")
+        assert [(one["account"], one["id"], one["pnl"], one["why"]) for one in both["alphas"]] == [
+            ("web", name, series[name], None) for name in ("Alp2", "Alp1")
         ]
         wanted = np.corrcoef(np.diff(series["Alp2"]), np.diff(series["Alp1"]))
         assert both["correlations"] == [[pytest.approx(one, abs=1e-4) for one in row] for row in wanted]
-        assert (both["days"], both["missing"]) == ([[DAYS - 1] * 2] * 2, ["Alp3"])
+        assert both["days"] == [[DAYS - 1] * 2] * 2
         assert get(url, "/api/alphas/compared", {"ids": ",".join("abcdefghi")}).status_code == 400
+
+
+def test_alphas_without_a_usable_series_are_compared_by_account_and_say_why(unusable: str) -> None:
+    with served(on(mongo=unusable)) as url:
+        ids = "web/Alp1,web2/Alp1,Twi1,web2/Fla1,Bad1,web/Alp3"
+        found = answer(url, "/api/alphas/compared", ids=ids)
+        assert [(f"{one['account']}/{one['id']}", len(one["days"]), one["why"]) for one in found["alphas"]] == [
+            ("web/Alp1", DAYS, None),
+            ("web2/Alp1", 0, "fewer than two days of PnL"),
+            ("web2/Twi1", 0, "days do not ascend, or are not as many as PnL"),
+            ("web2/Fla1", 90, "PnL is constant, or rises by the same every day"),
+            ("web2/Bad1", 0, 'PnL cannot be read: Error parsing datetime string "soon" at position 0'),
+            ("web/Alp3", 0, "PnL is not in MongoDB, run marketdata alphas records --set pnl"),
+        ]
+        assert found["correlations"] == [[1.0, *[None] * 5], *[[None] * 6] * 5]
+        both = answer(url, "/api/alphas/compared", ids="Alp1")
+        assert [(one["account"], len(one["days"])) for one in both["alphas"]] == [("web", DAYS), ("web2", 0)]
+        known = json.loads((STATIC / "zh.json").read_text())
+        assert {one["why"].split(":")[0] for one in found["alphas"] if one["why"]} <= known.keys()
+        long = ",".join(f"{'account' * 5}{number}/Alp1" for number in range(8))
+        assert len(answer(url, "/api/alphas/compared", ids=long)["alphas"]) == 8
+
+
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_a_choice_is_kept_by_account_explained_and_taken_back(unusable: str, shots: Path) -> None:
+    with served(on(mongo=unusable)) as url, browser(url, TOKEN) as chromium:
+
+        def legend() -> list[str]:
+            return [one.text.rstrip(" ×") for one in chromium.driver.find_elements("css selector", "#legend button")]
+
+        def ticked() -> list[list[str]]:
+            rows = chromium.driver.find_elements("css selector", "#alphas tbody tr:has(:checked)")
+            return [one.text.split()[:2] for one in rows]
+
+        chosen = ["web/Alp1", "web2/Alp1", "web2/Twi1", "web2/Fla1", "web2/Bad1", "web/Alp2", "web/Alp3", "web2/Non1"]
+        shown = [one if one.endswith("Alp1") else one.partition("/")[2] for one in chosen]
+        chromium.open(f"/alphas?ids={','.join(chosen)}", height=1500)
+        chromium.until(lambda: legend() == shown, "the eight that are chosen")
+        chromium.until(lambda: len(ticked()) == 8, "which of the list they are")
+        notes = chromium.find("#chart-note").text
+        assert "web2/Alp1: fewer than two days of PnL" in notes and "Fla1: PnL is constant" in notes
+        assert len(chromium.driver.find_elements("css selector", "#chart canvas")) > 0
+        chromium.complaints()  # of the front page, which asks servers that are missing
+        other = chromium.find("#alphas tbody input:not(:checked)")
+        other.click()
+        assert "At most 8 alphas are compared" in chromium.find("#alphas-note").text and not other.is_selected()
+        for check in (CONTRAST, NAMELESS, WIDER):
+            assert chromium.driver.execute_script(check) == []
+        chromium.shot(shots / "alphas_eight.png")
+        chromium.find("#legend button:nth-child(2)").click()
+        chromium.until(lambda: legend() == [shown[0].partition("/")[2], *shown[2:]], "the seven that are left")
+        assert len(ticked()) == 7 and "At most" not in chromium.find("#alphas-note").text
+        assert "web2%2FAlp1" not in chromium.driver.current_url and "web%2FAlp1" in chromium.driver.current_url
+        chromium.driver.execute_script("localStorage.setItem('lang', 'zh')")
+        chromium.open("/alphas?ids=Alp1", width=360, height=1500)
+        chromium.until(lambda: legend() == shown[:2], "both alphas of the id")
+        assert "web2/Alp1: 盈亏不足两日" in chromium.find("#chart-note").text
+        assert chromium.driver.execute_script(WIDER) == []
+        chromium.shot(shots / "alphas_zh.png")
+        assert chromium.complaints() == []
 
 
 @pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))

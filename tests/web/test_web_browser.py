@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -243,6 +244,23 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
         chromium.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", _tall(1650))
         chromium.shot(shots / "instrument.png")
         assert chromium.complaints() == []
+        midnight = int(begin.replace(hour=0, minute=0).timestamp() + 86_400) * 10**9
+        long = msgspec.structs.replace(lost_trades, ts_from=midnight + 3600 * 10**9, ts_to=midnight + 50 * 3600 * 10**9)
+        insert_records(clickhouse_client, [long])
+        land(clickhouse_client, records(Plan(begin + dt.timedelta(days=3), 10), ("binance",)))
+        ohlcv.compute(
+            clickhouse_client, begin.date() + dt.timedelta(days=3), run_id="test", now=begin + dt.timedelta(days=9)
+        )
+        chromium.open("/instrument?exchange=binance&market_type=linear&instrument=SMPLUSDT", height=1300)
+        chromium.until(lambda: _legend(chromium).startswith("2025-01-08"), "the newest candles")
+        visited = "const one = arguments[0]; one.value = '2025-01-07'; one.dispatchEvent(new Event('change'))"
+        chromium.driver.execute_script(visited, chromium.find("#goto"))
+        note = "a recorded gap covers 1,440 of 1,440 candles"
+        chromium.until(lambda: note in chromium.find("#chart-note").text, "that the day is within a gap")
+        chromium.until(lambda: _pointed(chromium, "recorded gap"), "the band of the gap")
+        assert "2025-01-07" <= _legend(chromium)[:16] < "2025-01-08 02:00"
+        chromium.shot(shots / "instrument_gap.png")
+        chromium.complaints()
         lost = dt.datetime.fromtimestamp(plan.middle / 1000, dt.UTC)
         market = "exchange=binance&market_type=linear&instrument=SMPLUSDT"
         chromium.open(f"/instrument?{market}&at={lost:%Y-%m-%dT%H:%M:%S}.500Z")
@@ -344,6 +362,22 @@ def test_a_server_that_ends_and_a_login_that_is_lost_are_said(dsn: str, tmp_path
         chromium.driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
         chromium.click("month")
         chromium.until(lambda: "does not answer" in chromium.find("#chart-note").text, "that the server is away")
+
+
+def test_searches_that_fail_or_find_nothing_are_said_in_chinese(dsn: str, tmp_path: Path, shots: Path) -> None:
+    load_market(dsn, tmp_path / "bars")
+    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+
+        def notes() -> list[str]:
+            return [chromium.find(f"#{kind}-note").text for kind in ("stocks", "instruments", "symbols")]
+
+        chromium.driver.execute_script("localStorage.setItem('lang', 'zh')")
+        chromium.open("/", width=360, height=1300)
+        chromium.until(lambda: "有分钟线的股票:共 3 个" in notes(), "how many stocks there are")
+        chromium.until(lambda: [one.split(":")[0] for one in notes()[1:]] == ["交易所品种", "逐笔代码"], "what failed")
+        chromium.find("#search").send_keys("6000")
+        chromium.until(lambda: notes()[0] == "有分钟线的股票:找到 1 个,共 3 个", "what is found")
+        chromium.shot(shots / "front_zh.png")
 
 
 def test_every_text_of_the_page_has_its_chinese() -> None:

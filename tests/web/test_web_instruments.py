@@ -181,7 +181,43 @@ def test_gaps_are_counted_by_day_and_listed(page: str) -> None:
         "open": True,
     }
     assert answer(page, "/api/instrument/gaps", **OKX, start="2025-01-05", end="2025-01-06")["gaps"] == listed
-    assert answer(page, "/api/instrument/gaps", **OKX, day="2025-01-07") == {"gaps": []}
+    assert answer(page, "/api/instrument/gaps", **OKX, day="2025-01-07") == {"gaps": [], "of": 0}
+
+
+def test_every_candle_and_day_that_a_gap_covers_is_known(clickhouse_server: str) -> None:
+    """Trades are missing for 70 hours; books and tickers, which no candle is made of, for longer."""
+    binance = {"exchange": "binance", "market_type": "linear", "instrument": "SMPLUSDT"}
+    about = ("binance", "linear", "SMPL-USDT", "SMPLUSDT")
+    began = int(dt.datetime(2025, 1, 6, 1, tzinfo=dt.UTC).timestamp())
+    ended = began + 70 * 3600
+    gaps = [(began, ended, "trades"), (began - 600, ended + 7200, "depth"), (began - 600, ended + 7200, "ticker")]
+    with fresh_clickhouse(clickhouse_server) as fresh, clickhouse.connect(fresh) as client:
+        for begin in (BEGIN, BEGIN + dt.timedelta(days=3)):
+            land(client, records(Plan(begin, 10), ("binance",)))
+        found = [Gap(*about, stream, 5, 9, first * NS, last * NS, "disconnect") for first, last, stream in gaps]  # type: ignore[arg-type]
+        insert_records(client, found)
+        clickhouse_ledger.ensure(client)
+        for day in ohlcv.days_with_trades(client):
+            ohlcv.compute(client, day, run_id="test", now=BEGIN + dt.timedelta(days=9))
+        with served(on(clickhouse=fresh)) as url:
+
+            def covered(**asked: str) -> list[int]:
+                return list(answer(url, "/api/instrument/candles", **binance, **asked)["gaps"])
+
+            for first, last in (
+                ("2025-01-06", "2025-01-06"),
+                ("2025-01-07", "2025-01-08"),
+                ("2025-01-05", "2025-01-09"),
+            ):
+                midnight = int(dt.datetime.fromisoformat(f"{first}T00:00Z").timestamp())
+                until = int(dt.datetime.fromisoformat(f"{last}T00:00Z").timestamp()) + 86_400
+                for freq, step in (("5m", 300), ("60m", 3600), ("1d", 86_400)):
+                    wanted = [at for at in range(midnight, until, step) if at + step > began and at < ended]
+                    assert covered(start=first, end=last, freq=freq) == wanted, (first, freq)
+            assert len(covered(start="2025-01-07", end="2025-01-07")) == 1440
+            assert covered(start="2025-01-05", end="2025-01-09", freq="1w") == []
+            listed = answer(url, "/api/instrument/gaps", **binance, day="2025-01-08")
+            assert ([one["stream"] for one in listed["gaps"]], listed["of"]) == (["depth", "ticker", "trades"], 3)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import { ask, attempt, by, count, element, note, row, t } from "/static/page.js"
 
 const SHOWN = 200, MOST = 8, NUMBERS = ["sharpe", "fitness", "turnover", "returns", "drawdown", "delay"];
 const library = globalThis.LightweightCharts, address = new URLSearchParams(location.search);
-const chosen = new Set((address.get("ids") ?? "").split(",").filter(Boolean).slice(0, MOST));
-let columns = [], alphas = [], stored = 0, order = ["sharpe", -1], asked = 0, view, looks = () => {};
+let chosen = new Set((address.get("ids") ?? "").split(",").filter(Boolean));
+let columns = [], alphas = [], stored = 0, listed = "", order = ["sharpe", -1], asked = 0, view, looks = () => {};
 
+const key = ({ account, id }) => (account ? `${account}/${id}` : id);
 const text = (name, value) => (value === null ? "" : NUMBERS.includes(name) && name !== "delay" ? value.toFixed(name === "turnover" ? 3 : 2) : `${value}`);
 
 function head() {
@@ -33,18 +34,23 @@ function show() {
   const found = wanted();
   head();
   by("alphas").tBodies[0].replaceChildren(...found.slice(0, SHOWN).map((one) => {
-    const box = element("input", { type: "checkbox", "aria-label": `${t("compare")} ${one.id}`, ...(chosen.has(one.id) && { checked: "" }) });
-    box.addEventListener("change", () => choose(one.id, box));
+    const box = element("input", { type: "checkbox", "aria-label": `${t("compare")} ${key(one)}`, ...(chosen.has(key(one)) && { checked: "" }) });
+    box.addEventListener("change", () => choose(key(one), box));
     return row([box, ...columns.map((name) => [text(name, one[name]), NUMBERS.includes(name) ? "number" : ""])]);
   }));
   const cut = stored > alphas.length ? `; ${t("of {stored} that are stored the best {n} are read", { stored: count(stored), n: count(alphas.length) })}` : "";
-  note("alphas-note", t(found.length > SHOWN ? "{n} alphas, the first {shown} are shown" : "{n} alphas", { n: count(found.length), shown: SHOWN }) + cut);
+  listed = t(found.length > SHOWN ? "{n} alphas, the first {shown} are shown" : "{n} alphas", { n: count(found.length), shown: SHOWN }) + cut;
+  note("alphas-note", listed);
 }
 
-function choose(id, box) {
-  if (box.checked && chosen.size >= MOST) { box.checked = false; return; }
-  if (box.checked) chosen.add(id);
-  else chosen.delete(id);
+function choose(one, box) {
+  if (box.checked && chosen.size >= MOST) {
+    box.checked = false;
+    return note("alphas-note", t("At most {n} alphas are compared; remove one first.", { n: MOST }), true);
+  }
+  note("alphas-note", listed);
+  if (box.checked) chosen.add(one);
+  else chosen.delete(one);
   const ids = [...chosen].join(",");
   history.replaceState(null, "", ids ? `?${new URLSearchParams({ ids })}` : location.pathname);
   compare();
@@ -52,7 +58,7 @@ function choose(id, box) {
 
 async function compare() {
   const number = ++asked;
-  if (!chosen.size) return draw({ alphas: [], correlations: [], days: [], missing: [] });
+  if (!chosen.size) return draw({ alphas: [], correlations: [], days: [] });
   note("chart-note", t("reading …"));
   await attempt("chart-note", async () => {
     const answer = await ask(`/api/alphas/compared?${new URLSearchParams({ ids: [...chosen].join(",") })}`);
@@ -60,10 +66,19 @@ async function compare() {
   });
 }
 
-function draw({ alphas: drawn, correlations, days, missing }) {
-  const names = drawn.map((one) => one.id), without = missing.length ? t("PnL is not stored of {ids}: run “marketdata alphas records --set pnl”.", { ids: missing.join(", ") }) : "";
-  note("chart-note", without || t(names.length ? "Cumulative PnL in USD." : "Choose up to eight alphas in the table."), Boolean(without));
-  by("legend").replaceChildren(...names.map((name, at) => element("b", { class: `series${at}` }, name)));
+function draw({ alphas: drawn, correlations, days }) {
+  const keys = drawn.map(key), names = drawn.map((one, at) => (drawn.filter(({ id }) => id === one.id).length > 1 ? keys[at] : one.id));
+  if (keys.some((one) => !chosen.has(one))) { // an id without an account
+    chosen = new Set(keys);
+    if (columns.length) show();
+  }
+  const without = drawn.flatMap(({ why }, at) => (why ? `${names[at]}: ${why.replace(/^[^:]+/, (cause) => t(cause))}.` : []));
+  note("chart-note", [t(names.length ? "Cumulative PnL in USD." : "Choose up to eight alphas in the table."), ...without].join(" "), without.length > 0);
+  by("legend").replaceChildren(...names.map((name, at) => {
+    const button = element("button", { type: "button", class: `chip series${at}`, "aria-label": `${t("remove")} ${name}` }, element("b", {}, name), " ×");
+    button.addEventListener("click", () => { choose(keys[at], { checked: false }); show(); });
+    return button;
+  }));
   by("matrix").hidden = names.length < 2;
   by("matrix").tHead.replaceChildren(row(["", ...names], "th"));
   by("matrix").tBodies[0].replaceChildren(...names.map((name, at) => {
@@ -79,8 +94,8 @@ function lines(drawn) {
   view?.remove();
   view = undefined;
   looks = () => lines(drawn);
-  by("chart").hidden = !drawn.length;
-  if (!drawn.length) return;
+  by("chart").hidden = !drawn.some((one) => one.days.length);
+  if (by("chart").hidden) return;
   const probe = by("chart").appendChild(element("i", { hidden: "" }));
   const colour = (name) => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
   const grid = { color: colour("grid") }, border = { borderColor: colour("line") };

@@ -4,14 +4,14 @@ import { ask, attempt, by, count, day, DAY_MS, element, note, row, t } from "/st
 
 export const MINUTES = { "1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60 };
 const AVERAGES = [5, 10, 20, 60], DAYS = { "1d": 1100, "1w": 2500, "1mo": 20_000 };
-const SHOWN = 160, LISTED = 20, NEAR = 15, READ = 1900, MOST_MARKS = 3000, MOST_EMPTY = 8;
+const SHOWN = 160, LISTED = 20, NEAR = 15, READ = 1900, MOST_EMPTY = 8;
 const REASONS = { none: "trading day without data", suspended: "suspended", gap: "recorded gap" };
 const library = globalThis.LightweightCharts;
 const seconds = (label) => Date.parse(label.length > 10 ? `${label.replace("Z", "")}Z` : label) / 1000;
 
 // `path(freq, start, end)` is what is requested, `perDay` how many minutes a day has, `words(answer)` the note below the
-// chart, and `marks(freq, first, last)` gives times without data as [seconds, why].
-export function chart({ path, perDay, words, marks }) {
+// chart, and `marks(freq, first, last)` gives times without data as [seconds, why]; an answer has its own in `gaps`.
+export function chart({ path, perDay, words, marks = async () => [] }) {
   const buttons = [...document.querySelectorAll("#lengths button")];
   const span = () => ((DAYS[freq] ?? Math.max(1, Math.floor((READ * MINUTES[freq]) / perDay))) - 1) * DAY_MS;
   const label = (time) => new Date(time * 1000).toISOString().slice(0, freq in MINUTES ? 16 : 10).replace("T", " ");
@@ -45,7 +45,7 @@ export function chart({ path, perDay, words, marks }) {
     const [answer, found] = await Promise.all([ask(path(freq, first, last)), marks(freq, first, last).catch(() => [])]);
     if (number !== asked) return answer;
     for (const [time, ...values] of answer.candles) if (values[3] !== null) bars.set(seconds(time), values);
-    for (const [time, reason] of found.slice(0, MOST_MARKS)) why.set(time, reason);
+    for (const [time, reason] of [...found, ...(answer.gaps ?? []).map((time) => [time, "gap"])]) why.set(time, reason);
     [low, high] = times.length ? [first < low ? first : low, last > high ? last : high] : [first, last];
     return answer;
   }

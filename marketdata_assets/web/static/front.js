@@ -29,8 +29,8 @@ async function find(kind, number) {
   const answer = await ask(`/api/${kind}?q=${encodeURIComponent(text)}`).catch((error) => ({ error: `${t(what)}: ${error.message}` }));
   if (number !== asked) return;
   const shown = (text && answer.found) || [];
-  const found = t(answer.more ? "the first {n} of many, of {of} " : "{n} found, of {of} ", { n: shown.length, of: count(answer.of) });
-  note(`${kind}-note`, answer.error ?? (text ? found : `${count(answer.of)} `) + t(what), Boolean(answer.error));
+  const found = answer.more ? "the first {n} of many, of {of} {what}" : text ? "{n} found, of {of} {what}" : "{of} {what}";
+  note(`${kind}-note`, answer.error ?? t(found, { n: shown.length, of: count(answer.of), what: t(what) }), Boolean(answer.error));
   by(kind).replaceChildren(...shown.map((one) => {
     const [name, other, more] = texts(one);
     return element("li", {}, element("a", { href: href(one) }, element("b", {}, name), element("span", {}, other), element("span", { class: "note" }, more)));

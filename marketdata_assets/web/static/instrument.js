@@ -1,7 +1,7 @@
 // The page of an instrument of an exchange: candles with its gaps, its book and trades at an instant, and its recorded gaps.
 
 import { ask, attempt, by, count, DAY_MS, element, note, row, shape, t, title } from "/static/page.js";
-import { chart, MINUTES } from "/static/chart.js";
+import { chart } from "/static/chart.js";
 
 const RUNGS = 15, PAUSE_MS = 150, WIDTH = 600, HEIGHT = 160;
 const about = new URLSearchParams(location.search);
@@ -9,23 +9,13 @@ const market = new URLSearchParams(["exchange", "market_type", "instrument"].map
 const at = by("at"), slider = by("slider"), days = by("days"), facts = ask(`/api/instrument?${market}`);
 let asked = 0, waiting;
 
-function words({ candles, uncertain }) {
+function words({ candles, uncertain, gaps, start, end, step }) {
+  if (!candles.length && gaps?.length) {
+    const of = ((Date.parse(end) - Date.parse(start)) / DAY_MS + 1) * (1440 / step);
+    return t("No bars in these days: a recorded gap covers {n} of {of} candles.", { n: count(gaps.length), of: count(of) });
+  }
   if (!candles.length) return t("No bars: “marketdata ingest exchanges” computes them from trades, as the asset exchange_ohlcv_1m does.");
   return t("Of trades, times in UTC, volume in base units") + (uncertain ? t("; {n} minutes may lack trades, since a gap is open", { n: count(uncertain) }) : "");
-}
-
-// The candles in which trades or bars have a recorded gap.
-async function marks(freq, start, end) {
-  if (freq === "1w" || freq === "1mo") return [];
-  const lacking = (await facts).gap_days.filter((one) => one.lacks !== "books" && one.day >= start && one.day <= end);
-  if (freq === "1d") return lacking.map((one) => [Date.parse(one.day) / 1000, "gap"]);
-  if (!lacking.length) return [];
-  const { gaps } = await ask(`/api/instrument/gaps?${market}&${new URLSearchParams({ start: lacking.at(-1).day, end: lacking[0].day })}`);
-  const length = MINUTES[freq] * 60;
-  return gaps.flatMap(({ began, seconds }) => {
-    const first = Math.floor(Date.parse(began) / 1000 / length) * length, last = Date.parse(began) / 1000 + seconds;
-    return Array.from({ length: Math.min(1500, Math.floor((last - first) / length) + 1) }, (_, number) => [first + number * length, "gap"]);
-  });
 }
 
 async function book(query) {
@@ -102,7 +92,7 @@ function gaps(found) {
 
 async function list(of) {
   const answer = await ask(`/api/instrument/gaps?${market}&day=${of}`);
-  by("day-gaps").caption.textContent = of;
+  by("day-gaps").caption.textContent = answer.of > answer.gaps.length ? t("{day}: the first {n} of {of} gaps", { day: of, n: answer.gaps.length, of: count(answer.of) }) : of;
   by("day-gaps").tBodies[0].replaceChildren(...answer.gaps.map((one) => row([
     one.began, one.stream, one.cause, [one.seconds.toFixed(1), "number"], one.last_id === null ? "" : `${one.last_id} – ${one.next_id}`, [t(one.open ? "still open" : "closed"), one.open ? "bad" : ""],
   ])));
@@ -122,7 +112,7 @@ slider.addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(() => book({ at: new Date(Date.parse(days.value) + slider.value * 1000).toISOString() }), PAUSE_MS);
 });
-const { go } = chart({ path: (freq, start, end) => `/api/instrument/candles?${market}&${new URLSearchParams({ freq, start, end })}`, perDay: 1440, words, marks });
+const { go } = chart({ path: (freq, start, end) => `/api/instrument/candles?${market}&${new URLSearchParams({ freq, start, end })}`, perDay: 1440, words });
 async function show() {
   const answer = await facts;
   title(answer.instrument, answer.exchange);
