@@ -15,6 +15,15 @@ UNREADABLE = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError,
 """Everything that arbitrary bytes can make a parser raise. Arithmetic fails on numbers written as 1e999."""
 
 
+UNREADABLE_SHARE = 0.05  # of the messages; with more of them the venue or market is the wrong one, or has changed
+FEW = 3  # so many may be unreadable where that is less than half
+
+
+def too_many_unreadable(unreadable: int, messages: int) -> bool:
+    """Whether so many of the messages or rows of a source are unreadable that it must not count as read."""
+    return unreadable > UNREADABLE_SHARE * messages and (unreadable > FEW or 2 * unreadable > messages)
+
+
 class BadMessage(ExchangesError):
     """A message is malformed, or lacks a required field; it is kept whole as a dead letter."""
 

@@ -18,13 +18,12 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.errors import BadCapture, BadInstruments, UnknownVenue
+from marketdata_assets.exchanges.errors import BadCapture, BadInstruments, UnknownVenue, too_many_unreadable
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 from marketdata_assets.exchanges.venue import Venue
 
 OVERLAP_NS = 1_000_000_000
 """A capture that begins so much before the end of the one before is of a connection beside it, not its continuation."""
-UNREADABLE_SHARE = 0.05  # of the messages; with more of them the venue or market is the wrong one, or has changed
 KEPT_ERRORS = 20  # so many causes of dead letters and words of venues are kept for people; all are counted
 
 OnRecord = Callable[[Record | Gap], None]
@@ -113,7 +112,7 @@ class Replay:
     @property
     def is_readable(self) -> bool:
         """Whether all but a few of the messages could be read."""
-        return sum(stream.errors for stream in self.streams.values()) <= UNREADABLE_SHARE * self.messages
+        return not too_many_unreadable(sum(stream.errors for stream in self.streams.values()), self.messages)
 
     def as_dict(self) -> dict[str, Any]:
         """The summary for machines."""

@@ -13,7 +13,7 @@ from marketdata_assets.exchanges.archive import ArchiveClient, csv_lines
 from marketdata_assets.exchanges.binance import archive
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.instruments import named
-from marketdata_assets.exchanges.errors import BadArchive, VenueUnavailable
+from marketdata_assets.exchanges.errors import BadArchive, ExchangesError, VenueUnavailable
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import DeadLetter, FundingRate, Kline, MarketType, OpenInterest
 from tests.exchanges.archive_server import ArchiveServer
@@ -89,12 +89,13 @@ def test_open_interest_and_funding() -> None:
         ("metrics", "2020-09-01 00:05:00,XYZUSDT,1,1"),
         ("metrics", "2020-09-01,ABCUSDT,1,1"),
         ("1m", "1591258320000,9640.7"),
+        ("1m", "1591258320000,9640.7,9642.4,9640.6,9642.0,0,1591258379999,0,60,0,0,0"),
         ("trades", "1,1,1,1,1735689600010,Tr\xfce,True"),
     ],
 )
 def test_line_that_cannot_be_read_is_kept_with_its_number(kind: str, line: str) -> None:
     good = "1,1.5,2,3,1735689600010,True,True"
-    found = read(kind, ["header", line], LINEAR) if kind != "trades" else read(kind, [good, line], LINEAR)
+    found = read(kind, ["open_time,open", line], LINEAR) if kind != "trades" else read(kind, [good, line], LINEAR)
     assert isinstance(found[-1], DeadLetter)
     assert found[-1].cause.startswith("line 2: ")
     assert found[-1].raw == line.encode()
@@ -121,6 +122,21 @@ def test_names_of_files() -> None:
     assert archive.named("ABCUSD_PERP-1mo-2025-01.csv") == ("ABCUSD_PERP", "1mo")
     assert archive.named("ABCUSDT-depth-2025-01-31.zip") is None
     assert archive.named("okx-20250131.capture.zst") is None
+    assert archive.named("markPriceKlines/klines/ABCUSDT/1m/ABCUSDT-1m-2025-01-31.zip") == ("ABCUSDT", "1m")
+    with pytest.raises(ExchangesError, match="candles of premiumIndexKlines have no table"):
+        archive.named("data/futures/um/daily/premiumIndexKlines/ABCUSDT/1m/ABCUSDT-1m-2025-01-31.zip")
+
+
+def test_market_of_the_nearest_folder() -> None:
+    for folder, market in (("spot/mirror/data/futures/um", "linear"), ("futures/um/spot", "spot")):
+        assert archive.market_of(f"{folder}/daily/trades/ABCUSDT/ABCUSDT-trades-2025-01-31.zip") == market
+
+
+@pytest.mark.parametrize("line", ["x,1.5,2,3,1735689600010,True,True", '"1","1.5","2","3","1735689600010","true"'])
+def test_first_line_without_names_of_columns_is_no_header(line: str) -> None:
+    [first, _] = read("trades", [line, "1,1.5,2,3,1735689600010,True,True"], LINEAR)
+    assert isinstance(first, DeadLetter)
+    assert first.cause.startswith("line 1: ")
 
 
 PATH = "/data/x/ABCUSDT-trades-2025-01-31.zip"

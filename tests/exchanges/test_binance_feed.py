@@ -243,3 +243,17 @@ def test_a_list_given_is_used_and_not_changed() -> None:
     one = BinanceFeed("spot", given_list, strict=False)
     one.push(raw(TRADE), 7)
     assert given_list.known == {}
+
+
+@pytest.mark.parametrize(
+    ("market_type", "field", "other"), [("spot", '"st":1', "futures"), ("linear", '"M":true', "spot")]
+)
+def test_a_message_that_shows_another_market_is_a_dead_letter(market_type: MarketType, field: str, other: str) -> None:
+    own = b'{"e":"aggTrade","E":1,"s":"ABCUSDT","a":1,"p":"1","q":"2","f":1,"l":1,"T":1,"m":true}'
+    feed = BinanceFeed(market_type, strict=False)
+    for _ in range(2):
+        [record] = feed.push(own, 1)
+        [letter] = feed.push(own.replace(b"}", f",{field}}}".encode()), 1)
+        assert isinstance(record, Trade)
+        assert isinstance(letter, DeadLetter)
+        assert f"is a field of {other}, and the messages are read as {market_type}" in letter.cause

@@ -241,6 +241,26 @@ def test_lines_of_json_give_messages_as_they_stand_in_the_line(tmp_path: Path) -
     assert open_capture(path).venue() == ("okx", None)
 
 
+def opened(path: Path, *addresses: str) -> Path:
+    trade = '{"stream":"abcusdt@trade","data":{"e":"trade","s":"ABCUSDT","M":true}}'
+    lines = [f'{{"recv":"1.5","dir":"open","url":"wss://{address}/ws"}}' for address in addresses]
+    path.write_text("\n".join([*lines, f'{{"recv":"1.5","dir":"in","data":{trade}}}', ""]))
+    return path
+
+
+def test_an_unknown_address_is_of_no_venue_whatever_the_messages(tmp_path: Path) -> None:
+    capture = open_capture(opened(tmp_path / "x.ndjson", "stream.binance.us:9443"))
+    with pytest.raises(UnknownVenue, match=r"stream\.binance\.us:9443/ws is no address of it. Set it with --exchange"):
+        capture.venue()
+    assert capture.venue("binance") == ("binance", "spot")
+
+
+def test_sockets_of_two_markets_are_no_recording_of_one(tmp_path: Path) -> None:
+    path = opened(tmp_path / "x.ndjson", "stream.binance.com:9443", "fstream.binance.com")
+    with pytest.raises(BadCapture, match="it has sockets of binance-spot and binance-linear: record each"):
+        read(path)
+
+
 def test_a_line_in_the_middle_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.ndjson"
     path.write_bytes(b'{"recv":"1.5","dir":"sideways"}\n{"recv":"1.5","dir":"open"}\n')

@@ -106,6 +106,15 @@ def test_aggregate_counts_its_trades_and_single_ones_in_it_do_not_count_again(cl
     assert bars["NOBODY BOUGHT"].bought == Decimal(0)
 
 
+def test_single_trades_of_an_aggregate_of_the_day_before_do_not_count_again(client: Client) -> None:
+    midnight = 43_200
+    whole = trade(9, midnight - 0.02, size="3", first_id="100", last_id="102")
+    singles = [trade(100 + at, midnight + offset) for at, offset in enumerate((-0.02, -0.005, 0.01))]
+    land(client, [whole, *singles, trade(103, midnight + 60)])
+    compute(client), compute(client, DAY + dt.timedelta(days=1))
+    assert sorted((bar.volume, bar.trades) for bar in standing_bars(client).values()) == [(1, 1), (3, 3)]
+
+
 def test_day_made_again_is_the_same_and_follows_new_trades(client: Client) -> None:
     land(client, [trade(1), trade(2, 1)])
     compute(client)

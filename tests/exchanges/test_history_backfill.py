@@ -196,6 +196,18 @@ def test_damaged_file_fails_its_day_and_no_other(
 
 
 @pytest.mark.slow
+def test_file_that_cannot_be_read_fails_its_day(
+    client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
+) -> None:
+    path, lines = trades_file(range(1, 31))
+    archive.put(path, [line.replace(",true", ",maybe") for line in lines])
+    [unit] = run(client, tmp_path, binance, ("trade",), archive=archive).units
+    assert (unit.outcome, unit.rejected) == ("failed", 30)
+    assert "none of its 30 messages gave a row" in str(unit.error)
+    archive.put(path, lines)
+    assert ends(run(client, tmp_path, binance, ("trade",), archive=archive)) == {"ok": 1}
+
+
 def test_line_that_cannot_be_read_is_in_the_quarantine(
     client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
 ) -> None:

@@ -1,10 +1,11 @@
 """Captures in the tables: what replay gives, once, whatever is loaded how often and in which order."""
 
 import datetime as dt
+import gzip
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -251,3 +252,36 @@ def test_a_file_that_breaks_off_before_any_record_is_no_empty_one(
     assert str(path) in str(unit.error)
     [entry] = captures.entries(client, tmp_path)
     assert (str(entry.state), entry.reason) == ("failed", unit.error)
+
+
+def recording(path: Path, messages: Sequence[bytes]) -> Path:
+    path.write_bytes(gzip.compress(b"".join(b"%d %b\n" % (START + at, raw) for at, raw in enumerate(messages))))
+    return path
+
+
+def test_each_file_of_a_series_has_its_own_market(client: Client, tmp_path: Path) -> None:
+    trade = {
+        "e": "aggTrade",
+        "E": 1,
+        "T": START // 10**6,
+        "s": "BTCUSDT",
+        "p": "1",
+        "q": "2",
+        "f": 1,
+        "l": 1,
+        "m": True,
+    }
+    spot = recording(tmp_path / "btcusdt_20251101.txt.gz", [said(**trade, a=1, M=True)])
+    linear = recording(tmp_path / "btcusdt_20251102.txt.gz", [said(**trade, a=2, st=1)])
+    assert endings(load_captures(client, [spot, linear])) == ["ok", "ok"]
+    assert [(row[1], row[6]) for row in contents(client)["trade"]] == [("linear", "2"), ("spot", "1")]
+
+
+def test_a_file_of_which_more_than_a_few_messages_are_unreadable_fails(client: Client, tmp_path: Path) -> None:
+    good, bad = (said(e="trade", E=1, T=1, s="BTCUSDT", t=1, p=price, q="2", m=True, M=True) for price in ("1", None))
+    paths = [recording(tmp_path / f"{number}.txt.gz", [good] * 40 + [bad] * number) for number in (3, 4)]
+    few, many = load_captures(client, paths).units
+    assert (few.outcome, few.rows, few.skipped) == ("ok", 40, 3)
+    assert (many.outcome, many.rows, many.skipped) == ("failed", 40, 4)
+    assert "4 of its 44 messages gave no row, the first one: ValidationError" in str(many.error)
+    assert captures.due(client, tmp_path) == paths[1:]

@@ -137,6 +137,22 @@ def test_files_of_a_public_archive_are_loaded_by_their_folders(client: Client, t
     assert ends(load(client, tmp_path)) == {"unchanged": 2}, "of the same name, in different folders"
 
 
+def test_candles_of_mark_prices_do_not_replace_those_of_trades(client: Client, tmp_path: Path) -> None:
+    moment = BEGIN // 1000
+    candles = archived(tmp_path, kind="klines", rows=[f"{moment},1,2,1,2,50,{moment + 59999},75,7,20,30,0"])
+    other = f"{moment},3,3,3,3,0,{moment + 59999},0,60,0,0,0"
+    for path, line in (("klines", None), ("markPriceKlines", other), ("flat", other)):
+        file = tmp_path / "data/futures/um/daily" / path / "ABCUSDT-1m-2024-01-01.zip"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(candles.read_bytes() if line is None else zipped(file.name, [line]))
+    candles.unlink()
+    report = load(client, tmp_path)
+    assert (ends(report), count(client, "exchange_klines", "toString(close)")) == ({"ok": 1, "failed": 2}, "2")
+    errors = " ".join(str(unit.error) for unit in report.failed)
+    assert "candles of markPriceKlines have no table" in errors
+    assert "volume 0 of 60 trades" in errors
+
+
 @pytest.mark.slow
 def test_files_of_a_symbol_that_is_not_ascii_are_loaded(client: Client, tmp_path: Path) -> None:
     archived(tmp_path, "spot", "币安人生USDT")

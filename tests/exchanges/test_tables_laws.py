@@ -81,6 +81,10 @@ def fits(text: str) -> bool:
     return abs(number) < 10**20 and (number * 10**18) % 1 == 0
 
 
+def above_0(table: Table, record: Any) -> bool:
+    return all(text is None or Decimal(text) > 0 for text in (getattr(record, name) for name in table.positive))
+
+
 def texts(table: Table, record: Any) -> Iterator[str]:
     for name in table.decimals:
         if getattr(record, name) is not None:
@@ -119,7 +123,7 @@ def test_what_goes_in_comes_out_or_is_kept_aside(client: Client, table: Table, d
     inserted = rows.insert_json(client, table.type, payloads)
     there = stored(client, table)
     with localcontext(prec=100, Emax=10**6, Emin=-(10**6)):
-        whole = [one for one in made if all(map(fits, texts(table, one)))]
+        whole = [one for one in made if all(map(fits, texts(table, one))) and above_0(table, one)]
         assert sorted(there) == sorted(one.instrument for one in whole)
         for one in whole:
             row = there[one.instrument]

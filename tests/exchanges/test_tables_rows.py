@@ -169,10 +169,10 @@ def test_large_batches_go_in_parts(client: Client, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_number_in_another_spelling_is_the_same_number(client: Client) -> None:
-    spelled = {"1": "2.0e3", "2": "1E-8", "3": "-0.5", "4": "7.", "5": "0.100000000000000000000000", "6": "00012"}
+    spelled = {"1": "2.0e3", "2": "1E-8", "3": "0.5", "4": "7.", "5": "0.100000000000000000000000", "6": "00012"}
     rows.insert_records(client, [trade(int(number), price) for number, price in spelled.items()])
     found = stored(client, "exchange_trades", "toString(price)", "trade_id")
-    assert [text for (text,) in found] == ["2000", "0.00000001", "-0.5", "7", "0.1", "12"]
+    assert [text for (text,) in found] == ["2000", "0.00000001", "0.5", "7", "0.1", "12"]
 
 
 def test_what_has_the_form_of_a_regular_record_is_still_looked_at(client: Client) -> None:
@@ -205,3 +205,14 @@ def test_a_server_whose_error_cuts_a_letter_in_two_still_has_the_row_kept_aside(
     books = [broken + b',"note":"%b%b"}' % (b"x" * number, "\u6c49".encode() * 300) for number in range(3)]
     made = rows.insert_json(client, "orderbook", books)
     assert (made.rows, [one.raw for one in made.rejects]) == (0, books)
+
+
+@pytest.mark.parametrize(
+    ("price", "size"), [("0", "1"), ("0.00", "1"), ("0e3", "1"), ("-3.5", "1"), ("1", "0.000"), ("1", "-2")]
+)
+def test_a_trade_without_a_price_or_size_above_0_is_rejected(client: Client, price: str, size: str) -> None:
+    regular = [encode(trade(number)) for number in (1, 2)]
+    rows.insert_json(client, "trade", regular)
+    inserted = rows.insert_json(client, "trade", [regular[0], encode(trade(3, price, size))])
+    assert (inserted.rows, len(inserted.rejects)) == (1, 1)
+    assert "is not above 0" in inserted.rejects[0].reason

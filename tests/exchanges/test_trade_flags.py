@@ -155,6 +155,17 @@ def test_a_copy_that_says_less_does_not_replace_the_trade(client: Client, left_o
     assert flags == [(["block"], 7, 2)]
 
 
+def test_single_trades_of_an_aggregate_that_is_left_out_count(client: Client) -> None:
+    head = ("binance", "linear", "ABC-USDT", "ABCUSDT", 1_767_571_200 * 10**9, 1)
+    whole = Trade(*head, "9", "10", "3", None, "buy", "100", "102", flags=("rpi",))
+    singles = [
+        Trade(*head, str(100 + at), "10", "1", None, "buy", flags=("rpi",) if at == 1 else ()) for at in range(3)
+    ]
+    land(client, [whole, *singles])
+    found = read.ohlcv(without="rpi", columns=["volume", "trades"], connection=client)
+    assert found.rows() == [(2, 2)]
+
+
 def test_a_flag_that_does_not_exist_is_named(client: Client) -> None:
     with pytest.raises(UnknownName, match="'blocks' is no flag of trades; did you mean 'block'"):
         read.ohlcv(without="blocks", connection=client)  # type: ignore[arg-type]

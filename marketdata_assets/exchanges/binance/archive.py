@@ -11,12 +11,13 @@ https://github.com/binance/binance-public-data
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 
 from marketdata_assets.exchanges.archive import ArchivedFile, PublicArchive
 from marketdata_assets.exchanges.binance import parse, wire
 from marketdata_assets.exchanges.binance.instruments import NS, VENUE, head_of, volumes_of
 from marketdata_assets.exchanges.decimals import decimal
-from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, ExchangesError
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, FundingRate, MarketType, OpenInterest
 
@@ -27,6 +28,7 @@ MONTH = "1mo"  # how file names write 1M, as some file systems ignore case
 
 _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 _MICROSECONDS = 10**14  # a time from here on is in microseconds
+_HEADERS = {b"id", b"trade_id", b"agg_trade_id", b"open_time", b"create_time", b"calc_time"}  # first columns
 _EARLIEST, _LATEST = 10**12, 10**16
 _NAME = re.compile(r"(?P<instrument>[^\W_]+(?:_[A-Z0-9]+)?)-(?P<kind>\w+)-\d{4}-\d{2}(?:-\d{2})?\.(?:zip|csv)")
 
@@ -58,13 +60,23 @@ def daily_file(instrument: Instrument, stream: str, day: dt.date) -> ArchivedFil
     return ArchivedFile(path, lambda lines, ts_recv: records(kind, lines, instrument, ts_recv))
 
 
-def named(file: str) -> tuple[str, str] | None:
+def named(path: str) -> tuple[str, str] | None:
     """The instrument and the kind of rows that the name of a file says; None for a file of another origin.
 
-    The kind is `trades`, `aggTrades`, `metrics`, `fundingRate`, or the interval of candles.
+    The kind is `trades`, `aggTrades`, `metrics`, `fundingRate`, or the interval of candles. Candles of mark prices,
+    index prices and premiums have the names of those of trades, and only the folder distinguishes them:
+    raises ExchangesError for them.
     """
+    folders, _, file = path.rpartition("/")
     match = _NAME.fullmatch(file)
-    return (match["instrument"], match["kind"]) if match and match["kind"] in {*_PARSERS, *_CANDLES} else None
+    if match is None or match["kind"] not in {*_PARSERS, *_CANDLES}:
+        return None
+    of = next((one for one in reversed(folders.split("/")) if one.lower().endswith("klines")), "klines")
+    if match["kind"] in _CANDLES and of.lower() != "klines":
+        raise ExchangesError(
+            f"{path}: candles of {of} have no table, only those of trades in klines are loaded: delete it"
+        )
+    return match["instrument"], match["kind"]
 
 
 def records(
@@ -74,7 +86,7 @@ def records(
     parser = _PARSERS.get(kind) or _candle(_CANDLES[kind])
     for number, line in enumerate(lines, 1):
         text = line.strip()
-        if not text or (number == 1 and not text[:1].isdigit()):
+        if not text or (number == 1 and text.partition(b",")[0] in _HEADERS):
             continue
         try:
             yield parser(text.decode().split(","), instrument, ts_recv)
@@ -114,11 +126,17 @@ def _agg_trade(row: Sequence[str], instrument: Instrument, ts_recv: int) -> AnyR
 def _candle(interval: str) -> Parser:
     """A candle: the columns of the answer to `klines`. A day is archived when it is over, so its candles are closed.
 
+    Trades without volume are those of a mark or index price, whose files have the same names.
+
     1591258320000,9640.7,9642.4,9640.6,9642.0,206,1591258379999,2.13660389,48,119,1.23424865,0
     """
 
     def parser(row: Sequence[str], instrument: Instrument, ts_recv: int) -> AnyRecord:
         begin, o, h, l, c, volume, end, worth, trades, bought, bought_worth = row[:11]  # noqa: E741
+        if int(trades) and not Decimal(decimal("volume", volume)):
+            raise BadMessage(
+                VENUE, f"volume 0 of {trades} trades: a candle of a mark or index price, and not of trades"
+            )
         listed = wire.ListedCandle(_ms(begin), o, h, l, c, volume, _ms(end), worth, int(trades), bought, bought_worth)
         return parse.candle(listed, interval, instrument, None, ts_recv, closed=True)
 
@@ -163,10 +181,11 @@ _CANDLES = {
 
 
 def market_of(path: str) -> MarketType | None:
-    """The market of a file by its folders, or a name that only inverse contracts have, as ABCUSD_PERP."""
-    for market_type, folder in FOLDERS.items():
-        if f"/{folder}/" in f"/{path}":
-            return market_type
+    """The market of a file by the folders nearest to it, or a name that only inverse contracts have, as ABCUSD_PERP."""
+    at = {market_type: f"/{path}".rfind(f"/{folder}/") for market_type, folder in FOLDERS.items()}
+    nearest = max(at, key=at.__getitem__)
+    if at[nearest] >= 0:
+        return nearest
     return "inverse" if re.match(r"[^\W_]+USD_", path.rpartition("/")[2]) else None
 
 

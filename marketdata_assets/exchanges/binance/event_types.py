@@ -32,6 +32,12 @@ IGNORED = {
 """Events that are documented, and that no record is made of. Block trades of spot have numbers of their own, which say
 nothing of holes in those of trades."""
 
+OF_FUTURES = frozenset({"st", "ps", "pu"})
+"""Fields that spot does not have. `st` is 1 on USD-M and 2 on COIN-M since 2026-06-30, and `ps` on both."""
+
+OF_SPOT = frozenset({"M"})
+"""Fields that futures do not have."""
+
 _FEW_LEVELS = re.compile(r"@depth[0-9]")
 
 

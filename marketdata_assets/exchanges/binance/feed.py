@@ -13,6 +13,8 @@ from marketdata_assets.exchanges.binance import parse, rest, wire
 from marketdata_assets.exchanges.binance.book import Chain, Diff, best_levels
 from marketdata_assets.exchanges.binance.event_types import (
     IGNORED,
+    OF_FUTURES,
+    OF_SPOT,
     Envelope,
     EventType,
     decode_envelope,
@@ -79,6 +81,8 @@ class BinanceFeed(Feed):
         }
         self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
+        foreign = {"spot": OF_FUTURES, "option": frozenset[str]()}.get(self._market, OF_SPOT)
+        self._foreign = [f'"{name}":'.encode() for name in sorted(foreign)]
         self._second: tuple[str, int] = "", 0  # the one of the last aggregate trade, and its ns
 
     def _named(self, name: str) -> Instrument | None:
@@ -143,8 +147,20 @@ class BinanceFeed(Feed):
         """One message, by its form where that is known, else in full."""
         if (read := self._forms.get(form)) and (outcomes := read(raw, ts_recv)):
             return outcomes
+        begin = raw[:LONG]
+        for field in self._foreign:
+            if field in begin:
+                raise self._of_another_market(field)
         parser = self._routes.get(raw.partition(b",")[0], self._unrouted)
         return parser(raw, ts_recv, connection)
+
+    def _of_another_market(self, field: bytes) -> BadMessage:
+        other = "futures" if self._market == "spot" else "spot"
+        return BadMessage(
+            VENUE,
+            f"{field.decode()} is a field of {other}, and the messages are read as {self._market}: set --market-type if"
+            " all are of another market, and record each market in a file of its own if some are",
+        )
 
     def _parser(self, event_type: EventType, *, wrapped: bool) -> Parser:
         """What takes an event that is known by how its message begins."""

@@ -7,6 +7,7 @@ import msgspec
 
 from marketdata_assets.exchanges.binance.adapter import BinanceAdapter
 from marketdata_assets.exchanges.binance.archive import ARCHIVE
+from marketdata_assets.exchanges.binance.event_types import OF_FUTURES, OF_SPOT
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import INTERVALS, MARKETS, BinanceHistory, limits
 from marketdata_assets.exchanges.binance.instruments import named
@@ -18,11 +19,8 @@ from marketdata_assets.exchanges.venue_adapter import Choice
 MINUTES_UP = tuple(interval for interval in INTERVALS if interval != "1s")  # 1s is for spot alone
 
 
-OF_FUTURES = frozenset({"st", "ps", "pu"})
-"""Fields that spot does not have. `st` is 1 on USD-M and 2 on COIN-M since 2026-06-30, and `ps` on both."""
-
 EVENTS_OF_FUTURES = frozenset({"bookTicker", "markPriceUpdate", "forceOrder"})
-OF_SPOT = (frozenset("eEsUuba"), frozenset("usbBaA"))
+FORMS_OF_SPOT = (frozenset("eEsUuba"), frozenset("usbBaA"))
 """All fields of depth updates and of best prices of spot."""
 
 SYMBOL_TYPES: dict[Any, MarketType] = {1: "linear", 2: "inverse"}
@@ -62,7 +60,7 @@ def _market_of(event: Mapping[str, Any], name: str) -> MarketType | None:
         return SYMBOL_TYPES.get(event["st"]) if isinstance(event["st"], int) else None
     if str(event.get("e")) in EVENTS_OF_FUTURES or event.keys() & OF_FUTURES:
         return "linear" if named("linear", name) else None
-    spot = "M" in event or ("u" in event and any(event.keys() <= fields for fields in OF_SPOT))
+    spot = event.keys() & OF_SPOT or ("u" in event and any(event.keys() <= fields for fields in FORMS_OF_SPOT))
     return "spot" if spot else None
 
 

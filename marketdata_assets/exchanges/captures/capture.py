@@ -29,9 +29,18 @@ class Capture:
     notes: list[str] = field(default_factory=list)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, in file order. Raises BadCapture."""
+        """All entries, in file order. Raises BadCapture, where sockets of two markets were opened as well."""
         self.notes.clear()
-        return _reader_of(self.path)(self.path, self.notes)
+        opened: Source | None = None
+        for entry in _reader_of(self.path)(self.path, self.notes):
+            if entry.kind == "open" and (source := _by_address(entry.url)):
+                opened = opened or source
+                if source != opened:
+                    both = " and ".join("-".join(filter(None, one)) for one in (opened, source))
+                    raise BadCapture(
+                        str(self.path), f"it has sockets of {both}: record each market in a file of its own"
+                    )
+            yield entry
 
     def venue(self, exchange: Exchange | None = None, market_type: MarketType | None = None) -> Source:
         """The venue and market as given, else as the file's header says, else as its URLs and messages show.
@@ -47,8 +56,14 @@ class Capture:
         if self.exchange:
             return self.exchange, market_type or self.market_type
         asked: Source | None = None
+        unknown = ""
         for entry in islice(_reader_of(self.path)(self.path, []), SCANNED_ENTRIES):
             detected = _by_address(entry.url) if entry.url else _by_message(entry.raw)
+            if entry.kind == "open" and entry.url and not detected:
+                unknown = entry.url
+            elif detected and unknown and not exchange and not entry.url:
+                cause = f"its messages are as those of {detected[0]}, but {unknown} is no address of it"
+                raise UnknownVenue(str(self.path), cause)
             if detected and not (entry.kind == "http" and _is_of_both(detected[0])):
                 return detected[0], market_type or detected[1]
             asked = asked or detected

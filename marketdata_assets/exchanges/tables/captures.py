@@ -19,6 +19,7 @@ from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, Order
 from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
 from marketdata_assets.exchanges.tables.rows import RecordBatches
+from marketdata_assets.exchanges.venue import Source
 from marketdata_assets.loading.file_ledger import FileEntry, state_of, unsettled
 from marketdata_assets.loading.files import everything
 from marketdata_assets.loading.watch import Scan, compare
@@ -153,6 +154,7 @@ class _SeriesLoad:
         self._client, self._lists = client, lists
         self._exchange, self._market_type = exchange, market_type
         self._feed: Feed | None = None
+        self._source: Source | None = None  # of the feed
         self._updates: Counter[str] = Counter()  # of books, by instrument
         self._opened: set[int] = set()  # connections that were opened in what was read
 
@@ -171,12 +173,14 @@ class _SeriesLoad:
         return FileReport.of(path, sink, error, notes)
 
     def _read(self, path: Path, sink: "RecordBatches | None", notes: list[str]) -> None:
-        capture = open_capture(path)
+        capture, source = open_capture(path), None
         try:
             begins = capture.begins
             for entry in capture.entries():
-                if self._feed is None:
-                    self._feed = feed_of(*capture.venue(self._exchange, self._market_type), str(path), self._lists)
+                if source is None:
+                    source = capture.venue(self._exchange, self._market_type)
+                    self._continue(source, path)
+                assert self._feed
                 made = self._ended(entry.ts_recv) if begins == "run" else []
                 begins = None
                 made += outcomes(self._feed, entry)
@@ -188,6 +192,12 @@ class _SeriesLoad:
         finally:
             self._updates.clear()
             notes += capture.notes
+
+    def _continue(self, source: Source, path: Path) -> None:
+        """Keep the books of the file before, or none where that was of another market."""
+        if source != self._source:
+            self._feed, self._source = feed_of(*source, str(path), self._lists), source
+            self._opened.clear()
 
     def _busy_books(self, made: Iterable[Outcome], ts_recv: int) -> list[OrderBook]:
         """The whole books of instruments with many updates since the file began, or since this was done."""

@@ -164,9 +164,9 @@ class _Load:
     def _archived(self, path: Path, content: Iterator[bytes]) -> Iterator[Outcome]:
         """The records of a file of a public archive. Raises ExchangesError and UnknownVenue."""
         for venue in venues.every():
-            found = venue.archive.named(_lower_suffix(path.name)) if venue.archive else None
+            found = venue.archive.named(_lower_suffix(path.as_posix())) if venue.archive else None
             if found and venue.archive and self.exchange in (None, venue.name):
-                market_type = self.market_type or venue.archive.market_of(path.as_posix())
+                market_type = venue.archive.market_of(path.as_posix()) or self.market_type
                 if market_type is None:
                     cause = f"the market of {path.name} is not known by its folders"
                     raise UnknownVenue(str(path), cause)

@@ -316,6 +316,7 @@ async def _load_chunk(run: _Run, client: VenueHistory, chunk: _Chunk) -> list[Hi
                 async for page in _pages(client, chunk):
                     _add(chunk, batches, page.records, stored)
         batches.flush()
+        error = batches.fault()
     except (StoreAway, StoreFull):
         raise
     except (MarketDataError, ValueError) as failure:  # a history that has no such instrument or period

@@ -63,6 +63,8 @@ class JsonValidator:
         self._numbers = [attrgetter(name) for name in table.decimals]
         self._sides = tuple(name for name in table.columns if name in ("bids", "asks"))
         self._forms: set[bytes] = set()
+        self._positive = frozenset(table.positive)
+        self._zeros = [re.compile(b'"%b":"[0.]+"' % name.encode()) for name in table.positive]
 
     def faults(self, payloads: Sequence[bytes], array: bytes) -> dict[int, str]:
         """What is wrong with which of the payloads; `array` is all of them as one JSON array."""
@@ -73,6 +75,9 @@ class JsonValidator:
             new = [at for at, payload in enumerate(payloads) if payload.translate(_AS_EIGHTS) not in forms]
             unknown = [payloads[at] for at in new]
             suspects = [new[at] for at in self._suspects(unknown, b"[%b]" % b",".join(unknown), learn=True)]
+        for zero in self._zeros:
+            if zero.search(array):
+                suspects = [*suspects, *(at for at, payload in enumerate(payloads) if zero.search(payload))]
         return {number: fault for number in suspects if (fault := self._fault(payloads[number]))}
 
     def _suspects(self, payloads: Sequence[bytes], array: bytes, *, learn: bool) -> Sequence[int]:
@@ -121,7 +126,12 @@ class JsonValidator:
                 numbers += [(side, text) for level in _levels(getattr(row, side)) for text in level]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return str(error)
-        return next((fault for name, text in numbers if (fault := unfit(name, text))), None)
+        for name, text in numbers:
+            if fault := unfit(name, text):
+                return fault
+            if name in self._positive and not Decimal(text) > 0:
+                return f"{name} is not above 0: {text[:60]!r}"
+        return None
 
 
 validator_of = lru_cache(64)(JsonValidator)

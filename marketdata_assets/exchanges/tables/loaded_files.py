@@ -43,13 +43,12 @@ class FileReport(UnitReport):
     def of(cls, path: Path, batches: RecordBatches, error: str | None, notes: Sequence[str], unit: str = "") -> Self:
         """The report of a file whose records went into these batches; `unit` is its name in the ledger.
 
-        A file of which nothing could be loaded, as all of it was rejected or it broke off before, is no empty one.
+        A file of which more than a few messages were rejected has failed, and so has one that broke off before any.
         """
         by_type = dict(sorted(batches.rows.items()))
-        rows, refused = sum(by_type.values()), batches.rejected + batches.dead_letters
-        if not error and not rows and refused:
-            error = f"{path}: none of its {refused} messages gave a row, the first one: {batches.first_reason}"
-            error += " (`marketdata quarantine show exchanges` has them)"
+        rows = sum(by_type.values())
+        if not error and (fault := batches.fault()):
+            error = f"{path}: {fault}"
         elif not error and not rows and notes:
             error, notes = f"{notes[0]}, and no record comes before that: deliver the file again, or delete it", ()
         return cls(

@@ -79,7 +79,8 @@ def bars_query(client: Client, span: Mapping[str, Any], only: str = "true") -> t
     unordered = [venue.name for venue in venues.every() if not venue.ordered_trades]
     by_receipt = [one for name in unordered for one in venues.with_apart(name)]
     both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), span).height
-    other = f"{sql('duplicate_single_trades') if both_forms else ''} AND ({only})"
+    duplicates = sql("duplicate_single_trades").replace("{only}", only) if both_forms else ""
+    other = f"{duplicates} AND ({only})"
     parameters = {**span, "slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}
     return sql("bars_of_day").replace("{other}", other), parameters
 

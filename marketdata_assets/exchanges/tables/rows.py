@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from marketdata_assets.exchanges.errors import too_many_unreadable
 from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, Outcome, VenueError
 from marketdata_assets.exchanges.tables.json_validator import validator_of
 from marketdata_assets.exchanges.tables.schema import REJECTS, Table, table_of
@@ -181,6 +182,21 @@ class RecordBatches:
             self._bytes += len(payload)
             if self._count >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
                 self.flush()
+
+    def fault(self) -> str:
+        """Why the source counts as unreadable; empty where all but a few of what was added gave rows."""
+        rows, refused = sum(self.rows.values()), self.rejected + self.dead_letters
+        if not too_many_unreadable(refused, rows + refused):
+            return ""
+        what = (
+            f"{refused} of its {rows + refused} messages gave no row"
+            if rows
+            else f"none of its {refused} messages gave a row"
+        )
+        return (
+            f"{what}, the first one: {self.first_reason}"
+            f" (`marketdata quarantine show exchanges` has them{'; the other rows are loaded' if rows else ''})"
+        )
 
     def flush(self) -> None:
         """Insert what has been added so far."""

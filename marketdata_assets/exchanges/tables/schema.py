@@ -37,6 +37,7 @@ class Table:
 
     name: str
     record: type[msgspec.Struct]
+    positive: tuple[str, ...] = ()  # the decimals that are above 0
 
     @property
     def type(self) -> str:
@@ -55,7 +56,7 @@ class Table:
 
 
 _TABLES = (
-    Table("exchange_trades", records.Trade),
+    Table("exchange_trades", records.Trade, positive=("price", "size", "contracts")),
     Table("exchange_orderbooks", records.OrderBook),
     Table("exchange_klines", records.Kline),
     Table("exchange_tickers", records.Ticker),

@@ -1,5 +1,7 @@
--- Purpose: a condition on the trades of a day that leaves out single trades that are part of a stored aggregate.
+-- Purpose: a condition on the trades of a day that leaves out single trades that are part of a stored aggregate, which
+-- may begin or end on the neighbouring day.
 -- Parameters: first, end (the day, half open). Locks: none.
+-- `only` is replaced by the condition on trades that count.
 AND (exchange, market_type, instrument, time, trade_id, aggregated) NOT IN (
     SELECT exchange, market_type, instrument, time, trade_id, aggregated
     FROM (
@@ -11,7 +13,8 @@ AND (exchange, market_type, instrument, time, trade_id, aggregated) NOT IN (
                 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
             ) AS reached
         FROM exchange_trades FINAL
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
+        WHERE time >= {first:DateTime64(9, 'UTC')} - INTERVAL 1 MINUTE
+            AND time < {end:DateTime64(9, 'UTC')} + INTERVAL 1 MINUTE AND ({only})
     )
     WHERE NOT aggregated AND reached > 0 AND begin <= reached
 )
