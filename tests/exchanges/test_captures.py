@@ -250,9 +250,31 @@ def opened(path: Path, *addresses: str) -> Path:
 
 def test_an_unknown_address_is_of_no_venue_whatever_the_messages(tmp_path: Path) -> None:
     capture = open_capture(opened(tmp_path / "x.ndjson", "stream.binance.us:9443"))
-    with pytest.raises(UnknownVenue, match=r"stream\.binance\.us:9443/ws is no address of it. Set it with --exchange"):
+    with pytest.raises(
+        UnknownVenue, match=r"\.us:9443/ws, which is no address of a known venue\. Set it with --exchange"
+    ):
         capture.venue()
     assert capture.venue("binance") == ("binance", "spot")
+    assert capture.venue("binance-testnet") == ("binance-testnet", "spot")
+    with pytest.raises(UnknownVenue, match="no entry shows the market of kraken"):
+        capture.venue("kraken")
+
+
+def test_an_unknown_address_after_the_first_messages_ends_a_recording_of_a_detected_venue(tmp_path: Path) -> None:
+    path = opened(tmp_path / "x.ndjson", "stream.binance.com:9443", "stream.binance.us:9443")
+    capture = open_capture(path)
+    capture.venue()
+    with pytest.raises(UnknownVenue, match=r"a socket of wss://stream\.binance\.us:9443/ws, which is no address"):
+        list(capture.entries())
+    capture.venue("binance")
+    assert len(list(capture.entries())) == 3
+
+
+def test_a_market_that_contradicts_the_address_of_a_socket_is_refused(tmp_path: Path) -> None:
+    capture = open_capture(opened(tmp_path / "x.ndjson", "fstream.binance.com"))
+    with pytest.raises(BadCapture, match="it is of binance-linear, and not of binance-spot"):
+        capture.venue("binance", "spot")
+    assert capture.venue("binance", "linear") == ("binance", "linear")
 
 
 def test_sockets_of_two_markets_are_no_recording_of_one(tmp_path: Path) -> None:

@@ -27,15 +27,21 @@ class Capture:
     market_type: MarketType | None = None
     begins: Literal["run", "checkpoint"] | None = None  # as in its header
     notes: list[str] = field(default_factory=list)
+    detected: bool = False  # whether neither the header nor the user has named its venue
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, in file order. Raises BadCapture, where sockets of two markets were opened as well."""
+        """All entries, in file order. Raises BadCapture, where sockets of two markets were opened as well, and
+        UnknownVenue at a socket of an unknown address, where the venue was detected.
+        """
         self.notes.clear()
         opened: Source | None = None
         for entry in _reader_of(self.path)(self.path, self.notes):
-            if entry.kind == "open" and (source := _by_address(entry.url)):
+            if entry.kind == "open" and entry.url:
+                source = _by_address(entry.url)
+                if source is None and self.detected:
+                    raise self._unknown(entry.url)
                 opened = opened or source
-                if source != opened:
+                if source and opened and source != opened:
                     both = " and ".join("-".join(filter(None, one)) for one in (opened, source))
                     raise BadCapture(
                         str(self.path), f"it has sockets of {both}: record each market in a file of its own"
@@ -49,8 +55,13 @@ class Capture:
         BadCapture.
         """
         shown = self._shown() if exchange else None
-        if exchange and shown not in (None, exchange) and venues.main_of(str(shown)) == venues.main_of(exchange):
-            raise BadCapture(str(self.path), f"it is of {shown}, and not of {exchange}")
+        if exchange and shown:
+            name, market = shown
+            if name != exchange and venues.main_of(name) == venues.main_of(exchange):
+                raise BadCapture(str(self.path), f"it is of {name}, and not of {exchange}")
+            if name == exchange and market and market_type not in (None, market):
+                raise BadCapture(str(self.path), f"it is of {name}-{market}, and not of {exchange}-{market_type}")
+        self.detected = not (exchange or self.exchange)
         if exchange and (market_type or venues.find(exchange).shared_socket):
             return exchange, market_type
         if self.exchange:
@@ -61,21 +72,32 @@ class Capture:
             detected = _by_address(entry.url) if entry.url else _by_message(entry.raw)
             if entry.kind == "open" and entry.url and not detected:
                 unknown = entry.url
-            elif detected and unknown and not exchange and not entry.url:
-                cause = f"its messages are as those of {detected[0]}, but {unknown} is no address of it"
-                raise UnknownVenue(str(self.path), cause)
+            elif detected and unknown and not exchange:
+                raise self._unknown(unknown)
+            if detected and exchange and not entry.url and detected[0] == venues.main_of(exchange):
+                detected = exchange, detected[1]  # a testnet sends what its main market does
+            if detected and exchange and detected[0] != exchange:
+                continue
             if detected and not (entry.kind == "http" and _is_of_both(detected[0])):
                 return detected[0], market_type or detected[1]
             asked = asked or detected
         if asked:
             return asked[0], market_type or asked[1]
-        raise UnknownVenue(str(self.path), "no entry shows the venue and market")
+        if unknown and not exchange:
+            raise self._unknown(unknown)
+        sought = f"market of {exchange}" if exchange else "venue and market"
+        raise UnknownVenue(str(self.path), f"no entry shows the {sought}")
 
-    def _shown(self) -> Exchange | None:
+    def _unknown(self, url: str) -> UnknownVenue:
+        return UnknownVenue(str(self.path), f"it has a socket of {url}, which is no address of a known venue")
+
+    def _shown(self) -> Source | None:
         """What the header or an address near the beginning says."""
-        near = [] if self.exchange else islice(_reader_of(self.path)(self.path, []), NEAR_ENTRIES)
+        if self.exchange:
+            return self.exchange, self.market_type
+        near = islice(_reader_of(self.path)(self.path, []), NEAR_ENTRIES)
         addresses = (_by_address(entry.url) for entry in near if entry.url and entry.kind != "http")
-        return self.exchange or next((found[0] for found in addresses if found), None)
+        return next(filter(None, addresses), None)
 
 
 def open_capture(path: Path) -> Capture:
