@@ -399,8 +399,12 @@ def statuses(
     accounts: Iterable[str],
     filters: Filters,
     now: dt.datetime,
+    enabled: Collection[str] | None = None,
 ) -> list[AccountStatus]:
-    """The status of every record set that was fetched for any account; its documents are record sets."""
+    """The status of every record set that was fetched for any account; its documents are record sets.
+
+    What nobody fetches, of accounts that are not `enabled`, is not missing: they have those that are stored.
+    """
     found = []
     sets = [one for one in record_sets if databases[asset_name(one)].list_collection_names()]
     for account in accounts if sets else ():
@@ -408,5 +412,7 @@ def statuses(
         for record_set in sets:
             states = month_states(databases, record_set, account, alphas, now)
             documents = databases[asset_name(record_set)][account].estimated_document_count()
+            if enabled is not None and account not in enabled and not documents:
+                continue
             found.append(AccountStatus(asset_name(record_set), account, states, documents=documents))
     return found

@@ -21,7 +21,7 @@ def files(databases: "Databases", settings: "Settings", _: dt.datetime) -> Folde
 def rows(databases: "Databases", settings: "Settings", now: dt.datetime) -> list[Row]:
     """A row for the files; and for every account with files, for raw ones, packages and each kind of document, by
     months that have any."""
-    from marketdata_assets.alphas import fetch_catalogues, fetch_records, filters, status
+    from marketdata_assets.alphas import accounts, fetch_catalogues, fetch_records, filters, status
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.alphas.record_sets import RECORD_SETS
@@ -31,7 +31,8 @@ def rows(databases: "Databases", settings: "Settings", now: dt.datetime) -> list
     stored = status.in_mongo(databases, root)
     names = sorted({one.account for one in stored})
     chosen = filters.parse(settings.brain_records)
-    records = fetch_records.statuses(databases, RECORD_SETS, names, chosen, now)
+    enabled = [one.key for one in accounts.read(settings.brain_accounts_file) if one.enabled]
+    records = fetch_records.statuses(databases, RECORD_SETS, names, chosen, now, enabled)
     shown = files_rows("alphas", files(databases, settings, now))
     for one in (*status.on_disk(root, now), *stored, *records):
         newest = max((month for month, state in one.states.items() if state == "ok"), default=None)

@@ -235,6 +235,15 @@ def test_an_account_without_credentials_keeps_what_it_has(env: RecordsEnv) -> No
     assert (run(), run(refetch=True)) == ("ok", "kept")
 
 
+@pytest.mark.parametrize(("enabled", "shown"), [(True, [State.MISSING]), (False, [])])
+def test_what_nobody_fetches_is_not_missing(env: RecordsEnv, enabled: bool, shown: list[State]) -> None:
+    """As of an account of which there are only files, beside one that is fetched."""
+    env.mongo[asset_name("pnl")]["another account"].replace_one({"_id": "A"}, {}, upsert=True)
+    accounts = [env.account] if enabled else []
+    found = statuses(env.mongo, ["pnl"], [env.account], Filters(), LATER, accounts)
+    assert [status.states[MONTH] for status in found] == shown
+
+
 def test_filters_choose_alphas_of_mongodb(env: RecordsEnv) -> None:
     submitted = make(90, NOVEMBER.start, status="TESTED", dateSubmitted="2030-12-01T23:30:00-05:00")
     put(env.mongo, env.account, submitted, make(91, NOVEMBER.start, "super", status="TESTED", dateSubmitted=None))
