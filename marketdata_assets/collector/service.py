@@ -25,14 +25,14 @@ from marketdata_assets.collector.items import BookTops, Levels, Recorded, items
 from marketdata_assets.collector.jetstream.inspection import Backlog, backlog
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.collector.servers import Servers
-from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile, moments, own_path
+from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile, ListedFile, moments, own_path
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.status import ProcessUsage, Report, Status, report
 from marketdata_assets.collector.status_server import Changed, StatusServer
 from marketdata_assets.errors import TransientError
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType, OrderBook, VenueError
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, InstrumentState, MarketType, OrderBook, VenueError
 from marketdata_assets.logs import get_logger
 
 LOOP_SECONDS = 0.25
@@ -76,6 +76,7 @@ class Collector:
         self._nats_url = servers.nats_url
         own = partial(own_path, places.own, shard=self.shard)
         self._checkpoint = Checkpoint(own("since", suffix=".json"))
+        self._listed, self._listed_at = ListedFile(own("listed", suffix=".json")), dict[str, int]()
         self._dead_letters = DeadLetterFile(own("dead-letters", suffix=".ndjson"))
         self._sinks: list[Sink] = assembly.sinks(config, servers, places, self.shard, self._book, self._top)
         tops, puts = config.orderbook_top, [sink.put for sink in self._sinks if sink.takes_tops]
@@ -199,7 +200,7 @@ class Collector:
     def _create_markets(self, places: Places) -> dict[Key, Market]:
         timing = assembly.timing_of(self.config.connections)
         capture = next((sink for sink in self._sinks if isinstance(sink, CaptureSink)), None)
-        markets, on_records = dict[Key, Market](), self._to_sinks()
+        markets, on_records, states = dict[Key, Market](), self._to_sinks(), self._listed.read()
         for exchange, market_type, wanted in self.config.markets():
             adapter = adapter_for(
                 exchange,
@@ -227,6 +228,7 @@ class Collector:
                 match_dollar_quotes=wanted.match_dollar_quotes,
                 max_instruments=wanted.max_instruments,
                 clock=self._clock,
+                states=states.get(adapter.name, ()),
             )
         return markets
 
@@ -297,18 +299,24 @@ class Collector:
 
         That of a market is its first start until it has its list of instruments.
         """
-        moments = {}
+        moments, states = dict[str, int](), dict[str, list[InstrumentState]]()
+        safe = min(moment for moment in (self._clock.time_ns(), *oldest) if moment is not None)
         for market in self._markets.values():
             if market.state().listed is not None:
-                moments[market.name] = min(
-                    m for m in (self._clock.time_ns(), market.watermark(), *oldest) if m is not None
-                )
-        await self._write(moments)
+                watermark = market.watermark()
+                moments[market.name] = safe if watermark is None else min(safe, watermark)
+            if self._listed_at.get(market.name, 0) < market.states.changed_at < safe:
+                self._listed_at[market.name] = market.states.changed_at
+                states[market.name] = [*market.states.last.values()]
+        await self._write(moments, states)
 
-    async def _write(self, moments: Mapping[str, int]) -> None:
-        """Write the checkpoint of these markets, and the messages that could not be read."""
+    async def _write(
+        self, moments: Mapping[str, int], states: Mapping[str, list[InstrumentState]] | None = None
+    ) -> None:
+        """Write the checkpoint and the states of these markets, and the messages that could not be read."""
         try:
             await asyncio.to_thread(self._checkpoint.write, moments)
+            await asyncio.to_thread(self._listed.write, states or {})
             await asyncio.to_thread(self._dead_letters.write)
         except OSError as error:
             log.warning("checkpoint_failed", folder=str(self._checkpoint.file.parent), error=error)

@@ -1,4 +1,5 @@
-"""Files of the collector itself, by shard: the checkpoint of each market, and messages that could not be read.
+"""Files of the collector itself, by shard: checkpoint and listed states of each market, and messages that could not be
+read.
 
 What shards of another count left is found here too: nothing of it may be lost.
 
@@ -7,7 +8,7 @@ Spools and captures belong to the sinks.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from marketdata_assets import state_files
 from marketdata_assets.collector.connections import Shard
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.jetstream.spool import SUFFIX, Spool
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, InstrumentState, MarketType
 from marketdata_assets.logs import get_logger
 
 SPOOLS = ("jetstream", "clickhouse")
@@ -90,6 +91,23 @@ class Checkpoint:
     def write(self, moments: Mapping[str, int]) -> None:
         """Replace the file atomically. Markets that are not named keep their checkpoint."""
         state_files.write(self.file, json.dumps({**self.read(), **moments}))
+
+
+class ListedFile:
+    """The last states of the instruments of each market: what changes until the next start is an event then."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def read(self) -> dict[str, list[InstrumentState]]:
+        """By market, as `binance spot`; empty before the first run, or when the file is damaged."""
+        return state_files.read(self.file, msgspec.json.Decoder(dict[str, list[InstrumentState]]).decode) or {}
+
+    def write(self, states: Mapping[str, Iterable[InstrumentState]]) -> None:
+        """Replace the file atomically. Markets that are not named keep their states."""
+        if states:
+            named = {market: [*listed] for market, listed in states.items()}
+            state_files.write(self.file, msgspec.json.encode({**self.read(), **named}))
 
 
 class DeadLetterFile:

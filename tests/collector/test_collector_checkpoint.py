@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from marketdata_assets.collector import service
 from marketdata_assets.collector.counters import BOUNDS, LatencyHistogram, MarketCounters
-from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile
+from marketdata_assets.collector.shard_files import Checkpoint, DeadLetterFile, ListedFile
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Ticker, Trade, VenueError
 from marketdata_demo.venues.binance_venue import BinanceVenue
@@ -113,6 +113,25 @@ def test_what_a_first_run_lost_that_was_killed_at_once_belongs_to_the_gap_of_the
 
     begun, known = asyncio.run(run())
     assert begun <= known["binance spot"]
+
+
+def test_an_instrument_that_is_delisted_between_two_runs_is_an_event_of_the_second(tmp_path: Path) -> None:
+    async def run(names: list[str]) -> tuple[list[int], list[str]]:
+        """How many states each of three lists brought, and what the next run knows."""
+        with BinanceVenue("spot", names) as venue:
+            text = text_of({"spot": market(venue, ["ABCUSDT"], ["trade", "instrument_state"])})
+            async with running(text, tmp_path) as run:
+                await run.subscribed()
+                one, told = run.collector._markets["binance", "spot"], list[int]()
+                for _ in range(3):
+                    told.append(one.state().counters.records["instrument_state"])
+                    assert await one._listing.run_once()
+        known = ListedFile(tmp_path / "collector" / "listed.json").read()["binance spot"]
+        return told, [each.instrument for each in known]
+
+    assert asyncio.run(run(["ABCUSDT", "XYZUSDT"])) == ([2, 2, 2], ["ABCUSDT", "XYZUSDT"])
+    assert asyncio.run(run(["ABCUSDT"])) == ([0, 1, 1], ["ABCUSDT"])
+    assert asyncio.run(run(["ABCUSDT"])) == ([0, 0, 0], ["ABCUSDT"])
 
 
 def test_dead_letters_are_kept_unchanged_in_two_files(tmp_path: Path) -> None:

@@ -219,11 +219,11 @@ def test_what_is_not_as_documented_is_a_dead_letter(feed: HyperliquidFeed, raw: 
 
 
 def test_lists_say_what_is_not_traded() -> None:
-    listed, old = perpetuals(encoded(META), {0: "USDC"})
+    listed, old = perpetuals(encoded(META), {0: "USDC"}).instruments
     assert (listed.key, listed.ended, old.name, old.ended) == (PERP, "", "OLD", "isDelisted")
-    assert [one.key for one in pairs(encoded(SPOT_META), {})] == [SPOT]
+    assert [one.key for one in pairs(encoded(SPOT_META), {}).instruments] == [SPOT]
     with pytest.raises(UNREADABLE):
-        perpetuals(b'{"universe":[{}]}', {})
+        perpetuals(b'{"universe":[{}]}', {0: "USDC"})
 
 
 def test_captures_are_recognised_by_address_and_by_message() -> None:

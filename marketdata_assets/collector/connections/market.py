@@ -24,12 +24,13 @@ from marketdata_assets.collector.connections.selection import ListedStates, Sele
 from marketdata_assets.collector.connections.socket import Network
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
+from marketdata_assets.collector.items import TAGS
 from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import VenueRateLimited
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Level, OrderBook
+from marketdata_assets.exchanges.records import InstrumentState, Level, OrderBook
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue_adapter import (
     REQUEST_ERRORS,
@@ -101,8 +102,8 @@ class Market:
     `on_records` receives all records and gaps of one read or response together, in order for each instrument;
     `on_error` unreadable messages and errors of the venue; `on_entry` everything sent and received. They are called in
     the event loop, and must neither block nor raise. `since` (ns) is the checkpoint of an earlier run: what may be
-    missing from there on becomes gaps. `symbols` may be patterns, of at most `max_instruments` together. `data_types`
-    are those of the venue's market; `config` validates them.
+    missing from there on becomes gaps; `states` are those of its last list. `symbols` may be patterns, of at most
+    `max_instruments` together. `data_types` are those of the venue's market; `config` validates them.
     """
 
     def __init__(
@@ -122,12 +123,13 @@ class Market:
         match_dollar_quotes: bool = False,
         max_instruments: int | None = None,
         clock: Clock | None = None,
+        states: Iterable[InstrumentState] = (),
     ) -> None:
         self.name, self.clock = adapter.name, clock or Clock()
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
         self.network = network or Network()
         self.selection = Selection(adapter.market_type, list(symbols), match_dollar_quotes, max_instruments)
-        self._states = ListedStates(adapter.market_type)
+        self.states = ListedStates(adapter.market_type, {one.instrument: one for one in states})
         self._tried: Sequence[str] = ()  # symbols that are not followed yet
         self._types = list(dict.fromkeys(data_types))
         self._budgets, self._since, self._on_entry = budgets, since, on_entry
@@ -335,8 +337,11 @@ class Market:
             await request_list(self.adapter, self.feed.instruments, self._ask, symbols)
         if not self._count_listed():
             return None  # a venue in maintenance lists nothing
-        states = self._states.changes(self.feed.instruments, self.clock.time_ns())
-        self._dispatcher.emit_states([one for one in states if self.shard.takes(one.exchange, one.instrument)])
+        if TAGS[InstrumentState] in self._types:
+            states = self.states.changes(self.feed.instruments, self.clock.time_ns())
+            self._dispatcher.emit_states([one for one in states if self.shard.takes(one.exchange, one.instrument)])
+            if len(self.feed.instruments.lists) > len(self.adapter.listings()):
+                self.states.changed_at = 0  # the next run may not request the lists that symbols name
         self._listed_at, self._before_listing = time.monotonic(), requested
         wanted = self._wanted()
         if not before:

@@ -8,9 +8,11 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Self
+
+from msgspec import structs
 
 from marketdata_assets.collector.connections.state import Change, InstrumentChange
 from marketdata_assets.collector.errors import CollectorError
@@ -71,21 +73,25 @@ class ListedStates:
     """The states of the instruments of one market, from list to list."""
 
     market_type: MarketType
-    _last: dict[str, Instrument] = field(default_factory=dict)
+    last: dict[str, InstrumentState] = field(default_factory=dict)  # by the venue's name
+    changed_at: int = 0  # ns
     _missing: Missing = field(default_factory=Missing)
 
     def changes(self, instruments: Instruments, ts_recv: int) -> list[InstrumentState]:
         """What differs in the latest list; one that neither it nor the list before has is delisted."""
         latest = (instruments.known[name] for name in sorted(instruments.listed))
-        listed = {one.name: one for one in latest if one.market_type == self.market_type and one.state}
-        changed = [one for name, one in listed.items() if _state(one) != _state(self._last.get(name))]
-        gone = [self._last.pop(name) for name in self._missing.again(instruments, self._last)]
-        changed += [replace(one, state="delisted", venue_state="") for one in gone if one.state != "delisted"]
-        self._last |= listed
-        return [one.state_record(ts_recv) for one in changed]
+        own = (one for one in latest if one.market_type == self.market_type and one.state)
+        listed = {one.name: one.state_record(ts_recv) for one in own}
+        changed = [one for name, one in listed.items() if _state(one) != _state(self.last.get(name))]
+        gone = [self.last.pop(name) for name in self._missing.again(instruments, self.last)]
+        ended = {"state": "delisted", "venue_state": "", "ts_recv": ts_recv}
+        changed += [structs.replace(one, **ended) for one in gone if one.state != "delisted"]
+        self.last |= listed
+        self.changed_at = ts_recv if changed or gone else self.changed_at
+        return changed
 
 
-def _state(one: Instrument | None) -> tuple[State | None, str] | None:
+def _state(one: InstrumentState | None) -> tuple[State, str] | None:
     return (one.state, one.venue_state) if one else None
 
 

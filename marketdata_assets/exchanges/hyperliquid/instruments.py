@@ -13,7 +13,6 @@ its list has the number. {"type":"meta","dex":"dex"}
 """
 
 import re
-from collections.abc import Sequence
 
 import msgspec
 
@@ -60,10 +59,14 @@ _spot = msgspec.json.Decoder(Spot).decode
 _pair = msgspec.json.Decoder(Pair).decode
 
 
-def perpetuals(raw: bytes, names: dict[int, str], ts_recv: int) -> Listing:
+def perpetuals(raw: bytes, names: dict[int, str], ts_recv: int = 0) -> Listing:
     """The perpetuals of a dex, with the names of tokens known so far. Raises what is UNREADABLE, as the next one."""
     listed = _perpetuals(raw)
-    [quote] = _tokens(names, [listed.collateral])
+    quote = names.get(listed.collateral)
+    if quote is None:
+        raise BadInstruments(
+            VENUE, f"token {listed.collateral} has a name only in the list spotMeta; read that one too"
+        )
 
     def read(entry: bytes) -> Instrument:
         one = _perpetual(entry)
@@ -72,23 +75,17 @@ def perpetuals(raw: bytes, names: dict[int, str], ts_recv: int) -> Listing:
     return read_entries(VENUE, listed.universe, read, ts_recv, name="name")
 
 
-def pairs(raw: bytes, names: dict[int, str], ts_recv: int) -> Listing:
-    """The spot pairs. The names of tokens are added."""
+def pairs(raw: bytes, names: dict[int, str], ts_recv: int = 0) -> Listing:
+    """The spot pairs; one of a token that is not in the list is left out. The names of tokens are added."""
     listed = _spot(raw)
     names.update((token.index, token.name) for token in listed.tokens)
 
-    def read(entry: bytes) -> Instrument:
+    def read(entry: bytes) -> Instrument | None:
         one = _pair(entry)
-        return _made("spot", one.name, *_tokens(names, one.tokens), delisted=False)
+        known = names.keys() >= set(one.tokens)
+        return _made("spot", one.name, *(names[index] for index in one.tokens), delisted=False) if known else None
 
     return read_entries(VENUE, listed.universe, read, ts_recv, name="name")
-
-
-def _tokens(names: dict[int, str], numbers: Sequence[int]) -> list[str]:
-    """The names of tokens. Raises BadInstruments."""
-    if unknown := [number for number in numbers if number not in names]:
-        raise BadInstruments(VENUE, f"token {unknown[0]} has a name only in the list spotMeta; read that one too")
-    return [names[number] for number in numbers]
 
 
 def named(name: str) -> Instrument | None:
