@@ -18,11 +18,20 @@ from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestR
 from marketdata_assets.alphas.raw_files import OLDEST, alpha_of
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
-from marketdata_assets.http_client import REDACTED, HttpClient, RetriesExhausted, RetryLater, RetryPolicy, safe_url
+from marketdata_assets.http_client import (
+    REDACTED,
+    HttpClient,
+    RetriesExhausted,
+    RetryLater,
+    RetryPolicy,
+    retry_after,
+    safe_url,
+)
 from marketdata_assets.input_limits import NOT_JSON
 
 _REASON_CHARACTERS = 200
-_THROTTLED = re.compile(r"[A-Z]_THROTTLED\b")
+_THROTTLED = re.compile(r"[A-Z]_THROTTLED\b|BIOMETRICS", re.IGNORECASE)
+_AVAILABLE = re.compile(r"available in (\d+) second")
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,16 @@ def rejected(response: httpx.Response) -> bool:
 
 
 def throttled(response: httpx.Response) -> bool:
-    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says; a 429 does so in any words."""
-    words = not response.is_success and _THROTTLED.search(reason(response))
-    return response.status_code == httpx.codes.TOO_MANY_REQUESTS or bool(words)
+    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says.
+
+    A 429 in any words does, unless it names a wait of minutes at most.
+    """
+    text = reason(response)
+    if response.is_success or _THROTTLED.search(text):
+        return not response.is_success
+    said = _AVAILABLE.search(text)
+    wait = float(said[1]) if said else retry_after(response, dt.datetime.now(dt.UTC))
+    return response.status_code == httpx.codes.TOO_MANY_REQUESTS and (wait is None or wait > LONGEST_BLOCK_SECONDS)
 
 
 def _joined(value: object) -> str:

@@ -380,6 +380,11 @@ def test_a_429_throttles_logins_in_whatever_words(server: BrainServer, tmp_path:
     assert server.asked(LOGIN) == 1
 
 
+def test_server_that_names_a_short_wait_is_no_throttled_login(server: BrainServer, tmp_path: Path) -> None:
+    server.fail(429, 1, LOGIN, body={"detail": "Request was throttled. Expected available in 1 second."})
+    assert with_client(server, tmp_path, page).count == 3
+
+
 @pytest.mark.parametrize("status", [400, 403])
 def test_login_that_is_refused_is_sent_once(server: BrainServer, tmp_path: Path, status: int) -> None:
     server.fail(status, 9, LOGIN, body={"detail": "Account is locked."})

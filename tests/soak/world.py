@@ -52,6 +52,8 @@ class Size:
 
 
 BIG = Size()
+DAYS_FROM = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=366)
+"""Tushare has factors and price limits from here on; a trading day without any is no final one."""
 SMALL = Size(years=1, stocks=1, tushare=("600000.SH",), dropped=1, alphas=4, files=3, trades=10, minutes=4)
 
 
@@ -236,7 +238,11 @@ def _configure(home: Path, brain: BrainServer, tushare: TushareServer, binance: 
     listed = [[symbol, f"name of {symbol}", "20100104", None, "L", "SSE"] for symbol in tushare.symbols]
     tushare.tables["stock_basic"] = (fields, listed)
     tushare.tables["daily_basic"] = (["ts_code", "trade_date", *DAILY], [])
-    tushare.tables["adj_factor"] = (["ts_code", "trade_date", "adj_factor"], [])
+    days = [f"{DAYS_FROM + dt.timedelta(days=number):%Y%m%d}" for number in range(3 * 366)]
+    factors = [[symbol, day, 1.5] for symbol in tushare.symbols for day in days]
+    limits = [[day, symbol, 1e6, 0.01] for symbol in tushare.symbols for day in days]
+    tushare.tables["adj_factor"] = (["ts_code", "trade_date", "adj_factor"], factors)
+    tushare.tables["stk_limit"] = (["trade_date", "ts_code", "up_limit", "down_limit"], limits)
     venues = ("binance-spot", "binance-linear", "binance-inverse", "okx", "deribit")
     os.environ.update(
         {
