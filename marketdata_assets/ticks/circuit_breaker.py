@@ -51,16 +51,17 @@ class CircuitBreaker:
         """The response of `request`; raises what it raises, or TransientError."""
         await self._admit(symbol)
         probe = self._probing = not self._closed
+        began = time.monotonic()
         try:
             response = await request()
         except ProviderUnavailable as error:
             self._missed(error, probe)
             raise
         except MarketDataError:
-            self._answered()
+            self._answered(began)
             raise
         else:
-            self._answered()
+            self._answered(began)
             return response
         finally:
             if probe:
@@ -89,7 +90,9 @@ class CircuitBreaker:
                 async with asyncio.timeout(max(min(until) - now, 0.0) if until else None):
                     await self._changed.wait()
 
-    def _answered(self) -> None:
+    def _answered(self, began: float) -> None:
+        if self._misses and began < self._since:
+            return  # sent before the first miss
         if self._misses >= OUTAGE_AFTER and not self._closed:
             log.info("circuit_closed", provider=self._provider, outage_s=time.monotonic() - self._since)
         self._closed, self._misses = True, 0
