@@ -41,14 +41,8 @@ NONE = {key: instead for instead, keys in _INSTEAD.items() for key in keys}
 OF_MARKET = ("symbols", "data_types", "base_url", "ws_url")
 SECTIONS = ("collector", "nats", "clickhouse", "redis")
 PLACE_KEYS = ("host", "port", "url", "servers")  # below the sections of servers
-DERIVATIVES = (
-    "perpetual",
-    "perpetuals",
-    "swap",
-    "futures",
-    "future",
-    "derivatives",
-)  # of the market that a venue has of them first
+DERIVATIVES = ("perpetual", "perpetuals", "swap", "futures", "future", "derivatives")
+"""Words for the first market of a venue that is not spot."""
 MARKETS = {**{one: one for one in ("spot", "linear", "inverse", "option")}, "options": "option"}
 TYPES = {"depth": "orderbook", "book": "orderbook", "order_book": "orderbook", "candle": "kline"}
 

@@ -46,8 +46,10 @@ class PublicArchive:
     daily_file: Callable[[Instrument, str, dt.date], ArchivedFile | None]
 
     named: Callable[[str], tuple[str, str] | None]
-    """The instrument and the kind of rows that the path of a file says; None for a file of another origin. Raises
-    ExchangesError for one of this archive that has no table."""
+    """The instrument and the kind of rows that the path of a file says; None for a file of another origin.
+
+    Raises ExchangesError for a file of this archive that has no table.
+    """
 
     market_of: Callable[[str], MarketType | None]
     """The market of a file by its path with slashes; None where neither folders nor name say it."""

@@ -36,19 +36,19 @@ def listed(databases: Renamed) -> dict[str, Any]:
 def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
     """The cumulative PnL of some alphas and how their daily returns correlate, see `alphas.correlation`.
 
-    `ids` are `account/id`, or an id, which stands for it in every account that has its PnL. `why` says why an alpha has
-    no correlations. Raises BadParameter.
+    `ids` are `account/id`; an id alone means every account that has its PnL. `why` is the reason an alpha has no
+    correlations. Raises BadParameter.
 
     `{"alphas": [{"account": ..., "id": ..., "days": [...], "pnl": [...], "why": null}], "correlations": [[1.0, null]],
     "days": [[900, 12]]}`.
     """
     stored, found = asset_name("pnl"), {}
-    names = [one.rpartition("/")[2] for one in _some(ids)]
+    names = [one.rpartition("/")[2] for one in _checked_number(ids)]
     for account in present_accounts(databases[stored], stored, None):
         for one in documents_of(databases, "pnl", account, names, names=("date", "pnl")):
             found[f"{account}/{one['_id']}"] = one["columns"].get("date", []), one["columns"].get("pnl", [])
     same = {one: [key for key in found if one in (key, key.rpartition("/")[2])] or [one] for one in ids}
-    keys = _some([*dict.fromkeys(key for one in ids for key in same[one])])
+    keys = _checked_number([*dict.fromkeys(key for one in ids for key in same[one])])
     returns = daily_returns((key, *found[key]) for key in keys if key in found)
     values, days = correlations(returns.values, returns.values)
     place = {key: row for row, key in enumerate(returns.ids)}
@@ -67,7 +67,7 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
     return {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days)}
 
 
-def _some(ids: Sequence[str]) -> Sequence[str]:
+def _checked_number(ids: Sequence[str]) -> Sequence[str]:
     if not 1 <= len(ids) <= MOST_COMPARED:
         raise BadParameter("ids", ",".join(ids)[:40], f"names {len(ids)} alphas; name 1 to {MOST_COMPARED}.")
     return ids

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 import msgspec
@@ -192,6 +192,25 @@ async def test_server_is_killed_between_batches(server: Server) -> None:
     rest = await read(server.url)
     assert set(rest) | set(seen[:2_000]) == set(range(1, 5_001))
     assert await pending(server) == 0
+
+
+@in_loop
+async def test_a_reader_ends_although_a_request_has_lost_its_cancellation(server: Server) -> None:
+    await fill(server.url, 3)
+    reading = asyncio.Event()
+
+    async def follow() -> None:
+        async with Reader(server.url, "MARKET", TRADES.name) as reader:
+            async for _ in reader.batches(1_000, 0.1, follow=True):
+                reading.set()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(3600)
+
+    following = asyncio.create_task(follow())
+    await reading.wait()
+    following.cancel()
+    await asyncio.wait([following], timeout=30)
+    assert following.cancelled()
 
 
 @in_loop

@@ -195,7 +195,6 @@ def test_damaged_file_fails_its_day_and_no_other(
     assert len(rows(client, "exchange_trades", "trade_id")) == 30
 
 
-@pytest.mark.slow
 def test_file_that_cannot_be_read_fails_its_day(
     client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
 ) -> None:
@@ -208,6 +207,7 @@ def test_file_that_cannot_be_read_fails_its_day(
     assert ends(run(client, tmp_path, binance, ("trade",), archive=archive)) == {"ok": 1}
 
 
+@pytest.mark.slow
 def test_line_that_cannot_be_read_is_in_the_quarantine(
     client: Client, binance: BinanceServer, archive: ArchiveServer, tmp_path: Path
 ) -> None:

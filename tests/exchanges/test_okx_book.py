@@ -169,7 +169,7 @@ def test_updates_that_are_in_the_book_are_repeats_unless_they_are_of_a_later_tim
     assert [(gap.cause, gap.next_id, gap.healed_at is None) for gap in listener.gaps] == [
         ("repeat", seq, False) for seq in (11, 12, 13)
     ]
-    push(5, 3, 16)  # what told of the new numbers, 3 after 15, is lost
+    push(5, 3, 16)  # the message that began the new numbering, 3 after 15, is lost
     assert [gap.cause for gap in listener.gaps[3:]] == ["sequence"]
     assert listener.believes() is None
 

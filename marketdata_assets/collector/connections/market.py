@@ -51,7 +51,6 @@ RELIST_SECONDS = 10.0
 RELIST_UNKNOWN_SECONDS = 600.0
 """So often the list is requested while a configured symbol is not traded; a venue in maintenance trades none."""
 
-
 INCOMPLETE = "a part of the list was rejected or cannot be read (see dead-letters.ndjson); nothing is delisted by it"
 
 NAMED = 20

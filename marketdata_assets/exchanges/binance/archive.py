@@ -61,7 +61,7 @@ def daily_file(instrument: Instrument, stream: str, day: dt.date) -> ArchivedFil
 
 
 def named(path: str) -> tuple[str, str] | None:
-    """The instrument and the kind of rows that the name of a file says; None for a file of another origin.
+    """The instrument and the kind of rows that the path of a file says; None for a file of another origin.
 
     The kind is `trades`, `aggTrades`, `metrics`, `fundingRate`, or the interval of candles. Candles of mark prices,
     index prices and premiums have the names of those of trades, and only the folder distinguishes them:

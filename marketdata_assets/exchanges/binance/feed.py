@@ -158,7 +158,7 @@ class BinanceFeed(Feed):
         other = "futures" if self._market == "spot" else "spot"
         return BadMessage(
             VENUE,
-            f"{field.decode()} is a field of {other}, and the messages are read as {self._market}: set --market-type if"
+            f"{field[:-1].decode()} is a field of {other}, and the messages are read as {self._market}: set --market-type if"
             " all are of another market, and record each market in a file of its own if some are",
         )
 
