@@ -122,4 +122,4 @@ reconcile_job = dg.define_asset_job(
 
 def repairs() -> list[Repair]:
     """What the nightly repair checks."""
-    return [Repair("reconciliation", (TABLE,), (JOB,), due)]
+    return [Repair("reconciliation", (TABLE,), (JOB,), due, after=("bars", "flows", "reference", "ticks"))]

@@ -51,6 +51,9 @@ class Repair:
     """Whether what is due may need a run of its own."""
     part_of: str = ""
     """The domain of MARKETDATA_DOMAINS, where it has another name."""
+    after: tuple[str, ...] = ()
+    """The domains that its assets are computed from: it is checked after the runs that tonight's repair of these
+    requests."""
 
     @property
     def domain(self) -> str:

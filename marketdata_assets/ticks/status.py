@@ -111,9 +111,19 @@ def behind(
     """What is missing, failed or stale of the registered symbols in a window of months, by month and symbol."""
     frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days)
     late = {table: frames[table].filter(pl.col("registered"), pl.col("state").is_in(BEHIND)) for table in TABLES}
-    with_bars = frames["tick_data"].filter(pl.col("rows") > 0).select(_KEYS)
-    follow = late["factors"].join(with_bars, on=_KEYS, how="semi")
+    # A suspended stock has daily figures, without bars.
+    has_bars, is_empty = pl.col("rows") > 0, pl.col("state").is_in(["empty", "provisional", "incomplete"])
+    loaded = frames["tick_data"].filter(has_bars | is_empty).select(_KEYS)
+    follow = late["factors"].join(loaded, on=_KEYS, how="semi")
     return Behind(_units(late["tick_data"]), _units(follow))
+
+
+def next_months(client: Client, units: Collection[Unit], months: Sequence[str]) -> set[Unit]:
+    """Of a window of months, the loaded factors of the month after each of `units`, computed from the last bars of
+    these too."""
+    rows = ledger.table(client, FACTORS.name, months, {unit.symbol for unit in units}) if units else None
+    loaded = () if rows is None else rows.filter(pl.col("rows") > 0).select("source", "unit").iter_rows()
+    return {Unit(*unit) for unit in loaded if Unit(unit[0], months_of(unit[1])[1]) in units}
 
 
 def _units(frame: pl.DataFrame) -> list[Unit]:

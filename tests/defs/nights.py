@@ -104,6 +104,11 @@ def without(cursor: str, domain: str) -> str:
     return json.dumps(left)
 
 
+def waiting(cursor: str) -> str:
+    """The cursors as if no domain had waited for another tonight."""
+    return json.dumps({name: json.dumps(json.loads(text) | {"idle": {}}) for name, text in json.loads(cursor).items()})
+
+
 def later(cursor: str, seconds: float = 3600.0) -> str:
     """The cursors as if their files had been observed so much earlier."""
     aged = {}
@@ -115,12 +120,15 @@ def later(cursor: str, seconds: float = 3600.0) -> str:
 
 
 def evening(instance: dg.DagsterInstance, *only: str) -> str:
-    """The cursors of sensors that have run since an earlier night, or have tonight seen all domains but some."""
+    """The cursors of sensors that have run since an earlier night, or have tonight seen all domains but some; no domain
+    waits for another."""
     cursors = {}
     for name, text in json.loads(check(instance, None).cursor).items():
         content = json.loads(text)
-        nights = {domain: EARLIER if not only or domain in only else seen for domain, seen in content["nights"].items()}
-        cursors[name] = json.dumps(content | {"nights": nights})
+        tonight = content["nights"]
+        nights = {domain: EARLIER if not only or domain in only else seen for domain, seen in tonight.items()}
+        idle = {domain: (seen, 9) for domain, seen in tonight.items()}
+        cursors[name] = json.dumps(content | {"nights": nights, "idle": idle})
     return json.dumps(cursors)
 
 

@@ -22,11 +22,12 @@ from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
 from marketdata_assets.stores import clickhouse_files
+from marketdata_assets.ticks.factor_reconcile import months_of
 from tests.defs.alpha_runs import MONTHS, AlphasEnv, alpha, drop_slice
 from tests.defs.bar_runs import BARS, KLINE, BarsEnv, deliver, execute, failures, repository
 from tests.defs.exchange_runs import FIRST, LAST, YESTERDAY, ExchangesEnv
 from tests.defs.flow_runs import PRICES, FlowsEnv
-from tests.defs.nights import Night, check, evening, later, night, without
+from tests.defs.nights import Night, check, evening, later, night, waiting, without
 from tests.defs.tick_runs import BARS as TICK_BARS
 from tests.defs.tick_runs import MONTH, SYMBOLS, TicksEnv, drop, minutes, sessions
 
@@ -75,6 +76,35 @@ def test_dropped_files_that_no_run_has_loaded_are_loaded_at_night(ticks_env: Tic
         carried_out(ticks_env.instance, night(ticks_env.instance, "ticks"))
         assert sum(ticks_env.counts().values()) == count
         assert asked(night(ticks_env.instance, "ticks")) == set()
+
+
+def test_factors_of_the_month_after_changed_bars_are_computed_in_the_same_run(ticks_env: TicksEnv) -> None:
+    """Their first days are computed from the last bars of the month before."""
+    symbol, (_, before) = "699001.SH", months_of(MONTH)
+    drop(ticks_env.folder, "b.csv", minutes(symbol, sessions(MONTH)[0]))
+    for price in (10.0, 11.0):
+        drop(ticks_env.folder, "a.csv", minutes(symbol, sessions(before)[-1], price=price), age=3600 - price)
+        found = night(ticks_env.instance, "ticks")
+        [request] = found.run_requests
+        assert request.run_config["ops"][OP]["config"]["months"] == {before: [symbol], MONTH: [symbol]}
+        carried_out(ticks_env.instance, found)
+        assert asked(night(ticks_env.instance, "ticks")) == set()
+
+
+def test_what_is_computed_from_other_domains_is_checked_after_their_runs(bars_env: BarsEnv) -> None:
+    """Also after those that the other sensor requests in the same moment."""
+    deliver(bars_env.folder, 2014, [3])
+    first = night(bars_env.instance, cursor=waiting(evening(bars_env.instance, "bars", "reconciliation")))
+    assert asked(first) == {("bars_and_kline", "2014-01", "2014-12")}
+    run = bars_env.in_progress(BARS.to_user_string(), "2014-03")
+    second = check(bars_env.instance, first.cursor)
+    assert "reconciliation: checked after bars" in (second.skip_message or "")
+    assert "reconciliation" not in second.checked()
+    bars_env.instance.report_run_failed(run)
+    third = check(bars_env.instance, second.cursor)
+    fourth = check(bars_env.instance, third.cursor)
+    assert "reconciliation" not in fourth.checked()  # ticks are computed from reference data, and have waited too
+    assert "reconciliation" in check(bars_env.instance, fourth.cursor).checked()
 
 
 def test_captures_that_are_not_loaded_are_loaded_at_night_whatever_became_of_their_runs(

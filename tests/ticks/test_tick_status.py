@@ -111,6 +111,10 @@ def test_symbols_that_are_not_registered_count_with_what_they_have_and_are_never
 def test_an_empty_month_is_no_gap(client: Client) -> None:
     land(client, [without_rows(SYMBOL, Days.month("2026-01"), outcome="empty")])
     assert states(client)["2026-01"] == {"missing": 1, "empty": 1}
+    # A stock that was suspended has daily figures.
+    assert behind(client).factors == [Unit(SYMBOL, "2026-01")]
+    assert not Computer(client)([Unit(SYMBOL, "2026-01")]).failed
+    assert behind(client).factors == []
 
 
 def test_factors_are_behind_when_they_are_missing_failed_or_older_than_their_bars(client: Client) -> None:

@@ -71,21 +71,23 @@ class Requested(NamedTuple):
 
 @dataclass
 class Progress:
-    """A sensor's cursor: the last night in which each domain was checked, files that were observed tonight, and what
-    was requested of domains that are checked again tonight.
+    """A sensor's cursor: the last night in which each domain was checked, files that were observed tonight, in how many
+    ticks of it no run upstream of a domain was in progress, and what was requested of domains that are checked again.
 
     A domain that was never seen begins with the next night: at a first start, no night was missed.
     """
 
     nights: dict[str, str]
+    idle: dict[str, tuple[str, int]]
     observed: dict[str, tuple[int, dict[str, State]]]
     requested: dict[str, list[Requested]]
 
     @classmethod
     def of(cls, cursor: str | None) -> "Progress":
-        content = {"nights": {}, "observed": {}, "requested": {}} | (json.loads(cursor) if cursor else {})
+        content = dict[str, Any]({"nights": {}, "idle": {}, "observed": {}, "requested": {}})
+        content |= json.loads(cursor) if cursor else {}
         requested = {name: [Requested(*one) for one in found] for name, found in content["requested"].items()}
-        return cls(content["nights"], content["observed"], requested)
+        return cls(content["nights"], content["idle"], content["observed"], requested)
 
     def text(self, known: Iterable[Repair]) -> str:
         names = {domain.name for domain in known}
@@ -118,6 +120,7 @@ def repair_sensors(jobs: Sequence[Any], chosen: Iterable[str]) -> list[dg.Sensor
     """The two sensors over the `chosen` domains; `jobs` are all existing ones: a flow that Dagster rejects has none."""
     existing = {job.name for job in jobs}
     every = [domain for domain in repairs(chosen) if not existing.isdisjoint(domain.jobs)]
+    upstream = {domain.name: [other for other in every if other.domain in domain.after] for domain in every}
     ranged = [domain for domain in every if domain.ranges]
     scattered = [domain for domain in every if domain.selections]
     names = {name for domain in scattered for name in domain.jobs}
@@ -138,7 +141,7 @@ def repair_sensors(jobs: Sequence[Any], chosen: Iterable[str]) -> list[dg.Sensor
             assert context.repository_def is not None
             return _backfills(context.repository_def.asset_graph, context.instance, assets, due, tags)
 
-        return _tick(context, ranged, lambda _, request: not request.run_config, backfills)
+        return _tick(context, ranged, upstream, lambda _, request: not request.run_config, backfills)
 
     @sensor(
         name=SELECTED,
@@ -149,11 +152,16 @@ def repair_sensors(jobs: Sequence[Any], chosen: Iterable[str]) -> list[dg.Sensor
         " account, captures, scattered months of bars, flows of which some files are still being written.",
     )
     def repair_selected(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        return _tick(context, scattered, lambda domain, request: bool(request.run_config) or not domain.ranges, _runs)
+        def is_ours(domain: Repair, request: dg.RunRequest) -> bool:
+            return bool(request.run_config) or not domain.ranges
+
+        return _tick(context, scattered, upstream, is_ours, _runs)
 
     return [*([repair_backfills] if ranged else []), *([repair_selected] if scattered else [])]
 
 
+Upstream = Mapping[str, Sequence[Repair]]
+"""By name of a repair, those of the domains that it is computed from."""
 Submit = Callable[[Repair, Sequence[dg.RunRequest], Mapping[str, str]], list[dg.RunRequest]]
 """What is requested for runs that are due in a domain, with these tags."""
 
@@ -161,6 +169,7 @@ Submit = Callable[[Repair, Sequence[dg.RunRequest], Mapping[str, str]], list[dg.
 def _tick(
     context: dg.SensorEvaluationContext,
     every: Sequence[Repair],
+    upstream: Upstream,
     is_ours: Callable[[Repair, dg.RunRequest], bool],
     submit: Submit,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -173,7 +182,7 @@ def _tick(
         context.update_cursor(progress.text(every))
         begins = f"; {and_more(new, 3)} from the next night on" if new else ""
         return dg.SkipReason(f"the nightly repair of {night} is complete{begins}")
-    due, notes = _check(context, todo, night, progress, is_ours)
+    due, notes = _check(context, todo, upstream, night, progress, is_ours)
     cursor = progress.text(every)
     requests = [
         request
@@ -226,6 +235,7 @@ def _backfills(
 def _check(
     context: dg.SensorEvaluationContext,
     todo: Sequence[Repair],
+    upstream: Upstream,
     night: str,
     progress: Progress,
     is_ours: Callable[[Repair, dg.RunRequest], bool],
@@ -240,6 +250,9 @@ def _check(
         ]
         if None in busy:
             notes.append(f"{domain.name}: a run is in progress; checked again after it")
+            continue
+        if waits_for := _waits_for(context.instance, domain.name, upstream, night, progress):
+            notes.append(f"{domain.name}: checked after {waits_for}")
             continue
         if time.monotonic() > until:
             notes.append(f"{domain.name}: checked at the next tick")
@@ -270,6 +283,24 @@ def _check(
         if found:
             requests.append((domain, found))
     return requests, notes
+
+
+def _waits_for(instance: dg.DagsterInstance, name: str, upstream: Upstream, night: str, progress: Progress) -> str:
+    """What a domain has to wait for tonight: what is upstream of it is requested first, by this sensor or the other.
+
+    In each tick without a run of these in progress, what is next in the chain of domains requests its own.
+    """
+    busy = [other.name for other in upstream[name] if runs_that_load(instance, other.assets, other.jobs)]
+    since, ticks = progress.idle.get(name, (night, 0))
+    ticks = 0 if busy else 1 if since != night else ticks + 1
+    progress.idle[name] = night, ticks
+    waits = busy or ticks <= _depth(name, upstream)
+    return ", ".join(busy or [other.name for other in upstream[name]]) if waits else ""
+
+
+def _depth(name: str, upstream: Upstream) -> int:
+    """How many domains are upstream of one, one after the other."""
+    return max((1 + _depth(other.name, upstream) for other in upstream[name]), default=0)
 
 
 def _without(request: dg.RunRequest, before: Iterable[Requested]) -> Iterable[dg.RunRequest]:

@@ -134,7 +134,7 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
 
     Files are registered for some seconds; what is left, and what is still being written, is for the sensor.
     """
-    from marketdata_assets.ticks.status import behind
+    from marketdata_assets.ticks.status import behind, next_months
 
     now, ticks = dt.datetime.now(dt.UTC), has.ticks
     months = run_config.window_now()
@@ -142,16 +142,18 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
         found = behind(client, months, now)
         changes = _changed(client, ticks, now)
         marks = {table: _unmarked(instance, client, table, months) for table in TABLES}
-    # Without a network no bars can be fetched, but factors of existing bars can be computed.
-    load = found.load if ticks.network else []
+        # Without a network no bars can be fetched, but factors of existing bars can be computed.
+        load = set(found.load) if ticks.network else set[Unit]()
+        bars, books = (changes.get(table, set()) for table in ("tick_data", "order_book"))
+        load |= next_months(client, load, months)
+        bars |= next_months(client, bars, months)
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
     options["registered_files"] = True
-    bars, books = (changes.get(table, set()) for table in ("tick_data", "order_book"))
     requests = [
         *_request("load", load, run_config.DAILY, **options),
-        *_request("files", bars - set(load), run_config.DAILY, providers=NO_NETWORK, registered_files=True),
+        *_request("files", bars - load, run_config.DAILY, providers=NO_NETWORK, registered_files=True),
         *_request("books", books, ["order_book"], providers=NO_NETWORK, registered_files=True),
-        *_request("factors", set(found.factors) - set(load) - bars, ["factors"], **options),
+        *_request("factors", set(found.factors) - load - bars, ["factors"], **options),
     ]
     for table, units in marks.items():
         seen = {*found.load, *found.factors, *bars} if table in run_config.DAILY else books
@@ -161,7 +163,8 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
 
 def repairs() -> list[Repair]:
     """What the nightly repair checks."""
-    return [Repair("ticks", TABLES, (run_config.JOB, "ticks"), due, ranges=False, selections=True)]
+    jobs = (run_config.JOB, "ticks")
+    return [Repair("ticks", TABLES, jobs, due, ranges=False, selections=True, after=("reference",))]
 
 
 def _changed(client: Client, ticks: Ticks, now: dt.datetime) -> "dict[Table, set[Unit]]":

@@ -158,8 +158,8 @@ class BinanceFeed(Feed):
         other = "futures" if self._market == "spot" else "spot"
         return BadMessage(
             VENUE,
-            f"{field[:-1].decode()} is a field of {other}, and the messages are read as {self._market}: set --market-type if"
-            " all are of another market, and record each market in a file of its own if some are",
+            f"{field[:-1].decode()} is a field of {other}, and the messages are read as {self._market}:"
+            " set --market-type if all are of another market, and record each market in a file of its own if some are",
         )
 
     def _parser(self, event_type: EventType, *, wrapped: bool) -> Parser:
