@@ -38,13 +38,16 @@ PROGRAMS := $(VENV)/system
 PYTEST := PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
   --no-loadscope-reorder --durations 10
 
+# Databases of tests are in memory where 11 GB of it are free: waiting for a disk is a sixth of the time.
+SCRATCH := $(shell test -w /dev/shm && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 11e6 { print "/dev/shm" }')
+
 # For every edit: style, types, and the tests that need no server.
 check: style
 	$(PYTEST) -m "not servers and not slow"
 
 # Everything that a newcomer should see pass; with CPU=1 it lists the CPU seconds of files and tests, worst first.
 test: env-dev system-packages
-	$(PYTEST) -m "not slow" $(if $(CPU),-p tests.cpu_times,)
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m "not slow" $(if $(CPU),-p tests.cpu_times,)
 
 # The long campaigns: many kills, hours of simulated schedules, faults for minutes.
 test-slow: env-dev system-packages
