@@ -51,7 +51,7 @@ test: env-dev system-packages
 
 # The long campaigns: many kills, hours of simulated schedules, faults for minutes.
 test-slow: env-dev system-packages
-	$(PYTEST) -m slow
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m slow
 
 # The property tests with other examples each time: make test-random SEED=7 repeats a run. ONLY=tests/bars for a folder.
 test-random: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
