@@ -105,7 +105,7 @@ def _records(messages: int) -> Iterator[Trade | OrderBook]:
         times = ts // 10**6 * 10**6, ts + 1_234_567
         if number // INSTRUMENTS % (TRADES + 1) < TRADES:
             side: Side = "buy" if rng.random() < 0.5 else "sell"
-            size = f"{rng.expovariate(2):.3f}"
+            size = f"{0.001 + rng.expovariate(2):.3f}"
             yield Trade(*where, *times, str(4_500_000_000 + number), f"{prices[at]:.2f}", size, None, side)
         else:
             ids = 10 * number, 10 * number + 9, 10 * number - 1
@@ -114,7 +114,7 @@ def _records(messages: int) -> Iterator[Trade | OrderBook]:
 
 
 def _levels(rng: random.Random, price: float, away: int) -> tuple[Level, ...]:
-    return tuple((f"{price + away * (n + rng.random()):.2f}", f"{rng.expovariate(1):.3f}") for n in range(SIDE))
+    return tuple((f"{price + away * (n + rng.random()):.2f}", f"{0.001 + rng.expovariate(1):.3f}") for n in range(SIDE))
 
 
 async def _fill(nats_url: str, made: Sequence[Item]) -> None:
