@@ -101,8 +101,12 @@ def database_name(kind: Kind) -> str:
 
 
 def is_emptied(database: Database[Document], account: str, entries: Iterable[Entry]) -> bool:
-    """Whether the ledger has documents of an account whose collection is empty or dropped."""
-    return any(entry.rows for entry in entries) and database[account].find_one({}, {"_id": 1}) is None
+    """Whether the ledger has documents of an account whose collection is empty or dropped.
+
+    By the server's own count, which a crash of MongoDB may leave behind for a while: the local server reads a whole
+    collection to find any document.
+    """
+    return any(entry.rows for entry in entries) and not database[account].estimated_document_count()
 
 
 @dataclass(frozen=True)
