@@ -100,13 +100,18 @@ def database_name(kind: Kind) -> str:
     return f"{kind}_alphas"
 
 
-def is_emptied(database: Database[Document], account: str, entries: Iterable[Entry]) -> bool:
-    """Whether the ledger has documents of an account whose collection is empty or dropped.
+def is_empty(database: Database[Document], account: str) -> bool:
+    """Whether the collection of an account is empty or dropped.
 
     By the server's own count, which a crash of MongoDB may leave behind for a while: the local server reads a whole
     collection to find any document.
     """
-    return any(entry.rows for entry in entries) and not database[account].estimated_document_count()
+    return not database[account].estimated_document_count()
+
+
+def is_emptied(database: Database[Document], account: str, entries: Iterable[Entry]) -> bool:
+    """Whether the ledger has documents of an account whose collection is empty or dropped."""
+    return any(entry.rows for entry in entries) and is_empty(database, account)
 
 
 @dataclass(frozen=True)

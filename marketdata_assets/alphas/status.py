@@ -17,7 +17,7 @@ from marketdata_assets.alphas import file_index, layout, slices
 from marketdata_assets.alphas.file_index import Listed, Pair, listed
 from marketdata_assets.alphas.files import day_of, read_package
 from marketdata_assets.alphas.import_modes import CODE_VERSION
-from marketdata_assets.alphas.importer import Package, database_name, is_emptied
+from marketdata_assets.alphas.importer import Package, database_name, is_emptied, is_empty
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.packaging import Mark, Records, recorded
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
@@ -104,7 +104,7 @@ def emptied_pairs(databases: mongo.Databases, root: Path, kind: Kind, loaded: Co
     empty = [
         account
         for account in dict(loaded)
-        if database[account].find_one({}, {"_id": 1}) is None and file_index.list_packages(root, account, kind)
+        if is_empty(database, account) and file_index.list_packages(root, account, kind)
     ]
     if not empty:
         return set()
