@@ -104,9 +104,14 @@ def without(cursor: str, domain: str) -> str:
     return json.dumps(left)
 
 
-def waiting(cursor: str) -> str:
-    """The cursors as if no domain had waited for another tonight."""
-    return json.dumps({name: json.dumps(json.loads(text) | {"idle": {}}) for name, text in json.loads(cursor).items()})
+def waiting(cursor: str, ticks: int = 0) -> str:
+    """The cursors as if each domain had waited for another in so many ticks of tonight."""
+    waited = {}
+    for name, text in json.loads(cursor).items():
+        content = json.loads(text)
+        idle = {domain: (tonight, 0, ticks) for domain, (tonight, *_) in content["idle"].items()}
+        waited[name] = json.dumps(content | {"idle": idle})
+    return json.dumps(waited)
 
 
 def later(cursor: str, seconds: float = 3600.0) -> str:
@@ -127,7 +132,7 @@ def evening(instance: dg.DagsterInstance, *only: str) -> str:
         content = json.loads(text)
         tonight = content["nights"]
         nights = {domain: EARLIER if not only or domain in only else seen for domain, seen in tonight.items()}
-        idle = {domain: (seen, 9) for domain, seen in tonight.items()}
+        idle = {domain: (seen, 9, 9) for domain, seen in tonight.items()}
         cursors[name] = json.dumps(content | {"nights": nights, "idle": idle})
     return json.dumps(cursors)
 

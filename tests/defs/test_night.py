@@ -13,7 +13,7 @@ from dagster._core.storage.tags import PRIORITY_TAG
 
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
-from marketdata_assets.defs.repair.nightly import TAG, night_of
+from marketdata_assets.defs.repair.nightly import MOST_WAITS, TAG, night_of
 from marketdata_assets.defs.ticks.run_config import JOB, OP
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.tables import schema
@@ -100,6 +100,7 @@ def test_what_is_computed_from_other_domains_is_checked_after_their_runs(bars_en
     second = check(bars_env.instance, first.cursor)
     assert "reconciliation: checked after bars" in (second.skip_message or "")
     assert "reconciliation" not in second.checked()
+    assert "reconciliation" in check(bars_env.instance, waiting(second.cursor, MOST_WAITS)).checked()
     bars_env.instance.report_run_failed(run)
     third = check(bars_env.instance, second.cursor)
     fourth = check(bars_env.instance, third.cursor)

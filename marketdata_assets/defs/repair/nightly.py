@@ -41,6 +41,8 @@ NAME = "repair_backfills"
 SELECTED = "repair_selected"
 BEGINS = dt.timedelta(hours=2, minutes=30)  # after midnight on the exchange's clock
 SECONDS_PER_TICK = 25.0  # a tick may take a minute; domains for which there is no time wait for the next
+MOST_WAITS = 60
+"""Ticks, two hours: where files arrive all the time, some run upstream is always in progress."""
 TAG = "marketdata/repair"
 MONTH = re.compile(r"\d{4}-\d{2}")
 RESOURCES = {one.name for one in fields(Resources)} - {"nats", "workers"}
@@ -71,14 +73,15 @@ class Requested(NamedTuple):
 
 @dataclass
 class Progress:
-    """A sensor's cursor: the last night in which each domain was checked, files that were observed tonight, in how many
-    ticks of it no run upstream of a domain was in progress, and what was requested of domains that are checked again.
+    """A sensor's cursor: the last night in which each domain was checked, files that were observed tonight, how many of
+    its ticks in a row had no run upstream of a domain in progress, of how many, and what was requested of domains that
+    are checked again.
 
     A domain that was never seen begins with the next night: at a first start, no night was missed.
     """
 
     nights: dict[str, str]
-    idle: dict[str, tuple[str, int]]
+    idle: dict[str, tuple[str, int, int]]
     observed: dict[str, tuple[int, dict[str, State]]]
     requested: dict[str, list[Requested]]
 
@@ -291,10 +294,12 @@ def _waits_for(instance: dg.DagsterInstance, name: str, upstream: Upstream, nigh
     In each tick without a run of these in progress, what is next in the chain of domains requests its own.
     """
     busy = [other.name for other in upstream[name] if runs_that_load(instance, other.assets, other.jobs)]
-    since, ticks = progress.idle.get(name, (night, 0))
-    ticks = 0 if busy else 1 if since != night else ticks + 1
-    progress.idle[name] = night, ticks
-    waits = busy or ticks <= _depth(name, upstream)
+    since, idle, waited = progress.idle.get(name, (night, 0, 0))
+    if since != night:
+        idle = waited = 0
+    idle = 0 if busy else idle + 1
+    progress.idle[name] = night, idle, waited + 1
+    waits = waited < MOST_WAITS and (busy or idle <= _depth(name, upstream))
     return ", ".join(busy or [other.name for other in upstream[name]]) if waits else ""
 
 
