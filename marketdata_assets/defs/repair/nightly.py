@@ -289,9 +289,9 @@ def _check(
 
 
 def _waits_for(instance: dg.DagsterInstance, name: str, upstream: Upstream, night: str, progress: Progress) -> str:
-    """What a domain has to wait for tonight: what is upstream of it is requested first, by this sensor or the other.
+    """The upstream domains that one waits for tonight; their runs are requested first, by this sensor or the other.
 
-    In each tick without a run of these in progress, what is next in the chain of domains requests its own.
+    A chain of domains needs a tick without a run in progress for each of them, in which the next one requests its runs.
     """
     busy = [other.name for other in upstream[name] if runs_that_load(instance, other.assets, other.jobs)]
     since, idle, waited = progress.idle.get(name, (night, 0, 0))
