@@ -4,12 +4,13 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from threading import Thread
 from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets import databases, domains, overview
+from marketdata_assets import databases, domains, overview, stores
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import dagster_instance
@@ -170,8 +171,10 @@ def rejected_of(domain: str, limit: int) -> list[overview.Row]:
 def of_each_domain(read: Callable[[str], list[dict[str, Any]]], names: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of all domains, read at once; those without a server are named in a note.
 
-    Raises NoServer when none has one.
+    Raises NoServer when none has one. Drivers are imported first: threads that do so wait for each other.
     """
+    for name in names:
+        import_module(f"{stores.__name__}.{domains.find(name).store}")
     answers: dict[str, list[dict[str, Any]] | Exception] = {}
 
     def ask(name: str) -> None:

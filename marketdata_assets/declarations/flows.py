@@ -10,6 +10,7 @@ from marketdata_assets.overview import STATES, Folders, Row, asset_row, files_ro
 if TYPE_CHECKING:
     import psycopg
 
+    from marketdata_assets.loading.file_ledger import FileEntry
     from marketdata_assets.settings import Settings
 
 BOOKS = ("units", "moves", "new_columns", "added_columns", "stored", "tables")
@@ -23,25 +24,27 @@ def files(connection: "psycopg.Connection", settings: "Settings", _: dt.datetime
     return {f"{flow.name}_files": status.entries(connection, flow, folder) for flow in flows}
 
 
-def rows(connection: "psycopg.Connection", settings: "Settings", now: dt.datetime) -> list[Row]:
+def rows(connection: "psycopg.Connection", settings: "Settings", _: dt.datetime) -> list[Row]:
     """Two rows for each flow that has files or rows: the files of its folder, and those in its table by state.
 
     A flow that cannot be read counts as failed.
     """
-    from marketdata_assets.flows import status
+    from marketdata_assets.flows import run, status
     from marketdata_assets.local.flow_addresses import found
 
-    shown = files_rows("flows", files(connection, settings, now))
+    folder, folders, tables = settings.flows_data_folder, dict[str, "list[FileEntry]"](), list[Row]()
     for one in found(settings.flows_folder):
         flow = one.flow
         if flow is None:
-            shown.append(asset_row("flows", one.name, {"failed": 1}, None, rows=0, quarantine=0))
+            tables.append(asset_row("flows", one.name, {"failed": 1}, None, rows=0, quarantine=0))
             continue
-        seen = status.summary(connection, flow, settings.flows_data_folder)
+        outdated = run.outdated(connection, flow, folder)
+        folders[f"{flow.name}_files"] = status.entries(connection, flow, folder, outdated)
+        seen = status.summary(connection, flow, folder, outdated)
         if any(seen.states.values()) or seen.rows:
             others: Row = {"rows": seen.rows, "quarantine": seen.quarantined}
-            shown.append(asset_row("flows", one.name, seen.states, seen.newest, ZoneInfo(flow.timezone), **others))
-    return shown
+            tables.append(asset_row("flows", one.name, seen.states, seen.newest, ZoneInfo(flow.timezone), **others))
+    return [*files_rows("flows", folders), *tables]
 
 
 def rejected(connection: "psycopg.Connection", settings: "Settings", limit: int) -> list[Row]:

@@ -56,11 +56,11 @@ def rejected(client: "Client", _: "Settings", limit: int) -> list[Row]:
     return [row for table in (*TABLES, DATASET) for row in rejected_rows(table, quarantined(client, table, limit))]
 
 
-def register_files(client: "Client", settings: "Settings", now: dt.datetime) -> None:
+def register_files(client: "Client", settings: "Settings", _: dt.datetime) -> None:
     from marketdata_assets.ticks import file_ledger
 
     if dropped := dropped_files(settings):
-        file_ledger.changed_by_table(client, dropped, now)
+        file_ledger.register(client, dropped)
 
 
 def backed_up(_: "Settings") -> list[str]:

@@ -225,9 +225,9 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
 
     None where there is no folder. Raises FlowError.
     """
+    storage.ensure_books(connection)
     if not (folder / flow.loader.folder).is_dir():
         return []
-    storage.ensure_books(connection)
     units = find_units(flow, folder)
     store = unit_store.of(flow)
     if store is None and storage.lost_its_rows(connection, flow):

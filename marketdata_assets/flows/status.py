@@ -38,14 +38,19 @@ class Summary:
     newest: dt.date | None
 
 
-def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> Summary:
-    """Compare the files of `flow` below `folder` with the ledger; files that are no longer there still count."""
-    storage.ensure_books(connection)
+def summary(
+    connection: psycopg.Connection, flow: FlowDefinition, folder: Path, outdated: Sequence[Unit] | None = None
+) -> Summary:
+    """Compare the files of `flow` below `folder` with the ledger; files that are no longer there still count.
+
+    `outdated` are those of `run.outdated`, where the caller has them.
+    """
+    outdated = run.outdated(connection, flow, folder) if outdated is None else outdated
     outcomes: dict[str, str] = dict(
         connection.execute("SELECT unit, outcome FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchall()
     )
     states = dict(outcomes)
-    for unit in run.outdated(connection, flow, folder):
+    for unit in outdated:
         if outcomes.get(unit.place) != "failed":
             states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
@@ -111,15 +116,16 @@ def known_of(connection: psycopg.Connection, flow: FlowDefinition, units: Sequen
     return "\n".join([run.code_version(flow), *sorted(files)])
 
 
-def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[FileEntry]:
+def entries(
+    connection: psycopg.Connection, flow: FlowDefinition, folder: Path, outdated: Sequence[Unit] | None = None
+) -> list[FileEntry]:
     """The state of every file of the flow's folder below `folder`, an archive's members taken together.
 
     Rows that a handler leaves out count as duplicates. Rows that a file kept of earlier contents count as read.
+    `outdated` are those of `run.outdated`, where the caller has them.
     """
-    root = folder / flow.loader.folder
-    storage.ensure_books(connection)
-    todo = run.outdated(connection, flow, folder)
-    due, places = {unit.file.name for unit in todo}, {unit.place for unit in todo}
+    outdated = run.outdated(connection, flow, folder) if outdated is None else outdated
+    due, places = {unit.file.name for unit in outdated}, {unit.place for unit in outdated}
     known: dict[str, list[Entry]] = {}
     for entry in ledger.entries(connection, flow.dataset):
         known.setdefault(_file(entry.unit), []).append(entry)
@@ -128,7 +134,7 @@ def entries(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         holders.setdefault(_file(holder[0]), []).append(holder)
     other = f"{flow.name} reads {', '.join(flow.loader.glob)}: rename the file, or add it to loader.glob"
     found = []
-    for file in everything(root):
+    for file in everything(folder / flow.loader.folder):
         own = known.get(file.name, [])
         failed = next((one for one in own if one.outcome == "failed" and one.unit in places), None)
         recorded = Recorded("", FileEntry("", FileState.DUE)) if own else None

@@ -399,13 +399,18 @@ def due_by_table(client: Client, now: dt.datetime) -> dict[TableName, set[Unit]]
     return {"tick_data": due(client, TICK_DATA, closed), "order_book": due(client, ORDER_BOOK, closed)}
 
 
-def changed_by_table(
-    client: Client, files: Files, now: dt.datetime, *, quiet_seconds: float = 0.0, seconds: float | None = None
-) -> dict[TableName, set[Unit]]:
-    """The same once finished files are registered, those of each table for at most `seconds`; see `FileLedger.see`."""
+def register(client: Client, files: Files, *, quiet_seconds: float = 0.0, seconds: float | None = None) -> None:
+    """Register finished files, those of each table for at most `seconds`; see `FileLedger.see`."""
     for table in (TICK_DATA, ORDER_BOOK):
         known = FileLedger(client, files, table)
         known.see(now_ns=time.time_ns(), quiet_seconds=quiet_seconds, seconds=seconds)
+
+
+def changed_by_table(
+    client: Client, files: Files, now: dt.datetime, *, quiet_seconds: float = 0.0, seconds: float | None = None
+) -> dict[TableName, set[Unit]]:
+    """`due_by_table` once finished files are registered."""
+    register(client, files, quiet_seconds=quiet_seconds, seconds=seconds)
     return due_by_table(client, now)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -350,6 +351,18 @@ def test_store_that_is_away_does_not_hide_the_other(alphas_env: AlphasEnv, home:
     away = marketdata(home, "status", MARKETDATA_POSTGRES_DSN=postgres, MARKETDATA_MONGO_URI="mongodb://127.0.0.1:1/")
     assert away.returncode == 1
     assert "Traceback" not in away.stderr
+
+
+@pytest.mark.parametrize("command", [("status", "--json"), ("quarantine", "show"), ("doctor", "--json"), ("files",)])
+def test_a_command_that_only_reads_waits_for_no_thread_of_a_driver(alphas_env: AlphasEnv, command: list[str]) -> None:
+    home, variables = alphas_env.stack.settings.root, alphas_env.variables()
+    program = "import atexit, sys; from marketdata_assets.cli import main; atexit.register(print, 'waited'); main()"
+    run = [sys.executable, "-c", program, *command]
+    ended = subprocess.run(run, env=environment(home, **variables), cwd=home, capture_output=True, text=True)
+    here = alphas_env.run(*command)
+    assert (ended.returncode, ended.stdout.count("\n")) == (here.returncode, here.stdout.count("\n"))
+    assert "waited" not in ended.stdout
+    assert here.stdout
 
 
 @pytest.mark.slow
