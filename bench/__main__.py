@@ -19,6 +19,7 @@ from bench import (
     collector_rates,
     definitions,
     exchanges,
+    faulty_books,
     flows,
     fuzz,
     history,
@@ -46,7 +47,7 @@ DOMAINS = {
     "ticks": lambda: chain(
         ticks.figures(), ticks_fetch.figures(), ticks_runs.figures(), tick_files.figures(), ticks_repair.figures()
     ),
-    "exchanges": lambda: chain(exchanges.figures(), replay.figures()),
+    "exchanges": lambda: chain(exchanges.figures(), replay.figures(), faulty_books.figures()),
     "collector": lambda: chain(collector.figures(), collector_drain.figures(), collector_rates.figures()),
     "flows": flows.figures,
     "read": read.figures,

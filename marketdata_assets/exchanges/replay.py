@@ -21,9 +21,12 @@ from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture, BadInstruments, UnknownVenue, too_many_unreadable
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 from marketdata_assets.exchanges.venue import Venue
+from marketdata_assets.logs import get_logger
 
 OVERLAP_NS = 1_000_000_000
 """A capture that begins so much before the end of the one before is of a connection beside it, not its continuation."""
+log = get_logger(__name__)
+
 KEPT_ERRORS = 20  # so many causes of dead letters and words of venues are kept for people; all are counted
 
 OnRecord = Callable[[Record | Gap], None]
@@ -207,6 +210,8 @@ def _learn(feed: Feed, venue: Venue, market_type: MarketType | None, path: Path)
             for outcome in feed.answer(f"{request.path}?{urlencode(request.params)}", raw, 0):
                 causes += [outcome.cause] if isinstance(outcome, DeadLetter) else []
             if feed.instruments.listed:
+                if causes:
+                    log.warning("instruments_unreadable", file=path.name, entries=len(causes), first=causes[0])
                 return ""
     return " or ".join(dict.fromkeys(causes)) or "it is no list of instruments as REST of the venue answers it"
 

@@ -34,7 +34,7 @@ _LEDGER = "marketdata_ledger"
 class Period:
     """A month, or of exchanges a day, of one dataset; `failed` are units whose last load failed.
 
-    `provisional` and `incomplete` are days of symbols; `gaps` began then, and of them `open_gaps` were not closed.
+    `provisional` and `incomplete` are days of symbols; `gaps` touch the day, and of them `open_gaps` were not closed.
     """
 
     domain: str

@@ -321,6 +321,17 @@ def test_lists_in_files_may_be_in_any_order(tmp_path: Path) -> None:
         feed_of("hyperliquid", None, "x", [dex])
 
 
+def test_entries_of_a_list_in_a_file_that_cannot_be_read_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = {"instType": "SPOT", "instId": "ABC-USDT", "state": "live", "baseCcy": "ABC", "quoteCcy": "USDT"}
+    (tmp_path / "spot.json").write_bytes(msgspec.json.encode({"code": "0", "data": [entry, {**entry, "baseCcy": 5}]}))
+    feed = feed_of("okx", "spot", "x", [tmp_path / "spot.json"])
+    assert [one.name for one in feed.instruments.known.values()] == ["ABC-USDT"]
+    [said] = caplog.messages
+    assert said.startswith("instruments_unreadable file=spot.json entries=1 first=")
+
+
 def test_a_place_that_is_held_for_a_listing_to_come_is_no_instrument() -> None:
     """OKX, since 2026-07: a subscription to it is an error."""
     feed = venues.find("okx").feed("spot")

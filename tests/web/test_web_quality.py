@@ -1,13 +1,16 @@
 """Quality over time as the page has it: what loads with bad files leave in ledgers, coverage and gap tables."""
 
 import datetime as dt
+from collections import Counter
 from pathlib import Path
 
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger, mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.clickhouse_ledger import SliceState
@@ -87,8 +90,25 @@ def test_exchange_days_have_rows_rejects_and_gaps(clickhouse_url: str, clickhous
         rows = clickhouse_client.command(f"SELECT count() FROM exchange_trades WHERE toDate(time) = '{day}'")
         assert by_day["exchange_trades", str(day)]["rows"] == rows > 0
     gaps = [one for one in periods if one["dataset"] == "exchange_gaps"]
-    assert sum(one["gaps"] for one in gaps) == clickhouse_client.command("SELECT count() FROM exchange_gaps FINAL") > 0
+    last_day = "toDate(fromUnixTimestamp64Nano(greatest(ts_to - 1, ts_from), 'UTC'))"
+    spans = clickhouse_client.query(f"SELECT toDate(time), {last_day} FROM exchange_gaps FINAL").result_rows
+    expected = Counter(
+        str(first + dt.timedelta(days)) for first, last in spans for days in range((last - first).days + 1)
+    )
+    assert {one["period"]: one["gaps"] for one in gaps} == expected
     assert len(by_day) == len(periods), "each period is there once"
+
+
+def test_a_gap_counts_on_every_day_that_it_touches(clickhouse_client: Client) -> None:
+    schema.ensure(clickhouse_client)
+    day, about = 86_400 * 10**9, ("okx", "spot", "ABC-USDT", "ABC-USDT")
+    since = int(dt.datetime(2025, 1, 1, tzinfo=dt.UTC).timestamp()) * 10**9
+    spans = [(since - 5 * day, since + day, None), (since + day // 2, since + 2 * day + 1, since + 3 * day)]
+    gaps = [Gap(*about, f"trades{last}", 1, 9, first, last, "disconnect", ended) for first, last, ended in spans]  # type: ignore[arg-type]
+    insert_records(clickhouse_client, gaps)
+    found = quality.in_clickhouse(clickhouse_client, dt.datetime(2025, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=92))
+    counted = [(one.period, one.gaps, one.open_gaps) for one in found if one.dataset == "exchange_gaps"]
+    assert counted == [("2025-01-01", 2, 1), ("2025-01-02", 1, 0), ("2025-01-03", 1, 0)]
 
 
 def test_older_days_of_exchanges_are_left_out(clickhouse_client: Client) -> None:

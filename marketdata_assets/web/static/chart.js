@@ -107,7 +107,7 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
     function say(at = times.findLastIndex((time) => bars.has(time))) {
       const one = bars.get(times[at]), time = element("b", {}, times[at] ? label(times[at]) : "");
       if (!one) return by("legend").replaceChildren(time, " ", times[at] ? t(REASONS[why.get(times[at])] ?? "no data") : "");
-      const [open, , , close] = one, before = bars.get(times[at - 1])?.[3] ?? open, change = before ? ((close - before) / Math.abs(before)) * 100 : 0;
+      const [open, , , close] = one, before = bars.get(times.findLast((time, number) => number < at && bars.has(time)))?.[3] ?? open, change = before ? ((close - before) / Math.abs(before)) * 100 : 0;
       const facts = ["open", "high", "low", "close", "volume"].flatMap((name, number) => [element("span", { class: "note" }, t(name)), ` ${count(one[number])} `]);
       by("legend").replaceChildren(time, " ", ...facts, element("b", { class: change >= 0 ? "rising" : "falling" }, `${change >= 0 ? "+" : ""}${change.toFixed(2)} %`), " ", why.has(times[at]) ? t(REASONS[why.get(times[at])]) : "");
     }
