@@ -4,7 +4,6 @@ Each scan registers files for its time limit and then gives some to a run, as th
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.figure import Figure, spread
+from bench.load_once import peak_mb
 from bench.size import sized
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -64,7 +64,7 @@ def _scan(url: str, folder: Path) -> None:
     assert config
     with connect(url) as client:
         ensure(client)
-        base = _peak_mb()
+        base = peak_mb()
         for _ in range(SCANS):
             wall, cpu = time.perf_counter(), time.process_time()
             found = file_scan.scan(
@@ -73,11 +73,7 @@ def _scan(url: str, folder: Path) -> None:
             file_scan.mark(client, found)
             cursor = found.cursor
             taken = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-            print(json.dumps(taken | {"cursor": len(cursor), "base_mb": base, "peak_mb": _peak_mb()}), flush=True)
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(json.dumps(taken | {"cursor": len(cursor), "base_mb": base, "peak_mb": peak_mb()}), flush=True)
 
 
 if __name__ == "__main__":

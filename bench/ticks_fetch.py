@@ -6,7 +6,6 @@ The simulated server counts over a sliding minute, rejects what is over the limi
 import asyncio
 import datetime as dt
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from aiohttp import web
 
 from bench.figure import Figure
+from bench.load_once import peak_mb
 from bench.size import sized
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.reference.records import Days
@@ -186,7 +186,7 @@ def work(job: Job) -> None:
         report = load(client, [provider], units, options=options, run_id="bench", now=NOW, trading_days=_weekdays)
     if report.failed:
         raise SystemExit(f"{len(report.failed)} units failed, one: {report.failed[0].error}")
-    print(json.dumps({"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(json.dumps({"peak_mb": peak_mb()}))
 
 
 def _weekdays(days: Days) -> list[dt.date]:
