@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import yaml
 
 from marketdata_assets import logs
-from marketdata_assets.dagster_internals import ensure_pool_limits
 from marketdata_assets.local.process import after_end, tied_to_us
 from marketdata_assets.settings import Settings
 from marketdata_assets.ui import code_server
@@ -100,15 +98,23 @@ def main(port: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logs.configure(Settings().log_format)
-    with (
-        suppress(KeyboardInterrupt),
-        tempfile.TemporaryDirectory(prefix="marketdata-") as folder,
-        dg.DagsterInstance.get() as instance,
-    ):
-        ensure_pool_limits(instance)
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="marketdata-") as folder:
         workspace, socket = Path(folder) / "workspace.yaml", Path(folder) / "code.sock"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": location(socket, port)}]}))
-        watch([Watched(name, command) for name, command in commands(port, workspace, socket).items()], socket)
+        watched = [Watched(name, command) for name, command in commands(port, workspace, socket).items()]
+        watched[0].look(time.monotonic())
+        _ensure_pool_limits()
+        watch(watched, socket)
+
+
+def _ensure_pool_limits() -> None:
+    """Imports Dagster, which takes a second, in which the code server loads the code."""
+    import dagster as dg
+
+    from marketdata_assets.dagster_internals import ensure_pool_limits
+
+    with dg.DagsterInstance.get() as instance:
+        ensure_pool_limits(instance)
 
 
 def watch(watched: list[Watched], socket: Path) -> None:
