@@ -304,7 +304,11 @@ class FlowDefinition(Section):
     @property
     def dataset(self) -> str:
         """The flow's name in the ledger and the quarantine."""
-        return f"flow:{self.name}"
+        return dataset_of(self.name)
+
+
+def dataset_of(name: str) -> str:
+    return f"flow:{name}"
 
 
 def read(file: Path, name: str | None = None) -> FlowDefinition:

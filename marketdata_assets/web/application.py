@@ -8,6 +8,7 @@ from functools import partial
 import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
@@ -75,7 +76,7 @@ def application(servers: Servers) -> Starlette:
         Route("/static/charts.js", charts),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    handlers = {MarketDataError: failed, Exception: _broken}
+    handlers = {MarketDataError: failed, HTTPException: _no_such_page, Exception: _broken}
     middleware = [Middleware(BaseHTTPMiddleware, dispatch=_with_headers)]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=_life)
 
@@ -117,6 +118,16 @@ def failed(request: Request, error: Exception) -> Response:
         status = 503
         log.warning("page_without_data", path=request.url.path, error=error)
     return JSONResponse({"error": str(error)}, status)
+
+
+def _no_such_page(request: Request, error: Exception) -> Response:
+    """An address that nothing answers: a page for people, JSON below /api."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    if request.url.path.startswith(("/api/", "/static/")):
+        return JSONResponse({"error": f"nothing is at this address (status {status})."}, status)
+    response = page("missing", "No such page")(request)
+    response.status_code = status
+    return response
 
 
 def _broken(_: Request, error: Exception) -> Response:

@@ -1,11 +1,13 @@
 """Flows as the page shows them: their files and last loads, rows of a table, and what was rejected."""
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from marketdata_assets.flows.definition import dataset_of
 from marketdata_assets.flows.targets import contents
 from marketdata_assets.local.flow_addresses import found
 from marketdata_assets.stores.ledger import quarantined
@@ -19,10 +21,9 @@ MOST_LOADS, MOST_ROWS, MOST_REJECTED = 100, 20, 100
 def listed(connection: psycopg.Connection, folder: Path) -> dict[str, Any]:
     """`{"flows": [...], "loads": [...]}`: every flow with its table and files, and the last loads of all of them."""
     files, known = found(folder), exists(connection, "marketdata_ledger")
-    names = {one.flow.dataset: one.name for one in files if one.flow}
-    values = {"datasets": list(names), "most": MOST_LOADS}
+    names = {dataset_of(one.name): one.name for one in files}
+    values = {"datasets": list(names)}
     counted = connection.execute(statement(__package__, "flow_files.sql"), values).fetchall() if known else []
-    loads = connection.execute(statement(__package__, "flow_loads.sql"), values).fetchall() if known else []
     counts = {names[dataset]: row for dataset, *row in counted}
     flows = []
     for one in files:
@@ -31,35 +32,37 @@ def listed(connection: psycopg.Connection, folder: Path) -> dict[str, Any]:
         facts = {"name": one.name, "table": table, "mode": mode, "error": str(one.error) if one.error else None}
         counted_files = {"files": units, "failed": failed, "rows": rows, "rejected": rejected}
         flows.append({**facts, **counted_files, "finished": _utc(last)})
-    last_loads = [
-        {
-            "flow": names[dataset],
-            "file": unit,
-            "outcome": outcome,
-            "read": read,
-            "rows": rows,
-            "rejected": rejected,
-            "finished": _utc(finished),
-            "error": error,
-        }
-        for dataset, unit, outcome, read, rows, rejected, finished, error in loads
-    ]
-    return {"flows": flows, "loads": last_loads}
+    return {"flows": flows, "loads": _loads(connection, names)}
+
+
+def _loads(connection: psycopg.Connection, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The last loads of some datasets, which are flows of these names."""
+    if not exists(connection, "marketdata_ledger_log"):
+        return []
+    values = {"datasets": list(names), "most": MOST_LOADS}
+    loads = connection.execute(statement(__package__, "flow_loads.sql"), values).fetchall()
+    columns = ("file", "outcome", "read", "rows", "rejected", "finished", "error")
+    named = [{"flow": names[dataset], **dict(zip(columns, row, strict=True))} for dataset, *row in loads]
+    return [{**one, "finished": _utc(one["finished"])} for one in named]
 
 
 def shown(connection: psycopg.Connection, folder: Path, name: str) -> dict[str, Any]:
-    """`{"columns": {name: type}, "rows": [[...]], "rejected": [...]}` of a flow: the rows of its last keys as text, and
-    its first rejected rows with file, line and reason. Raises Unknown."""
+    """`{"columns": {name: type}, "table": bool, "rows": [[...]], "rejected": [...], "loads": [...]}` of a flow: whether
+    its table exists, the rows of its last keys as text, its first rejected rows with file, line and reason, and its
+    last loads. Raises Unknown."""
     flow = next((one.flow for one in found(folder) if one.flow and one.name == name), None)
     if flow is None:
         raise Unknown(f'no flow {name!r} that can be read; "marketdata flows list" names them.')
-    rows = contents.of(connection, flow).last(MOST_ROWS)
+    table = contents.of(connection, flow)
+    rows = table.last(MOST_ROWS)
     known = exists(connection, "marketdata_quarantine")
     rejected = quarantined(connection, flow.dataset, MOST_REJECTED) if known else []
     return {
         "columns": {column: str(kind) for column, kind in flow.target.columns.items()},
+        "table": table.exist(),
         "rows": [[_text(value) for value in row.values()] for row in rows],
         "rejected": [{"file": one.unit, "line": one.line, "reason": one.reason, "raw": one.raw} for one in rejected],
+        "loads": _loads(connection, {flow.dataset: name}),
     }
 
 

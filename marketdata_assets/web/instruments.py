@@ -18,6 +18,7 @@ from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.books import books
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.read.exchanges import about
+from marketdata_assets.read.resampling import Frequency, whole_period
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clients import Client
@@ -25,7 +26,16 @@ from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.errors import BadParameter, Unknown
 from marketdata_assets.web.stocks import MOST_CANDLES
 
-FREQUENCIES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60, "1d": 1440, "1w": 10_080, "1mo": 43_200}
+FREQUENCIES: dict[Frequency, int] = {
+    "1m": 1,
+    "5m": 5,
+    "15m": 15,
+    "30m": 30,
+    "60m": 60,
+    "1d": 1440,
+    "1w": 10_080,
+    "1mo": 43_200,
+}
 """Minutes of a candle; weeks and months are those of the calendar."""
 MOST_DAYS = 400
 MOST_GAPS = 500
@@ -95,8 +105,11 @@ def plain(text: str) -> str:
     return "".join(one for one in text.casefold() if one.isalnum())
 
 
-def candles(client: Client, market: Market, first: dt.date | None, last: dt.date | None, freq: str) -> dict[str, Any]:
-    """At most MOST_CANDLES candles, the newest ones, of UTC days; without bounds of the last one.
+def candles(
+    client: Client, market: Market, first: dt.date | None, last: dt.date | None, freq: Frequency
+) -> dict[str, Any]:
+    """At most MOST_CANDLES candles, the newest ones, of UTC days; without bounds of the last one. Weeks and months are
+    whole.
 
     Beside them `first` and `last` of all `minutes`; `uncertain`: of those that are drawn, how many may lack trades; and
     `gaps`: the begins of the candles up to a day long that a recorded gap covers a part of, in seconds since 1970.
@@ -107,7 +120,8 @@ def candles(client: Client, market: Market, first: dt.date | None, last: dt.date
     known = Days(begins_at.date(), ends_at.date())
     until = min(max(last or known.last, known.first), known.last)
     days = Days(min(max(first or until, known.first), until), until)
-    length, span = FREQUENCIES[freq], _bounds(days)
+    whole = Days(whole_period(days.first, freq).first, whole_period(days.last, freq).last)
+    length, span = FREQUENCIES[freq], _bounds(whole)
     frame = _ask(client, OHLCV_1M, "instrument_candles", **vars(market), **span, minutes=length, most=MOST_CANDLES)
     facts = {"first": known.first, "last": known.last, "start": days.first, "end": days.last}
     counts = {"step": length, "minutes": minutes, "uncertain": frame["uncertain"].sum()}

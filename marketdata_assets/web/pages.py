@@ -23,6 +23,7 @@ from marketdata_assets.domains import Store
 from marketdata_assets.overview import Row
 from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import NothingLoaded
+from marketdata_assets.read.resampling import whole_period
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import ashares, last_closed
 from marketdata_assets.reference.exchanges import currency_of, exchange_of
@@ -163,7 +164,8 @@ class Pages:
             loaded = stocks.span(opened, code, query.source)
             since = min(max(first or loaded.first, loaded.first), loaded.last)
             asked = Days(since, max(min(last or loaded.last, loaded.last), since))
-            drawn = stocks.candles(opened, code, asked, query, partial(self._factors, code))
+            whole = Days(asked.first, whole_period(asked.last, query.freq).last)
+            drawn = stocks.candles(opened, code, whole, query, partial(self._factors, code))
         known = {"first": str(loaded.first), "last": str(loaded.last)}
         shown = {"start": str(asked.first), "end": str(asked.last), "step": query.freq}
         return JSONResponse({"code": code, **known, **shown, "candles": drawn})
@@ -256,7 +258,7 @@ class Pages:
             return JSONResponse(flows.listed(connection, Settings().flows_folder))
 
     def flow(self, request: Request) -> Response:
-        """`{"columns": {...}, "rows": [...], "rejected": [...]}` of a flow, see `flows.shown`."""
+        """`{"columns": {...}, "rows": [...], ...}` of a flow, see `flows.shown`."""
         name = _checked("name", request.path_params["name"])
         with database.postgres(self._servers.postgres()) as connection:
             return JSONResponse(flows.shown(connection, Settings().flows_folder, name))

@@ -5,6 +5,7 @@ What should stand in the tables is told by `delivered`.
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -87,7 +88,9 @@ def failing_checks(simulation: Simulation) -> list[str]:
 def failures(simulation: Simulation) -> list[Failure]:
     """Everything that ended badly, in order of time."""
     found = [*_failed_runs(simulation), *_failed_looks(simulation)]
-    found += [Failure("daemon", name, "", at, at, text) for at, name, text in simulation.errors]
+    for at, name, text in simulation.errors:
+        looks = re.findall(r"for (?:sensor|schedule) (\w+)", text)
+        found.append(Failure("daemon", " ".join([name, *looks[:1]]), "", at, at, text))
     return sorted(found, key=lambda one: one.began)
 
 

@@ -225,7 +225,7 @@ def test_alphas_are_sorted_filtered_and_compared_in_the_browser(alphas: str, flo
         chromium.until(lambda: not chromium.find("#matrix").is_displayed(), "that one alpha is left")
         assert chromium.complaints() == []
         chromium.open("/flows?flow=closes", height=1100)
-        chromium.until(lambda: "2 rows of its table, 1 rejected rows" in chromium.text(), "the rows of the flow")
+        chromium.until(lambda: "2 of its 2 rows, 1 of its 1 rejected rows" in chromium.text(), "the rows of the flow")
         assert HOSTILE in chromium.find("#rejected").text
         for check in (CONTRAST, NAMELESS, WIDER):
             assert chromium.driver.execute_script(check) == []

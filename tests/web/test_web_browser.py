@@ -160,9 +160,9 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         older = parse_qs(urlsplit(_requested(chromium)[-1]).query)
         assert older["freq"] == ["1m"] and older["end"] < parse_qs(urlsplit(before[-1]).query)["start"]
         Select(chromium.find("#source")).select_by_value("daily none")
-        chromium.until(lambda: "no frequency of daily bars" in chromium.text(), "that they have no minutes")
+        chromium.until(lambda: chromium.find("#lengths [value='1d']").get_attribute("aria-pressed") == "true", "days")
+        assert not chromium.find("#lengths [value='1m']").is_enabled(), "daily files have no minutes"
         assert _legend(chromium).strip() == "", "nothing of the bars before is shown"
-        chromium.click("day")
         chromium.until(lambda: "stock_daily" in chromium.find("#chart-note").text, "why there are no daily files")
         chromium.complaints()  # of the servers that are down
         chromium.open("/stock/000001.SZ")
@@ -176,6 +176,46 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
             f"000001.SZ {HOSTILE}",
             f"{CODE} {NAME}",
         ]
+
+
+def test_a_day_that_is_gone_to_is_in_view_at_every_length_and_is_printed(dsn: str, tmp_path: Path) -> None:
+    load_market(dsn, tmp_path / "bars")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DELETE FROM stock_1min_qfq WHERE code = %s AND time >= '2024-03-28'", [CODE])
+        connection.execute(
+            "UPDATE stock_1min_qfq SET low = 0.0001 WHERE code = %s AND time::date = '2023-06-12'", [CODE]
+        )
+    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+        chromium.open(f"/stock/{CODE}", height=1300)
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-27 open "), "the newest day")
+        for length, label in (
+            ("day", "2023-06-12"),
+            ("1 hour", "2023-06-12"),
+            ("5 min", "2023-06-12"),
+            ("week", "2023-06-16"),
+        ):
+            chromium.click(length)
+            _go(chromium, "2023-06-12")
+            chromium.until(lambda label=label: _pointed(chromium, label), f"the day among bars of a {length}")
+            if length == "day":
+                assert "low 0.0001 " in _legend(chromium)
+        chromium.until(lambda: not chromium.find("#chart-note").get_attribute("class").count("error"), "no error")
+        answered = len(_requested(chromium))
+        _go(chromium, "0202-06-12")
+        assert len(_requested(chromium)) == answered, "a year that is being typed asks for nothing"
+        _go(chromium, "")
+        newest = "return document.getElementById('values').textContent.slice(0, 10)"
+        chromium.until(lambda: chromium.driver.execute_script(newest) == "2024-03-29", "the last week, of three days")
+        chromium.driver.execute_script(
+            "document.documentElement.dataset.theme = 'dark'; dispatchEvent(new Event('beforeprint'))"
+        )
+        assert chromium.find("#chart canvas").size["width"] < 700, "as wide as paper"
+        ground = "return getComputedStyle(document.querySelector('.card')).backgroundColor"
+        assert chromium.driver.execute_script(ground) == "rgb(255, 255, 255)"
+        chromium.driver.execute_script("dispatchEvent(new Event('afterprint'))")
+        chromium.until(lambda: chromium.find("#chart canvas").size["width"] > 900, "as wide as the page again")
+        chromium.open("/stock/a/b")
+        assert chromium.find("h1").text == "No such page"
 
 
 @pytest.mark.slow
@@ -443,6 +483,11 @@ def _pointed(chromium: Browser, text: str) -> bool:
         if text in _legend(chromium):
             return True
     return False
+
+
+def _go(chromium: Browser, day: str) -> None:
+    typed = "const one = arguments[0]; one.value = arguments[1]; one.dispatchEvent(new Event('change'))"
+    chromium.driver.execute_script(typed, chromium.find("#goto"), day)
 
 
 def _tall(height: int) -> dict[str, object]:

@@ -1,10 +1,10 @@
 // Candles with volume and averages, drawn by the installed library; older and newer ones are read as one scrolls.
 
-import { ask, attempt, by, count, day, DAY_MS, element, note, row, t } from "/static/page.js";
+import { amount, ask, by, day, DAY_MS, element, note, row, t } from "/static/page.js";
 
 export const MINUTES = { "1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60 };
 const AVERAGES = [5, 10, 20, 60], DAYS = { "1d": 1100, "1w": 2500, "1mo": 20_000 };
-const SHOWN = 160, LISTED = 20, NEAR = 15, READ = 1900, MOST_EMPTY = 8;
+const SHOWN = 160, PRINTED = 660, LISTED = 20, NEAR = 15, READ = 1900, MOST_EMPTY = 8;
 const REASONS = { none: "trading day without data", suspended: "suspended", gap: "recorded gap" };
 const library = globalThis.LightweightCharts;
 const seconds = (label) => Date.parse(label.length > 10 ? `${label.replace("Z", "")}Z` : label) / 1000;
@@ -15,22 +15,27 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
   const buttons = [...document.querySelectorAll("#lengths button")];
   const span = () => ((DAYS[freq] ?? Math.max(1, Math.floor((READ * MINUTES[freq]) / perDay))) - 1) * DAY_MS;
   const label = (time) => new Date(time * 1000).toISOString().slice(0, freq in MINUTES ? 16 : 10).replace("T", " ");
-  let freq = by("lengths").dataset.first, asked = 0, busy = false;
+  let freq = by("lengths").dataset.first, asked = 0, busy = false, said = "";
   let bars = new Map(), why = new Map(), times = [], low, high, known, drawn;
 
-  // Begin with the days up to one, by default the newest.
-  async function start(until) {
+  // Begin with the days around one, by default the newest.
+  async function start(target) {
     const number = ++asked;
     [bars, why, times, busy] = [new Map(), new Map(), [], true];
     note("chart-note", t("reading …"));
     by("chart").setAttribute("aria-busy", "true");
-    await attempt("chart-note", async () => {
-      const newest = day(Date.now() + DAY_MS), ends = (known ??= await ask(path(freq, newest, newest)));
-      const answer = ends.first ? await read(until && until < ends.last ? until : ends.last) : ends;
+    await attempt(number, async () => {
+      const newest = day(Date.now() + DAY_MS), ends = known ?? (await ask(path(freq, newest, newest)));
       if (number !== asked) return;
-      note("chart-note", words(answer), !answer.candles.length);
+      known = ends;
+      [by("goto").min, by("goto").max] = [ends.first ?? "", ends.last ?? ""];
+      const wanted = target && day(Date.parse(target) + Math.floor(span() / DAY_MS / 2) * DAY_MS);
+      const answer = ends.first ? await read(wanted && wanted < ends.last ? (wanted > ends.first ? wanted : ends.first) : ends.last) : ends;
+      if (number !== asked) return;
+      said = words(answer);
+      note("chart-note", said, !answer.candles.length);
       show();
-      drawn?.newest();
+      drawn?.view(target && times.findIndex((time) => time >= seconds(target)));
       performance.mark("drawn");
     });
     if (number !== asked) return;
@@ -38,6 +43,9 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
     busy = false;
     by("chart").removeAttribute("aria-busy");
   }
+
+  // An answer to what nobody asks for any more says nothing.
+  const attempt = (number, work) => work().catch((error) => number === asked && note("chart-note", error.message, true));
 
   // Read the days up to one, or from it; `low` and `high` are the ends of what is read.
   async function read(from, forward = false) {
@@ -55,20 +63,22 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
     if (busy || !times.length || !more()) return;
     busy = true;
     const number = asked, [before, size] = [times[0], bars.size];
-    await attempt("chart-note", async () => {
+    await attempt(number, async () => {
       for (let tries = 0; tries < MOST_EMPTY && number === asked && bars.size === size && more(); tries++) {
         await read(day(Date.parse(forward ? high : low) + (forward ? DAY_MS : -DAY_MS)), forward);
       }
-      if (number === asked) show(before);
+      if (number !== asked) return;
+      show(before);
+      if (bars.size > size) note("chart-note", said);
     });
-    busy = false;
+    if (number === asked) busy = false;
   }
 
   function show(before) {
     times = [...new Set([...bars.keys(), ...why.keys()])].sort((one, other) => one - other);
     drawn?.data(before ? times.indexOf(before) : 0);
     const last = times.filter((time) => bars.has(time)).slice(-LISTED).reverse();
-    by("values").replaceChildren(...last.map((time) => row([label(time), ...bars.get(time).map((one) => [count(one), "number"])])));
+    by("values").replaceChildren(...last.map((time) => row([label(time), ...bars.get(time).map((one) => [amount(one), "number"])])));
   }
 
   function draw(box) {
@@ -108,7 +118,7 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
       const one = bars.get(times[at]), time = element("b", {}, times[at] ? label(times[at]) : "");
       if (!one) return by("legend").replaceChildren(time, " ", times[at] ? t(REASONS[why.get(times[at])] ?? "no data") : "");
       const [open, , , close] = one, before = bars.get(times.findLast((time, number) => number < at && bars.has(time)))?.[3] ?? open, change = before ? ((close - before) / Math.abs(before)) * 100 : 0;
-      const facts = ["open", "high", "low", "close", "volume"].flatMap((name, number) => [element("span", { class: "note" }, t(name)), ` ${count(one[number])} `]);
+      const facts = ["open", "high", "low", "close", "volume"].flatMap((name, number) => [element("span", { class: "note" }, t(name)), ` ${amount(one[number])} `]);
       by("legend").replaceChildren(time, " ", ...facts, element("b", { class: change >= 0 ? "rising" : "falling" }, `${change >= 0 ? "+" : ""}${change.toFixed(2)} %`), " ", why.has(times[at]) ? t(REASONS[why.get(times[at])]) : "");
     }
 
@@ -131,11 +141,13 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
       const step = { ArrowLeft: [-size, -size], ArrowRight: [size, size], "+": [size, 0], "-": [-size, 0] }[key];
       if (range && step) view.timeScale().setVisibleLogicalRange({ from: range.from + step[0], to: range.to + step[1] });
     });
-    for (const event of ["looks", "beforeprint", "afterprint"]) addEventListener(event, looks);
+    addEventListener("looks", looks);
+    addEventListener("beforeprint", () => { view.applyOptions({ autoSize: false }); view.resize(PRINTED, box.clientHeight); looks(); });
+    addEventListener("afterprint", () => { view.applyOptions({ autoSize: true }); looks(); });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", looks);
     by("averages").addEventListener("change", looks);
     looks();
-    return { data, newest: () => view.timeScale().setVisibleLogicalRange({ from: Math.max(0, times.length - SHOWN), to: times.length + 3 }) };
+    return { data, view: (at) => view.timeScale().setVisibleLogicalRange(at >= 0 ? { from: at - SHOWN / 4, to: at + (SHOWN * 3) / 4 } : { from: Math.max(0, times.length - SHOWN), to: times.length + 3 }) };
   }
 
   for (const one of buttons) {
@@ -149,9 +161,8 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
   if (library) drawn = draw(by("chart"));
   else by("chart").replaceChildren(element("p", { class: "state" }, t("Charts need a package that is not installed. Install it, then start “marketdata web” again:"), element("code", {}, "pip install 'marketdata-assets[web]'")));
   by("table").open = !library;
-  // Show the days around one; `again()` begins with what was chosen elsewhere.
-  const go = (to) => start(day(Date.parse(to) + Math.floor(span() / DAY_MS / 2) * DAY_MS));
-  by("goto").addEventListener("change", ({ target }) => target.value && go(target.value));
+  // A day that is still being typed has a year before the first one. `again()` begins with what was chosen elsewhere, and with another length where one is given.
+  by("goto").addEventListener("change", ({ target }) => target.validity.valid && start(target.value));
   start();
-  return { go, again: () => { known = undefined; start(); } };
+  return { go: start, again: (length) => { known = undefined; length ? buttons.find((one) => one.value === length).click() : start(); } };
 }

@@ -9,11 +9,12 @@ const market = new URLSearchParams(["exchange", "market_type", "instrument"].map
 const at = by("at"), slider = by("slider"), days = by("days"), facts = ask(`/api/instrument?${market}`);
 let asked = 0, waiting;
 
-function words({ candles, uncertain, gaps, start, end, step }) {
+function words({ candles, uncertain, gaps, start, end, step, first, last }) {
   if (!candles.length && gaps?.length) {
     const of = ((Date.parse(end) - Date.parse(start)) / DAY_MS + 1) * (1440 / step);
     return t("No bars in these days: a recorded gap covers {n} of {of} candles.", { n: count(gaps.length), of: count(of) });
   }
+  if (!candles.length && first) return t("No bars in these days; there are some from {first} to {last}.", { first, last });
   if (!candles.length) return t("No bars: “marketdata ingest exchanges” computes them from trades, as the asset exchange_ohlcv_1m does.");
   return t("Of trades, times in UTC, volume in base units") + (uncertain ? t("; {n} minutes may lack trades, since a gap is open", { n: count(uncertain) }) : "");
 }

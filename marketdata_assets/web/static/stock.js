@@ -1,7 +1,7 @@
 // The page of a stock, and that of a symbol of ticks: candles from its sources, and the months of its minutes.
 
-import { ask, attempt, by, count, day, note, row, t, title } from "/static/page.js";
-import { chart } from "/static/chart.js";
+import { ask, attempt, by, count, note, row, t, title } from "/static/page.js";
+import { chart, MINUTES } from "/static/chart.js";
 import { days, grid, summary } from "/static/months.js";
 
 const code = decodeURIComponent(location.pathname.split("/").pop()), stock = `/api/stocks/${encodeURIComponent(code)}`;
@@ -23,10 +23,10 @@ function words({ candles, step }) {
   return t(step === "1mo" ? "The K-line has no months of it: run “marketdata kline refresh”." : "No bars in these days.");
 }
 
-// Trading days without a minute, and those on which the stock was suspended, as times of the chart.
+// Trading days without a minute, where the source is that of the coverage, and those on which the stock was suspended, as times of the chart.
 async function marks(freq, first, last) {
   if (freq === "1w" || freq === "1mo") return [];
-  const none = (await facts).months.flatMap((one) => one.none.map((number) => `${one.month}-${String(number).padStart(2, "0")}`));
+  const none = !by("source").value.startsWith(ofTicks ? "ticks" : "minutes") ? [] : (await facts).months.flatMap((one) => one.none.map((number) => `${one.month}-${String(number).padStart(2, "0")}`));
   const why = new Map([...none.map((one) => [one, "none"]), ...[...await suspended].map((one) => [one, "suspended"])]);
   return [...why].filter(([one]) => one >= first && one <= last).map(([one, reason]) => [Date.parse(freq === "1d" ? one : `${one}T09:30Z`) / 1000, reason]);
 }
@@ -58,14 +58,18 @@ function ticks({ status, months, others }) {
 
 title(code);
 const { go, again } = chart({ path, perDay, words, marks });
-by("source").addEventListener("change", again);
+by("source").addEventListener("change", () => {
+  const daily = by("source").value.startsWith("daily");
+  for (const one of document.querySelectorAll("#lengths button")) one.disabled = daily && one.value in MINUTES;
+  again(document.querySelector("#lengths :disabled[aria-pressed=true]") ? "1d" : undefined);
+});
 attempt("coverage-note", async () => {
   const answer = await facts;
   title(code, answer.name);
   note("coverage-note", summary(answer.months));
   if (ofTicks) ticks(answer);
   grid(by("coverage"), answer.months, (month) => {
-    go(day(Date.UTC(month.month.slice(0, 4), month.month.slice(5), 0)));
+    go(`${month.month}-01`);
     if (ofTicks) load(month);
     else by("chart").scrollIntoView({ block: "center" });
   }, ofTicks ? more : undefined);

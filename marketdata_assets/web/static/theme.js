@@ -9,4 +9,6 @@
   };
   apply();
   addEventListener("looks", apply);
+  addEventListener("beforeprint", () => { root.dataset.theme = "light"; });
+  addEventListener("afterprint", apply);
 }
