@@ -192,7 +192,21 @@ def test_flows_show_their_loads_rows_and_what_was_rejected(flows: str) -> None:
         assert one["rows"] == [["000002", "2024-01-03", "11.0000"], ["000001", "2024-01-02", "9.5000"]]
         [rejected] = one["rejected"]
         assert (rejected["file"], rejected["line"], HOSTILE in rejected["raw"]) == ("a.csv", 3, True)
+        assert [(load["flow"], load["file"]) for load in one["loads"]] == [("closes", "a.csv")]
         assert get(url, "/api/flows/nothing").status_code == 404
+
+
+def test_a_flow_whose_table_is_gone_or_whose_file_is_broken_keeps_its_loads(flows: str, tmp_path: Path) -> None:
+    with served(on(flows)) as url:
+        with psycopg.connect(flows) as connection:
+            connection.execute("DROP TABLE closes")
+        gone = answer(url, "/api/flows/closes")
+        assert (gone["table"], gone["rows"], len(gone["loads"])) == (False, [], 1)
+        (tmp_path / "flows" / "closes" / "defs.yaml").write_text(FLOW + "target: twice\n")
+        found = answer(url, "/api/flows")
+        [mine] = [one for one in found["flows"] if one["name"] == "closes"]
+        assert (bool(mine["error"]), mine["table"], mine["files"], mine["rows"]) == (True, None, 1, 2)
+        assert [(one["flow"], one["file"]) for one in found["loads"]] == [("closes", "a.csv")]
 
 
 def test_pages_without_any_data_say_so(dsn: str, mongo_uri: str) -> None:

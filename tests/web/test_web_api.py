@@ -111,6 +111,27 @@ def test_days_and_weeks_are_made_of_minutes(page: str, market: str) -> None:
     assert [one[4] for one in weeks["candles"]] == [row[4] for row in of_week.values()]
 
 
+def test_the_week_and_month_in_which_a_stock_stopped_are_drawn(dsn: str) -> None:
+    """They have the date of their last trading day, which is after the last day of the stock."""
+    days = [dt.date(2024, 1, 2), dt.date(2024, 1, 9), dt.date(2024, 2, 6), dt.date(2024, 2, 7)]
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "CREATE TABLE stock_daily (code text, trade_date date, open numeric(16,4), high numeric(16,4),"
+            " low numeric(16,4), close numeric(16,4), volume bigint, amount numeric(20,4))"
+        )
+        for number, day in enumerate(days, 1):
+            values = ["sh600001", day, *[number] * 6]
+            connection.execute("INSERT INTO stock_daily VALUES (%s, %s, %s, %s, %s, %s, %s, %s)", values)
+    with served(on(dsn)) as url:
+        found = {
+            freq: answer(url, f"/api/stocks/{CODE}/candles", source="daily", adjust="none", freq=freq)["candles"]
+            for freq in ("1d", "1w", "1mo")
+        }
+    assert [one[0] for one in found["1d"]] == [str(day) for day in days]
+    assert [(one[0], one[5]) for one in found["1w"]] == [("2024-01-05", 1), ("2024-01-12", 2), ("2024-02-08", 7)]
+    assert [(one[0], one[5]) for one in found["1mo"]] == [("2024-01-31", 3), ("2024-02-29", 7)]
+
+
 def test_of_many_candles_the_newest_are_drawn(page: str) -> None:
     many = answer(page, f"/api/stocks/{CODE}/candles", freq="1m", start="2023-01-01", end="2024-03-29")["candles"]
     assert (len(many), many[-1][0]) == (MOST_CANDLES, "2024-03-29T15:00:00")
@@ -146,6 +167,7 @@ def test_coverage_counts_loaded_against_expected_minutes(page: str, market: str)
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [
+        ("/api/nothing", 404, ["nothing is at this address"]),
         ("/api/stocks/999999.SH/candles", 404, ["999999.SH", "Search"]),
         ("/api/stocks/%3Cscript%3E/coverage", 404, ["<script>", "Search"]),
         (f"/api/stocks/{CODE}/candles?freq=2m", 400, ["'2m' is no frequency", "1mo"]),

@@ -214,6 +214,15 @@ def test_a_day_that_is_gone_to_is_in_view_at_every_length_and_is_printed(dsn: st
         assert chromium.driver.execute_script(ground) == "rgb(255, 255, 255)"
         chromium.driver.execute_script("dispatchEvent(new Event('afterprint'))")
         chromium.until(lambda: chromium.find("#chart canvas").size["width"] > 900, "as wide as the page again")
+        late = "/source=minutes/.test(path) ? new Promise((go) => setTimeout(go, 800)) : Promise.resolve()"
+        slow = f"(path, how) => ({late}).then(() => real(path, how))"
+        script = {"source": f"const real = window.fetch; window.fetch = {slow};"}
+        chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+        chromium.open(f"/stock/{CODE}")
+        Select(chromium.find("#source")).select_by_value("daily none")
+        chromium.until(lambda: any("source=minutes" in one for one in _requested(chromium)), "the late answer")
+        chromium.until(lambda: "stock_daily" in chromium.find("#chart-note").text, "why there are no daily files")
+        assert len(_requested(chromium)) == 2, "an answer that nobody waits for asks for nothing"
         chromium.open("/stock/a/b")
         assert chromium.find("h1").text == "No such page"
 

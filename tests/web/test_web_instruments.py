@@ -107,6 +107,17 @@ def test_days_weeks_and_months_are_those_of_the_calendar(
     ]
 
 
+@pytest.mark.parametrize("freq", ["1w", "1mo"])
+def test_a_week_and_a_month_are_whole_wherever_a_read_begins_or_ends(page: str, freq: str) -> None:
+    whole = answer(page, "/api/instrument/candles", **OKX, freq=freq, start="2025-01-01", end="2025-01-31")["candles"]
+    parts = [
+        answer(page, "/api/instrument/candles", **OKX, freq=freq, start=day, end=day)["candles"]
+        for day in ("2025-01-05", "2025-01-06")
+    ]
+    assert [one for part in parts for one in part if one not in whole] == []
+    assert parts[0][-1:] == whole[:1] and parts[-1][-1:] == whole[-1:]
+
+
 def test_trades_are_those_of_the_hour_before_each_once(page: str, told: list[object]) -> None:
     moment = BEGIN + dt.timedelta(seconds=300, milliseconds=500)
     given = answer(page, "/api/instrument/trades", **OKX, at=moment.isoformat())["trades"]
