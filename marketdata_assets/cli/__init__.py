@@ -8,15 +8,15 @@ from marketdata_assets.cli.app import app
 
 __all__ = ["app", "main"]
 
-ONLY_READ = ("status", "files", "quarantine", "doctor")
+SHOW = ("status", "files", "quarantine", "doctor")
 
 
 def main() -> None:
-    """Run the command of this process. One that only reads leaves at once: PyMongo waits for its threads up to 1 s."""
+    """Run the command of this process. One that only shows leaves at once: PyMongo waits for its threads up to 1 s."""
     try:
         app(prog_name="marketdata")
     except SystemExit as ended:
-        if sys.argv[1:2] and sys.argv[1] in ONLY_READ and isinstance(ended.code, int):
+        if sys.argv[1:2] and sys.argv[1] in SHOW and isinstance(ended.code, int):
             with suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()

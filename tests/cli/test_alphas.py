@@ -354,7 +354,7 @@ def test_store_that_is_away_does_not_hide_the_other(alphas_env: AlphasEnv, home:
 
 
 @pytest.mark.parametrize("command", [("status", "--json"), ("quarantine", "show"), ("doctor", "--json"), ("files",)])
-def test_a_command_that_only_reads_waits_for_no_thread_of_a_driver(alphas_env: AlphasEnv, command: list[str]) -> None:
+def test_a_command_that_only_shows_waits_for_no_thread_of_a_driver(alphas_env: AlphasEnv, command: list[str]) -> None:
     home, variables = alphas_env.stack.settings.root, alphas_env.variables()
     program = "import atexit, sys; from marketdata_assets.cli import main; atexit.register(print, 'waited'); main()"
     run = [sys.executable, "-c", program, *command]
