@@ -86,6 +86,7 @@ def test_every_other_line_is_printed_there() -> None:
         "cli/replay.py": "records as JSON",
         "cli/servers.py": "lines that output.forwarded made",
         "collector/sinks/stdout.py": "records as JSON",
+        "cli/__init__.py": "it only flushes",
         "cli/app.py": "the version, and a traceback that is escaped",
         "logs.py": "its formatters escape",
         "standard_streams.py": "it passes on what others have made",
