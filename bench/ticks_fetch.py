@@ -37,7 +37,8 @@ SYMBOLS = sized(500, 10)
 MONTHS = sized(("2025-01", "2025-02", "2025-03", "2025-04", "2025-05"), ("2025-01",))
 SETTLING_SECONDS, SATURATED_SECONDS = 2.0, 60.0
 RUNS = sized(((1, 1), (1, 5), (1, 20), (2, 5)), ((2, 5),))  # processes, workers of each
-FLAT = sized((500, 2000), (5, 10))
+FLAT = sized((1000, 4000), (5, 10))
+"""Symbols of a load; some 850 of a month are published together, so that both have a full batch in memory."""
 FREE = 1e9
 NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
 
