@@ -162,8 +162,8 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         Select(chromium.find("#source")).select_by_value("daily none")
         chromium.until(lambda: chromium.find("#lengths [value='1d']").get_attribute("aria-pressed") == "true", "days")
         assert not chromium.find("#lengths [value='1m']").is_enabled(), "daily files have no minutes"
-        assert _legend(chromium).strip() == "", "nothing of the bars before is shown"
         chromium.until(lambda: "stock_daily" in chromium.find("#chart-note").text, "why there are no daily files")
+        chromium.until(lambda: not _legend(chromium).strip(), "nothing of the bars before")
         chromium.complaints()  # of the servers that are down
         chromium.open("/stock/000001.SZ")
         chromium.until(lambda: HOSTILE in chromium.text(), "the name as text")
