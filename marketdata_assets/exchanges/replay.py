@@ -207,12 +207,13 @@ def _learn(feed: Feed, venue: Venue, market_type: MarketType | None, path: Path)
     feed.instruments.listed.clear()
     for market in [market_type] if market_type else venue.markets:
         for request in venue.adapter(venue, market).listings():
-            for outcome in feed.answer(f"{request.path}?{urlencode(request.params)}", raw, 0):
-                causes += [outcome.cause] if isinstance(outcome, DeadLetter) else []
+            found = feed.answer(f"{request.path}?{urlencode(request.params)}", raw, 0)
+            unread = [outcome.cause for outcome in found if isinstance(outcome, DeadLetter)]
             if feed.instruments.listed:
-                if causes:
-                    log.warning("instruments_unreadable", file=path.name, entries=len(causes), first=causes[0])
+                if unread:
+                    log.warning("instruments_unreadable", file=path.name, entries=len(unread), first=unread[0])
                 return ""
+            causes += unread
     return " or ".join(dict.fromkeys(causes)) or "it is no list of instruments as REST of the venue answers it"
 
 

@@ -124,7 +124,8 @@ def _no_such_page(request: Request, error: Exception) -> Response:
     """An address that nothing answers: a page for people, JSON below /api."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     if request.url.path.startswith(("/api/", "/static/")):
-        return JSONResponse({"error": f"nothing is at this address (status {status})."}, status)
+        cause = "nothing is at this address." if status == 404 else str(error)
+        return JSONResponse({"error": cause}, status)
     response = page("missing", "No such page")(request)
     response.status_code = status
     return response

@@ -330,6 +330,30 @@ def test_entries_of_a_list_in_a_file_that_cannot_be_read_are_logged(
     assert [one.name for one in feed.instruments.known.values()] == ["ABC-USDT"]
     [said] = caplog.messages
     assert said.startswith("instruments_unreadable file=spot.json entries=1 first=")
+    caplog.clear()
+    (tmp_path / "dex.json").write_text('{"universe": [{"name": "ABC"}], "collateralToken": 0}')
+    assert feed_of("hyperliquid", None, "x", [tmp_path / "dex.json"]).instruments.known
+    (tmp_path / "swap.json").write_bytes(
+        msgspec.json.encode(
+            {
+                "code": "0",
+                "data": [
+                    {
+                        **entry,
+                        "instType": "SWAP",
+                        "instId": "ABC-USDT-SWAP",
+                        "settleCcy": "USDT",
+                        "ctType": "linear",
+                        "ctVal": "1",
+                        "ctValCcy": "ABC",
+                        "uly": "ABC-USDT",
+                    }
+                ],
+            }
+        )
+    )
+    assert feed_of("okx", None, "x", [tmp_path / "swap.json"]).instruments.known
+    assert caplog.messages == [], "that it is no list of another market is not said"
 
 
 def test_a_place_that_is_held_for_a_listing_to_come_is_no_instrument() -> None:

@@ -178,7 +178,7 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         ]
 
 
-def test_a_day_that_is_gone_to_is_in_view_at_every_length_and_is_printed(dsn: str, tmp_path: Path) -> None:
+def test_go_to_shows_the_day_at_every_length_and_the_chart_fits_the_paper(dsn: str, tmp_path: Path) -> None:
     load_market(dsn, tmp_path / "bars")
     with psycopg.connect(dsn) as connection:
         connection.execute("DELETE FROM stock_1min_qfq WHERE code = %s AND time >= '2024-03-28'", [CODE])
@@ -222,7 +222,7 @@ def test_a_day_that_is_gone_to_is_in_view_at_every_length_and_is_printed(dsn: st
         Select(chromium.find("#source")).select_by_value("daily none")
         chromium.until(lambda: any("source=minutes" in one for one in _requested(chromium)), "the late answer")
         chromium.until(lambda: "stock_daily" in chromium.find("#chart-note").text, "why there are no daily files")
-        assert len(_requested(chromium)) == 2, "an answer that nobody waits for asks for nothing"
+        assert len(_requested(chromium)) == 2, "a read that was replaced requests nothing more"
         chromium.open("/stock/a/b")
         assert chromium.find("h1").text == "No such page"
 

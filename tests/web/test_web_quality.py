@@ -95,6 +95,7 @@ def test_exchange_days_have_rows_rejects_and_gaps(clickhouse_url: str, clickhous
     expected = Counter(
         str(first + dt.timedelta(days)) for first, last in spans for days in range((last - first).days + 1)
     )
+    assert expected
     assert {one["period"]: one["gaps"] for one in gaps} == expected
     assert len(by_day) == len(periods), "each period is there once"
 

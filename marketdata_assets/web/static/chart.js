@@ -44,7 +44,7 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
     by("chart").removeAttribute("aria-busy");
   }
 
-  // An answer to what nobody asks for any more says nothing.
+  // The error of a read that another one has replaced is not shown.
   const attempt = (number, work) => work().catch((error) => number === asked && note("chart-note", error.message, true));
 
   // Read the days up to one, or from it; `low` and `high` are the ends of what is read.
