@@ -15,7 +15,7 @@ from nats.aio.client import Client as NatsClient
 
 from marketdata_assets.collector.jetstream import inspection
 from marketdata_assets.collector.jetstream.claim import claim
-from marketdata_assets.collector.jetstream.reader import Batch, Reader
+from marketdata_assets.collector.jetstream.reader import Batch, Reader, end_if_cancelled
 from marketdata_assets.collector.jetstream.stream import Stream, connected, consumers
 from marketdata_assets.collector.sink import shield_until_done
 from marketdata_assets.collector.stream_losses import BOOK, StreamLosses
@@ -118,6 +118,7 @@ async def drain(
         await asyncio.to_thread(schema.ensure, client, keep_days)
         async with connected(nats_url) as nats, claim(nats, claim_of(stream), owner):
             losses = await StreamLosses.open(client, nats, stream, selected)
+            end_if_cancelled()
             if on_start:
                 on_start()
             drained = Drained() if drained is None else drained
@@ -187,6 +188,7 @@ class _Drain:
 
     async def _save_always(self) -> None:
         while True:
+            end_if_cancelled()
             await asyncio.sleep(SAVE_SECONDS)
             for name, reader in list(self.readers.items()):
                 await self._note_caught_up(name, reader)

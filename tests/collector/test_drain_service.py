@@ -7,17 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from marketdata_assets.collector import drain as drains
 from marketdata_assets.collector.drain import Pace, claim_of, drain
 from marketdata_assets.collector.drain_service import DrainService
 from marketdata_assets.collector.errors import Claimed
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.stream import connected
+from marketdata_assets.collector.stream_losses import StreamLosses
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.process import Server
 from tests.collector.in_loop import in_loop
@@ -93,6 +97,40 @@ async def test_it_waits_for_another_drain_and_keeps_others_out(tables_url: str, 
         stop.set()
         await running
     await following(service, work)
+
+
+@in_loop
+async def test_a_stop_whose_cancellation_is_lost_in_a_request_still_ends_the_drain(
+    tables_url: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` of Python 3.11 loses it, when the reply comes in the same moment."""
+    await fill(server.url, 0, 5)
+    opened, real_open, real_save = asyncio.Event(), StreamLosses.open, StreamLosses.save
+
+    async def open_(*arguments: Any) -> StreamLosses:
+        opened.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return await real_open(*arguments)
+
+    async def save(losses: StreamLosses) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+        await real_save(losses)
+
+    monkeypatch.setattr(StreamLosses, "open", open_)
+    stop = asyncio.Event()
+    running = asyncio.create_task(DrainService(tables_url, server.url).run(stop))
+    await opened.wait()
+    stop.set()
+    async with asyncio.timeout(PATIENCE):
+        await running
+    monkeypatch.undo()
+    monkeypatch.setattr(StreamLosses, "save", save)
+    monkeypatch.setattr(drains, "SAVE_SECONDS", 0)
+    async with asyncio.timeout(PATIENCE):
+        await drain(tables_url, server.url, pace=Pace(batch_seconds=0.2))
+    assert counted(tables_url) == expected(5)
 
 
 @in_loop

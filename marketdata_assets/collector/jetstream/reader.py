@@ -197,7 +197,7 @@ class Reader:
     async def _gather(self, max_rows: int, max_seconds: float, follow: bool) -> list[Message]:
         end = time.monotonic() + max_seconds
         while len(self._waiting) < max_rows:
-            _end_if_cancelled()
+            end_if_cancelled()
             self._connected()
             self._arrived.clear()
             if not self._expected or time.monotonic() - self._pulled_at > 2 * PULL_SECONDS:
@@ -285,7 +285,7 @@ class Reader:
                 self._missing = line[9:].decode(errors="replace")
 
 
-def _end_if_cancelled() -> None:
+def end_if_cancelled() -> None:
     """Raise CancelledError again, which `asyncio.wait_for` of Python 3.11 loses where the reply came at that moment."""
     task = asyncio.current_task()
     if task and task.cancelling():
