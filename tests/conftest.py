@@ -316,7 +316,7 @@ def tables_url(empty_tables: Callable[[], str], monkeypatch: pytest.MonkeyPatch)
     """A ClickHouse database that has the tables of all domains, and no row; nobody tries to make them again."""
     url = empty_tables()
     for module in (clickhouse_ledger, tick_tables):
-        monkeypatch.setattr(module, "ensure", lambda client: None)
+        monkeypatch.setattr(module, "ensure", lambda client, *scripts, tables=(): None)
     return url
 
 

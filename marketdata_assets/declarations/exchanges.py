@@ -48,10 +48,8 @@ def make_tables(client: "Client") -> None:
     """They get the retention of the settings."""
     from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.settings import Settings
-    from marketdata_assets.stores import clickhouse_ledger
 
     schema.ensure(client, Settings().exchange_keep_days)
-    clickhouse_ledger.ensure(client)
 
 
 def backed_up(_: "Settings") -> list[str]:

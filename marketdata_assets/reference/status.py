@@ -13,7 +13,7 @@ from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares, last_closed
 from marketdata_assets.reference.load import SOURCE, WHOLE
 from marketdata_assets.reference.records import Days
-from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, TABLES, TRADING_CALENDAR, DailyName, ensure
+from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, TRADING_CALENDAR, DailyName
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -52,7 +52,6 @@ class KnownCalendar:
 
 def overview(client: Client, months: Sequence[str], now: dt.datetime) -> list[TableStatus]:
     """The status of all tables over a window of months."""
-    ensure(client)
     calendar = stored.calendar(client)
     newest = {TRADING_CALENDAR.name: calendar.known.last}
     whole = [_whole(client, name, newest.get(name)) for name in (TRADING_CALENDAR.name, INSTRUMENTS.name)]
@@ -79,28 +78,27 @@ def _whole(client: Client, name: str, newest: dt.date | None) -> TableStatus:
 
 
 def _daily(client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar) -> TableStatus:
-    states, unknown = Counter[str](), 0
-    for _, entry, open_days in _by_month(client, name, months, now, calendar):
+    states, unknown, loads = Counter[str](), 0, ledger.entries(client, name)
+    entries = {load.unit: load for load in loads if load.source == SOURCE}
+    for _, entry, open_days in _by_month(entries, months, now, calendar):
         states[_month_state(entry, open_days)] += 1
         unknown += open_days
-    newest = max(stored.covered(client, TABLES[name]), default=None)
-    return TableStatus(name, states, _rows(client, name), newest, unknown)
+    newest = max((day for load in loads for day in load.slices), default=None)
+    return TableStatus(name, states, _rows(client, name), dt.date.fromisoformat(newest) if newest else None, unknown)
 
 
-def due_months(
-    client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
-) -> list[str]:
-    """The months with a closed trading day that is not covered; a provisional trading day is not missed."""
-    ensure(client)
-    found = _by_month(client, name, months, now, calendar)
+def due_months(entries: Mapping[str, Load], months: Sequence[str], now: dt.datetime, calendar: Calendar) -> list[str]:
+    """The months with a closed trading day that is not covered, by a table's `entries`; a provisional trading day is
+    not missed."""
+    found = _by_month(entries, months, now, calendar)
     return [month for month, entry, open_days in found if open_days or (entry and entry.pending)]
 
 
 def _by_month(
-    client: Client, name: DailyName, months: Sequence[str], now: dt.datetime, calendar: Calendar
+    entries: Mapping[str, Load], months: Sequence[str], now: dt.datetime, calendar: Calendar
 ) -> Iterator[tuple[str, Load | None, int]]:
     """Each month that is due or was loaded: its entry, and how many closed trading days are not answered in full."""
-    entries, closed = {load.unit: load for load in ledger.entries(client, name, months, [SOURCE])}, last_closed(now)
+    closed = last_closed(now)
     for month in months:
         sessions = [day for day in calendar.trading_days(Days.month(month)) if day <= closed]
         certain = {str(day) for day in sessions if not calendar.is_provisional(day)}

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import polars as pl
 
 from marketdata_assets.stores import clickhouse_ddl, clickhouse_ledger
-from marketdata_assets.stores.clickhouse import check_types, create
+from marketdata_assets.stores.clickhouse import check_types
 from marketdata_assets.stores.clients import Client
 
 DailyName = Literal["suspensions", "adjust_factors", "price_limits"]
@@ -35,6 +35,5 @@ TABLES = {table.name: table for table in _TABLES}
 
 def ensure(client: Client) -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time. Raises TerminalError."""
-    clickhouse_ledger.ensure(client)
-    create(client, TRADING_CALENDAR.ddl)
+    clickhouse_ledger.ensure(client, TRADING_CALENDAR.ddl)
     check_types(client, [*TABLES.values()])

@@ -20,7 +20,7 @@ State = Literal["unfinished", "waiting", "loaded", "failed", "forgotten", "remov
 """`unfinished` may still be written, `waiting` is to be loaded, `forgotten` is not; `removed` was deleted after it was
 loaded, `lost` before."""
 NEVER = dt.date(1970, 1, 1)
-_TABLE = Table(FILES, __package__, "clickhouse_files")
+TABLE = Table(FILES, __package__, "clickhouse_files")
 _LASTING: dict[str, Any] = {"version": 0, "age": 0, "forgotten": ""}
 """Of a file, whatever its content is."""
 _NEW: dict[str, Any] = {
@@ -35,22 +35,17 @@ _AWAY = ["removed", "lost"]
 log = get_logger(__name__)
 
 
-def ensure(client: Client) -> None:
-    """Create the table where it is missing; safe to call at any time."""
-    clickhouse.create(client, _TABLE.ddl)
-
-
 def table(client: Client, dataset: str) -> pl.DataFrame:
     """The newest row of each file, by name."""
     sql = f"SELECT * FROM {FILES} FINAL WHERE dataset = {{dataset:String}} ORDER BY file"
-    return _TABLE.fit(clickhouse.read(client, sql, {"dataset": dataset}))
+    return TABLE.fit(clickhouse.read(client, sql, {"dataset": dataset}))
 
 
 def record(client: Client, rows: pl.DataFrame) -> None:
     """Record new facts of files: rows of `table`, changed."""
     now = pl.lit(time.time_ns(), pl.UInt64)
-    rows = _TABLE.fit(rows.with_columns(version=pl.max_horizontal(now, pl.col("version") + 1)))
-    clickhouse.insert(client, FILES, rows, _TABLE.dictionaries)
+    rows = TABLE.fit(rows.with_columns(version=pl.max_horizontal(now, pl.col("version") + 1)))
+    clickhouse.insert(client, FILES, rows, TABLE.dictionaries)
 
 
 def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, now_ns: int) -> pl.DataFrame:
@@ -86,7 +81,7 @@ def _new(files: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     age = pl.when(pl.col("age") == 0).then("modified").otherwise("age")
     rows = files.join(known.with_columns(age=age).select("file", *_LASTING), on="file", how="left")
     lasting = (pl.col(name).fill_null(value) for name, value in _LASTING.items())
-    return _TABLE.fit(rows.with_columns(*lasting, *(pl.lit(value).alias(name) for name, value in _NEW.items())))
+    return TABLE.fit(rows.with_columns(*lasting, *(pl.lit(value).alias(name) for name, value in _NEW.items())))
 
 
 def _back(same: pl.DataFrame, now_ns: int) -> pl.DataFrame:

@@ -5,7 +5,7 @@ So a failed attempt cannot overwrite what another writer has committed, and no F
 unit is marked pending; a writer that dies in between costs a repeated load and no row.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,10 +77,13 @@ class Load(Entry):
         return self.content_hash == PENDING
 
 
-def ensure(client: Client) -> None:
-    """Create the ledger where it is missing; safe to call at any time. Raises TerminalError."""
-    schema_version.ensure_clickhouse(client, [LEDGER])
-    clickhouse.create(client, _TABLE.ddl)
+def ensure(client: Client, *scripts: str, tables: Collection[str] = ()) -> None:
+    """Create the ledger, and what these scripts create, where they are missing; safe to call at any time.
+
+    Raises TerminalError for a database of another version: one that has the ledger, or one of `tables`, and no number.
+    """
+    schema_version.ensure_clickhouse(client, [LEDGER, *tables])
+    clickhouse.create(client, _TABLE.ddl, *scripts)
 
 
 def table(

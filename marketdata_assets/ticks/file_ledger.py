@@ -7,6 +7,7 @@ needed to say what is due. A scan stops after some seconds and continues where i
 
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -462,10 +463,12 @@ def _newer(client: Client, table: Table) -> dict[tuple[str, str], dict[str, int]
     return found
 
 
-def undated(client: Client) -> dict[str, int]:
+def undated(client: Client) -> Counter[str]:
     """How many rejected rows of files are of no symbol-month, by table."""
-    counts = {table.name: _recorded(client, table).values() for table in (TICK_DATA, ORDER_BOOK)}
-    return {name: sum(rejected for _, rejected in found) for name, found in counts.items()}
+    counts: Counter[str] = Counter()
+    for place, rejected in ledger.table(client, DATASET).select("source", "rejected").iter_rows():
+        counts[(ORDER_BOOK if place.startswith(f"{ORDER_BOOKS}/") else TICK_DATA).name] += rejected
+    return counts
 
 
 def _recorded(client: Client, table: Table) -> dict[str, tuple[str, int]]:

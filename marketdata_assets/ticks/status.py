@@ -91,16 +91,18 @@ def overview(
     """The status of the three tables over a window of months; `changed` are units whose dropped files have changed."""
     frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days, changed or {})
     statuses, undated = [], file_ledger.undated(client)
+    sql = """
+        SELECT dataset, toInt64(sum(rejected)) FROM marketdata_ledger
+        WHERE dataset IN {tables:Array(String)} GROUP BY dataset"""
+    rejected = dict(clickhouse.read(client, sql, {"tables": list(TABLES)}).iter_rows())
     for table in TABLES:
         counted: dict[str, dict[State, int]] = {}
         units_by_state = frames[table].group_by("month", "state").agg(pl.len()).sort("month")
         for month, state, units in units_by_state.iter_rows():
             counted.setdefault(month, {})[state] = units
         rows, newest = clickhouse.read(client, f"SELECT count() AS rows, max(date) AS newest FROM {table}").row(0)
-        sql = "SELECT sum(rejected) AS rejected FROM marketdata_ledger WHERE dataset = {table:String}"
-        rejected = clickhouse.read(client, sql, {"table": table})["rejected"][0]
         days = frames[table].select(pl.col("provisional", "incomplete").sum().cast(pl.Int64)).row(0)
-        counts = int(rejected or 0) + undated.get(table, 0), *days
+        counts = rejected.get(table, 0) + undated[table], *days
         statuses.append(TableStatus(table, counted, rows, newest if rows else None, *counts))
     return statuses
 

@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 from marketdata_assets.stores import clickhouse_ddl, clickhouse_files, clickhouse_ledger
-from marketdata_assets.stores.clickhouse import check_types, create
+from marketdata_assets.stores.clickhouse import check_types
 from marketdata_assets.stores.clients import Client
 
 Table = clickhouse_ddl.Table
@@ -21,7 +21,5 @@ def statement(name: str) -> str:
 
 def ensure(client: Client) -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time. Raises TerminalError."""
-    clickhouse_ledger.ensure(client)
-    clickhouse_files.ensure(client)
-    create(client, *(table.ddl for table in TABLES))
+    clickhouse_ledger.ensure(client, *(table.ddl for table in (clickhouse_files.TABLE, *TABLES)))
     check_types(client, TABLES)

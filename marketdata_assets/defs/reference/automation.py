@@ -128,7 +128,7 @@ def due(instance: dg.DagsterInstance, has: Resources, _: Collection[str] = ()) -
             entries = {load.unit: load for load in ledger.entries(client, name, months, [SOURCE])}
             newest = entries.get(max(entries, default=""))
             if newest is None or newest.outcome != "unsupported":  # the schedule requests it every trading day
-                missing |= set(due_months(client, name, months, now, calendar))
+                missing |= set(due_months(entries, months, now, calendar))
             loaded = [month for month, load in entries.items() if load.rows and load.outcome == "ok"]
             missing |= find_mismatches(instance, name, BAR_MONTHS, loaded)
         changed, of_files = file_states.due(client, has.ticks.reference().files.folder, BAR_MONTHS.get_partition_keys())

@@ -134,7 +134,6 @@ def load_history(
     began = time.monotonic()
     check_request(request, now(), keep_days)
     schema.ensure(client)
-    clickhouse_ledger.ensure(client)
     loaded = {} if request.force else _loaded(client)
     units = asyncio.run(
         _load(_Run(client, hosts, venues.find(request.exchange), request, loaded, run_id, now, complete))

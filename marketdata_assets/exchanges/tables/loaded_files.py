@@ -109,7 +109,6 @@ class FileLedger:
         """Have `paths` read whose content is not in the ledger, or all with `force`, and record how each ended."""
         began, given = time.monotonic(), list(dict.fromkeys(paths))
         schema.ensure(client)
-        clickhouse_ledger.ensure(client)
         reports, contents = self.unchanged_and_due(client, given, force)
         for unread in reports.values():
             if unread.outcome == "failed":

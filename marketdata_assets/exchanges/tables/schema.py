@@ -17,9 +17,8 @@ import msgspec
 from marketdata_assets.errors import did_you_mean
 from marketdata_assets.exchanges import records
 from marketdata_assets.exchanges.errors import ExchangesError
-from marketdata_assets.stores import schema_version
+from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse import create, naming_failures, quoted, read
-from marketdata_assets.stores.clickhouse_ledger import LEDGER
 from marketdata_assets.stores.clients import Client
 
 PRECISION, SCALE = 38, 18
@@ -87,16 +86,16 @@ def table_of(type_name: str) -> Table:
 
 
 def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
-    """Create missing tables, add missing columns, and set the retention; idempotent.
+    """Create missing tables and the ledger, add missing columns, and set the retention; idempotent.
 
     `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention
     is left unchanged. Raises ExchangesError, or TerminalError for tables of another version.
     """
     for name in keep_days or {}:
         table_of(name)
-    schema_version.ensure_clickhouse(client, [LEDGER, *(table.name for table in TABLES.values())])
+    names = [table.name for table in TABLES.values()]
+    clickhouse_ledger.ensure(client, *map(sql, names), tables=names)
     with naming_failures():
-        create(client, *(sql(table.name) for table in TABLES.values()))
         _add_columns(client)
         if keep_days is not None:
             _set_retention(client, keep_days)

@@ -13,7 +13,7 @@ from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import candle_streams, is_trade_gap, trade_streams
 from marketdata_assets.exchanges.tables.history import DATASET, loaded_days
 from marketdata_assets.exchanges.tables.schema import DAY_NS, GAPS, OHLCV_1M, REJECTS, TABLES, sql
-from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clients import Client
 
 RETRIED_NS = 3 * DAY_NS  # for so long the history is requested again for gaps that it could not close
@@ -55,7 +55,6 @@ def overview(client: Client, days: Sequence[dt.date]) -> list[TableStatus]:
 
 def history(client: Client) -> TableStatus | None:
     """The days of instruments that were loaded from histories, by outcome; None when there are none."""
-    clickhouse_ledger.ensure(client)
     days, rows, last = loaded_days(client)
     newest = dt.datetime.combine(last, dt.time(), dt.UTC) if last else None
     return TableStatus(DATASET, rows, newest, 0, days) if days else None
