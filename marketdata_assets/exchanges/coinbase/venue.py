@@ -35,5 +35,6 @@ VENUE = Venue(
     candle_stream="kline_",
     candle_interval=lambda word: word if word in INTERVALS else None,
     trades="other_times",
+    tardis={"coinbase": ("spot",)},
     simulator="marketdata_demo.venues.coinbase_venue:CoinbaseVenue",
 )
