@@ -71,10 +71,11 @@ class SubscriptionReply:
 
 @dataclass(frozen=True)
 class MessageRate:
-    """The venue's limit: at most `limit` messages sent in `seconds` over one socket."""
+    """The venue's limit: at most `limit` messages sent in `seconds` over one socket, or by all of an address."""
 
     limit: int
     seconds: float
+    by_address: bool = False
 
 
 def interval_ns(interval: str) -> int:

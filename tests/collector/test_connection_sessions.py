@@ -6,7 +6,7 @@ import pytest
 
 from marketdata_assets.collector.connections.connection import NS
 from marketdata_assets.collector.connections.dispatcher import OverlapDedup
-from marketdata_assets.collector.connections.socket import Outbox
+from marketdata_assets.collector.connections.socket import Outbox, RateWindow
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.venue_adapter import MessageRate
 
@@ -30,13 +30,15 @@ class StubLoop:
 
     def run(self) -> None:
         while self.due:
+            self.due.sort(key=lambda one: one[0], reverse=True)
             self.now, callback = self.due.pop()
             callback()
 
 
 def test_messages_are_sent_in_order_within_the_rate_limits() -> None:
     loop, sent = StubLoop(), list[tuple[float, bytes]]()
-    box = Outbox((MessageRate(3, 1.0), MessageRate(6, 2.5)), lambda raw: sent.append((loop.now, raw)), loop)  # type: ignore[arg-type]
+    windows = [RateWindow(MessageRate(3, 1.0)), RateWindow(MessageRate(6, 2.5))]
+    box = Outbox(windows, lambda raw: sent.append((loop.now, raw)), loop)  # type: ignore[arg-type]
     box.put([b"%d" % number for number in range(5)])
     box.put([b"5", b"6"])
     assert [raw for _, raw in sent] == [b"0", b"1", b"2"]
@@ -45,9 +47,19 @@ def test_messages_are_sent_in_order_within_the_rate_limits() -> None:
     assert [at - 100.0 for at, _ in sent] == pytest.approx([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.5])
 
 
+def test_sockets_to_one_address_share_its_rate_limit() -> None:
+    loop, sent, window = StubLoop(), list[float](), RateWindow(MessageRate(4, 1.0, by_address=True))
+    for _ in range(6):
+        box = Outbox([window], lambda _: sent.append(loop.now), loop)  # type: ignore[arg-type]
+        box.put([b"subscribe"] * 3)
+    loop.run()
+    assert len(sent) == 18
+    assert all(sum(begin <= at < begin + 1.0 for at in sent) <= 4 for begin in sent)
+
+
 def test_unsent_messages_are_dropped_when_the_socket_closes() -> None:
     loop, sent = StubLoop(), list[bytes]()
-    box = Outbox((MessageRate(1, 1.0),), sent.append, loop)  # type: ignore[arg-type]
+    box = Outbox([RateWindow(MessageRate(1, 1.0))], sent.append, loop)  # type: ignore[arg-type]
     box.put([b"one", b"two"])
     box.close()
     loop.run()

@@ -4,13 +4,13 @@ What messages mean is decided in `dispatcher`, whether subscriptions are alive i
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget, BudgetUnavailable
-from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, DEFAULT, Network, Socket
+from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, DEFAULT, Network, RateWindow, Socket
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
 from marketdata_assets.exchanges.venue_adapter import Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger
@@ -77,6 +77,7 @@ class Connection:
     timing: Timing
     events: "Dispatcher"
     connects: Budget
+    shared: Sequence[RateWindow] = ()  # of all connections to the address
     network: Network = DEFAULT
     subscriptions: dict[str, Subscription] = field(default_factory=dict)  # by key
     health: dict[str, SubscriptionHealth] = field(default_factory=dict)
@@ -191,8 +192,9 @@ class Connection:
             if self.socket is None:
                 self.status = "connecting"
             session, rates = self.adapter.socket_session(), self.adapter.message_rates
+            windows = [*self.shared, *(RateWindow(rate) for rate in rates if not rate.by_address)]
             callbacks = events.take, events.sent, self._ended
-            socket = Socket(events.number(), self.url, session, rates, *callbacks, self.network, events.clock)
+            socket = Socket(events.number(), self.url, session, windows, *callbacks, self.network, events.clock)
             try:
                 await socket.open(self.timing.connect)
             except CANNOT_CONNECT as error:

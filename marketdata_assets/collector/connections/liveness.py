@@ -15,7 +15,9 @@ from marketdata_assets.logs import get_logger
 log = get_logger(__name__)
 
 MAX_TRIES = 3
-"""Requests for one subscription before it is given up until the next socket."""
+"""Requests for one subscription before it is given up for AGAIN_SECONDS, or until the next socket."""
+
+NEVER_CONFIRMED, AGAIN_SECONDS = "never confirmed", 600.0
 
 MAX_RESUBSCRIBED = 20
 """Unconfirmed subscriptions that are requested again one by one; with more of them, the socket is dropped."""
@@ -108,6 +110,10 @@ def _status(request: SubscriptionRequest | None, health: SubscriptionHealth | No
 
 
 def _check_confirmations(connection: Connection, socket: Socket, now: int) -> None:
+    for key, request in socket.requests.items():
+        if request.rejected == NEVER_CONFIRMED and now - request.requested_at > AGAIN_SECONDS * NS and not socket.busy:
+            socket.resubscribe([key])
+            return
     late = [
         (key, request)
         for key, request in socket.requests.items()
@@ -125,7 +131,7 @@ def _check_confirmations(connection: Connection, socket: Socket, now: int) -> No
         if request.tries < MAX_TRIES:
             socket.resubscribe([key])  # alone, as an invalid one may make the venue reject others with it
         else:
-            request.rejected = "never confirmed"
+            request.rejected = NEVER_CONFIRMED
             log.warning("subscription_given_up", subscription=key, tries=request.tries)
 
 

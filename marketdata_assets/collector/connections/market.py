@@ -21,7 +21,7 @@ from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
 from marketdata_assets.collector.connections.selection import ListedStates, Selection, Shard
-from marketdata_assets.collector.connections.socket import Network
+from marketdata_assets.collector.connections.socket import Network, RateWindow
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
 from marketdata_assets.collector.items import TAGS
@@ -126,6 +126,9 @@ class Market:
     ) -> None:
         self.name, self.clock = adapter.name, clock or Clock()
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
+        shared = [rate for rate in adapter.message_rates if rate.by_address]  # by all shards too
+        own = [replace(rate, limit=max(1, rate.limit // self.shard.count)) for rate in shared]
+        self._windows = [RateWindow(rate) for rate in own]
         self.network = network or Network()
         self.selection = Selection(adapter.market_type, list(symbols), match_dollar_quotes, max_instruments)
         self.states = ListedStates(adapter.market_type, {one.instrument: one for one in states})
@@ -449,7 +452,7 @@ class Market:
             host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(url).netloc)
             connects = Budget(self._budgets, f"{host}.connections", 1.0 / rate, 1.0)
             connection = Connection(
-                self._created, url, self.adapter, self.timing, self._dispatcher, connects, self.network
+                self._created, url, self.adapter, self.timing, self._dispatcher, connects, self._windows, self.network
             )
             for subscription in subscriptions:
                 self._assign(connection, subscription)

@@ -58,14 +58,21 @@ class SubscriptionRequest:
     rejected: str = ""  # the reason
 
 
+@dataclass(frozen=True)
+class RateWindow:
+    """A rate limit, and when the last messages that count for it were sent; of one socket, or of several."""
+
+    rate: MessageRate
+    sent: deque[float] = field(default_factory=deque)
+
+
 class Outbox:
     """Our messages, sent in order and within the venue's rate limits."""
 
     def __init__(
-        self, rates: Sequence[MessageRate], send: Callable[[bytes], None], loop: asyncio.AbstractEventLoop
+        self, windows: Sequence[RateWindow], send: Callable[[bytes], None], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._windows = [(rate, deque[float]()) for rate in rates]
-        self._send, self._loop = send, loop
+        self._windows, self._send, self._loop = windows, send, loop
         self._waiting: deque[bytes] = deque()
         self._later: asyncio.TimerHandle | None = None
 
@@ -89,7 +96,8 @@ class Outbox:
         self._later = None
         while self._waiting:
             now, wait = self._loop.time(), 0.0
-            for rate, sent in self._windows:
+            for window in self._windows:
+                rate, sent = window.rate, window.sent
                 while sent and sent[0] <= now - rate.seconds:
                     sent.popleft()
                 if len(sent) >= rate.limit:
@@ -97,8 +105,8 @@ class Outbox:
             if wait > 0:
                 self._later = self._loop.call_later(wait, self._flush)
                 return
-            for _, sent in self._windows:
-                sent.append(now)
+            for window in self._windows:
+                window.sent.append(now)
             self._send(self._waiting.popleft())
 
 
@@ -109,7 +117,7 @@ class Socket(WSListener):
     number: int
     url: str
     session: SocketSession
-    message_rates: Sequence[MessageRate]
+    windows: Sequence[RateWindow]
     take: Callable[["Socket", list[bytes], int], None]
     sent: Callable[["Socket", bytes], None] | None = None  # called with what we sent
     ended: Callable[["Socket"], None] | None = None
@@ -134,7 +142,7 @@ class Socket(WSListener):
 
     async def open(self, seconds: float) -> None:
         """Connect; raises one of CANNOT_CONNECT."""
-        self._outbox = Outbox(self.message_rates, self._send, asyncio.get_running_loop())
+        self._outbox = Outbox(self.windows, self._send, asyncio.get_running_loop())
         async with asyncio.timeout(seconds):
             self._transport, _ = await ws_connect(
                 lambda: self,

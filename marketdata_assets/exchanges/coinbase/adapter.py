@@ -43,7 +43,7 @@ class CoinbaseAdapter(ChannelAdapter):
     max_subscriptions = 150  # our choice
     connects_per_second = PER_SECOND / 2
     ping_after = 30.0  # heartbeats come every second
-    message_rates = (MessageRate(PER_SECOND // 2, 1.0),)  # of an address, which may have several sockets
+    message_rates = (MessageRate(PER_SECOND // 2, 1.0, by_address=True),)  # half: another process may be there too
     socket_session = Session
 
     def channel_of(self, raw: bytes) -> bytes:
