@@ -16,7 +16,7 @@ from marketdata_assets.flows.run import run_flow
 from marketdata_assets.web.pages import STATIC
 from tests.ui.browser import browser, missing_browser
 from tests.web.served_market import HOSTILE, TOKEN, answer, get, on, served
-from tests.web.test_web_browser import CONTRAST, NAMELESS, WIDER, shots
+from tests.web.test_web_browser import CLIPPED, CONTRAST, NAMELESS, SETTLED, WIDER, shots
 
 __all__ = ["shots"]  # a fixture
 
@@ -245,3 +245,20 @@ def test_alphas_are_sorted_filtered_and_compared_in_the_browser(alphas: str, flo
             assert chromium.driver.execute_script(check) == []
         chromium.shot(shots / "flows.png")
         assert chromium.complaints() == []
+
+
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_paper_has_all_of_a_page(alphas: str, flows: str, shots: Path) -> None:
+    with served(on(flows, mongo=alphas)) as url, browser(url, TOKEN) as chromium:
+        for path in ("/", "/alphas?ids=Alp1,Alp2", "/flows?flow=closes", "/quality"):
+            chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+            chromium.open(path)
+            chromium.until(lambda: chromium.driver.execute_script(SETTLED), "all answers")
+            more = "for (const one of document.querySelectorAll('#problems li, #alphas tbody tr'))"
+            chromium.driver.execute_script(f"{more} for (let n = 0; n < 30; n++) one.after(one.cloneNode(true))")
+            chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+            size = {"width": 718, "height": 2400, "deviceScaleFactor": 1, "mobile": False}
+            chromium.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            chromium.driver.execute_script("dispatchEvent(new Event('beforeprint'))")
+            chromium.shot(shots / f"paper{path.partition('?')[0].replace('/', '_')}.png")
+            assert chromium.driver.execute_script(CLIPPED) == [], path

@@ -94,6 +94,25 @@ if (document.documentElement.scrollWidth <= wide) return [];
 return [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > wide + 1)
   .map(one => one.outerHTML.slice(0, 80)).slice(0, 5);
 """
+COLUMNS = """
+function columns(canvas) {
+  const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 60, canvas.width, 10);
+  const found = [];
+  for (let at = 0; at < data.length; at += 4) {
+    if (Math.max(data[at], data[at + 1]) > 1.5 * Math.min(data[at], data[at + 1]))
+      found.push(((at / 4) % canvas.width) / canvas.width);
+  }
+  return [found.reduce((one, other) => Math.min(one, other), 1), found.reduce((one, other) => Math.max(one, other), 0)];
+}
+"""
+"""The columns of a picture, as shares of its width, that its volumes begin and end in."""
+CLIPPED = """
+return [...document.querySelectorAll("main, main *")].filter(one => one.checkVisibility() && !one.matches(".hidden, #chart *")
+  && (one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1)
+  && (/auto|hidden|scroll/.test(getComputedStyle(one).overflow) || one.matches(".list, .card, #problems")))
+  .map(one => one.outerHTML.slice(0, 80));
+"""
+"""What is cut off, or reaches beyond its card, on paper."""
 COLOURS = """
 const counts = new Map();
 for (const one of document.querySelectorAll("#chart canvas")) {
@@ -209,11 +228,17 @@ def test_go_to_shows_the_day_at_every_length_and_the_chart_fits_the_paper(dsn: s
         chromium.driver.execute_script(
             "document.documentElement.dataset.theme = 'dark'; dispatchEvent(new Event('beforeprint'))"
         )
-        assert chromium.find("#chart canvas").size["width"] < 700, "as wide as paper"
+        chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        chromium.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", _tall(900) | {"width": 718})
+        picture = chromium.find("#chart > .paper")
+        assert 500 < picture.size["width"] < 718 and not chromium.find("#chart > div").is_displayed()
+        drawn = chromium.driver.execute_script(f"{COLUMNS} return columns(arguments[0])", picture)
+        assert drawn[0] < 0.1 and 0.85 < drawn[1] < 0.95, "from the oldest to the newest candle in view"
+        chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
         ground = "return getComputedStyle(document.querySelector('.card')).backgroundColor"
         assert chromium.driver.execute_script(ground) == "rgb(255, 255, 255)"
         chromium.driver.execute_script("dispatchEvent(new Event('afterprint'))")
-        chromium.until(lambda: chromium.find("#chart canvas").size["width"] > 900, "as wide as the page again")
+        assert not _cells(chromium, ".paper") and chromium.find("#chart canvas").is_displayed()
         late = "/source=minutes/.test(path) ? new Promise((go) => setTimeout(go, 800)) : Promise.resolve()"
         slow = f"(path, how) => ({late}).then(() => real(path, how))"
         script = {"source": f"const real = window.fetch; window.fetch = {slow};"}

@@ -1,6 +1,7 @@
 // Alphas: a table that sorts and filters, and of those that are chosen the PnL in one chart and their correlations.
 
 import { ask, attempt, by, count, element, note, row, t } from "/static/page.js";
+import { printed } from "/static/chart.js";
 
 const SHOWN = 200, MOST = 8, NUMBERS = ["sharpe", "fitness", "turnover", "returns", "drawdown", "delay"];
 const library = globalThis.LightweightCharts, address = new URLSearchParams(location.search);
@@ -109,6 +110,8 @@ function lines(drawn) {
   probe.remove();
 }
 addEventListener("looks", () => looks());
+addEventListener("beforeprint", () => { looks(); if (view) printed(view, by("chart"), true); });
+addEventListener("afterprint", () => { by("chart").querySelector(".paper")?.remove(); looks(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => looks());
 
 for (const id of ["search", "account", "region", "status", "least", "most"]) by(id).addEventListener("input", show);
