@@ -99,7 +99,7 @@ function columns(canvas) {
   const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 60, canvas.width, 10);
   const found = [];
   for (let at = 0; at < data.length; at += 4) {
-    if (Math.max(data[at], data[at + 1]) > 1.5 * Math.min(data[at], data[at + 1]))
+    if (Math.max(data[at], data[at + 1]) > 1.2 * Math.min(data[at], data[at + 1]))
       found.push(((at / 4) % canvas.width) / canvas.width);
   }
   return [found.reduce((one, other) => Math.min(one, other), 1), found.reduce((one, other) => Math.max(one, other), 0)];
@@ -107,7 +107,8 @@ function columns(canvas) {
 """
 """The columns of a picture, as shares of its width, that its volumes begin and end in."""
 CLIPPED = """
-return [...document.querySelectorAll("main, main *")].filter(one => one.checkVisibility() && !one.matches(".hidden, #chart *")
+return [...document.querySelectorAll("main, main *")].filter(one => one.checkVisibility()
+  && !one.matches(".hidden, #chart *")
   && (one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1)
   && (/auto|hidden|scroll/.test(getComputedStyle(one).overflow) || one.matches(".list, .card, #problems")))
   .map(one => one.outerHTML.slice(0, 80));
