@@ -96,7 +96,7 @@ return [...document.querySelectorAll("main *")].filter(one => one.getBoundingCli
 """
 COLUMNS = """
 function columns(canvas) {
-  const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 60, canvas.width, 10);
+  const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 36, canvas.width, 6);
   const found = [];
   for (let at = 0; at < data.length; at += 4) {
     if (Math.max(data[at], data[at + 1]) > 1.2 * Math.min(data[at], data[at + 1]))
@@ -226,6 +226,8 @@ def test_go_to_shows_the_day_at_every_length_and_the_chart_fits_the_paper(dsn: s
         _go(chromium, "")
         newest = "return document.getElementById('values').textContent.slice(0, 10)"
         chromium.until(lambda: chromium.driver.execute_script(newest) == "2024-03-29", "the last week, of three days")
+        chromium.click("day")
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-27 open "), "the newest days")
         chromium.driver.execute_script(
             "document.documentElement.dataset.theme = 'dark'; dispatchEvent(new Event('beforeprint'))"
         )
