@@ -95,7 +95,7 @@ def test_search_takes_letters_of_full_width_and_leaves_out_separators() -> None:
 
 
 def test_another_spelling_in_the_address_is_that_stock(page: str) -> None:
-    codes = ("sh600001", "600001", "６００００１.sh")
+    codes = ("sh600001", "600001.ss", "６００００１.sh")
     assert [answer(page, f"/api/stocks/{code}/coverage")["code"] for code in codes] == [CODE] * 3
 
 
