@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from marketdata_assets.alphas.correlation import CONSTANT, LEAST_DAYS, correlations, daily_returns
 from marketdata_assets.alphas.record_sets import asset_name
@@ -22,6 +23,8 @@ COLUMNS = {
     "created": "dateCreated",
 }
 """The columns of the list, and where documents have their values."""
+ODD = [float("nan"), float("inf"), float("-inf")]
+"""What JSON has no number for."""
 MOST_LISTED = 20_000
 MOST_COMPARED = 8
 
@@ -30,7 +33,7 @@ def listed(databases: Renamed) -> dict[str, Any]:
     """The regular alphas, the best Sharpe first: `columns`, a row for each, and how many there are."""
     frame = alphas("regular", columns=list(COLUMNS.values()), connection=databases)
     best = frame.sort("is.sharpe", descending=True, nulls_last=True).head(MOST_LISTED)
-    shown = best.with_columns(pl.col("dateCreated").dt.strftime("%Y-%m-%d")).fill_nan(None)
+    shown = best.with_columns(pl.col("dateCreated").dt.strftime("%Y-%m-%d"), cs.float().replace(ODD, None))
     return {"columns": list(COLUMNS), "rows": shown.rows(), "of": frame.height}
 
 

@@ -141,6 +141,15 @@ def test_alphas_without_a_usable_series_are_compared_by_account_and_say_why(unus
         assert len(answer(url, "/api/alphas/compared", ids=long)["alphas"]) == 8
 
 
+def test_figures_that_are_infinite_are_listed_as_none(alphas: str, mongo_client: MongoClient[dict[str, Any]]) -> None:
+    figures = {"is.sharpe": float("-inf"), "is.turnover": float("nan")}
+    mongo_client["regular_alphas"]["web"].update_one({"_id": "Alp1"}, {"$set": figures})
+    with served(on(mongo=alphas)) as url:
+        found = answer(url, "/api/alphas")
+        rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+        assert [(row["sharpe"], row["turnover"]) for row in rows if row["id"] == "Alp1"] == [(None, None)]
+
+
 def test_ids_with_a_slash_or_a_comma_are_compared(alphas: str, mongo_client: MongoClient[dict[str, Any]]) -> None:
     stored = mongo_client["alpha_pnl"]["web"]
     columns = stored.find_one({"_id": "Alp1"})["columns"]  # type: ignore[index]
@@ -172,11 +181,14 @@ def test_a_correlation_that_is_missing_has_its_reason(
     alphas: str, mongo_client: MongoClient[dict[str, Any]], shots: Path
 ) -> None:
     stored = mongo_client["alpha_pnl"]["web"]
-    columns = {name: values[-40:] for name, values in stored.find_one({"_id": "Alp2"})["columns"].items()}  # type: ignore[index]
-    stored.update_one({"_id": "Alp2"}, {"$set": {"columns": columns}})
+    whole = {one["_id"]: one["columns"] for one in stored.find()}
+    parts = {"Alp1": ("Alp1", 0, 200), "Alp2": ("Alp2", 170, 300), "Alp3": ("Alp2", 260, 300)}
+    for name, (one, first, last) in parts.items():
+        columns = {column: values[first:last] for column, values in whole[one].items()}
+        stored.replace_one({"_id": name}, {"columns": columns, "types": {}}, upsert=True)
     with served(on(mongo=alphas)) as url, browser(url, TOKEN) as chromium:
-        chromium.open("/alphas?ids=Alp1,Alp2", height=1300)
-        reason = "Alp1 and Alp2 have 39 common days, fewer than 60."
+        chromium.open("/alphas?ids=Alp1,Alp2,Alp3", height=1300)
+        reason = "Alp1 and Alp2 have 29 common days, fewer than 60. Alp3 has 39 daily returns, fewer than 60."
         chromium.until(lambda: chromium.find("#reasons").text == reason, "why there is no correlation")
         assert chromium.find("#matrix td:nth-child(3)").text == "–"
         assert chromium.driver.execute_script(CONTRAST) == []

@@ -79,8 +79,9 @@ function draw({ alphas: drawn, correlations, days, least }) {
     if (columns.length) show();
   }
   const without = drawn.flatMap(({ why }, at) => (why ? `${names[at]}: ${why.replace(/^[^:]+/, (cause) => t(cause))}.` : []));
-  const few = names.flatMap((name, at) => names.slice(0, at).flatMap((other, place) => (
-    correlations[at][place] !== null || drawn[at].why || drawn[place].why ? [] : days[at][place] < least ? t("{one} and {other} have {n} common days, fewer than {least}.", { one: other, other: name, n: days[at][place], least }) : t("{one} or {other} is constant on the common days.", { one: other, other: name }))));
+  const own = (at) => !drawn[at].why && days[at][at] >= least;
+  const few = names.flatMap((one, at) => (drawn[at].why ? [] : !own(at) ? [t("{one} has {n} daily returns, fewer than {least}.", { one, n: days[at][at], least })] : names.slice(0, at).flatMap((other, place) => (
+    !own(place) || correlations[at][place] !== null ? [] : t(days[at][place] < least ? "{one} and {other} have {n} common days, fewer than {least}." : "{one} or {other} is constant on the common days.", { one: other, other: one, n: days[at][place], least })))));
   note("chart-note", t(names.length ? "Cumulative PnL in USD." : "Choose up to eight alphas in the table."));
   note("reasons", [...without, ...few].join(" "), true);
   by("reasons").hidden = !by("reasons").textContent;
