@@ -358,6 +358,8 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
         assert chromium.find("h1").text == f"000001.SZ {HOSTILE}"
         marks = [button.text for button in _cells(chromium, "#coverage button")]
         assert [mark.split()[1:] for mark in marks] == [["pi"], ["!"]]
+        chromium.open("/symbol/000001.sz")
+        chromium.until(lambda: chromium.driver.current_url.endswith("/symbol/000001.SZ"), "the code as it is written")
         chromium.until(lambda: _legend(chromium).startswith("2025-01-"), "candles of ticks")
         chromium.find("#coverage button").click()
         chromium.until(lambda: "tushare" in chromium.find("#load").text, "how the month was loaded")
