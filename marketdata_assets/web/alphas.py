@@ -23,8 +23,6 @@ COLUMNS = {
     "created": "dateCreated",
 }
 """The columns of the list, and where documents have their values."""
-ODD = [float("nan"), float("inf"), float("-inf")]
-"""What JSON has no number for."""
 MOST_LISTED = 20_000
 MOST_COMPARED = 8
 
@@ -33,7 +31,8 @@ def listed(databases: Renamed) -> dict[str, Any]:
     """The regular alphas, the best Sharpe first: `columns`, a row for each, and how many there are."""
     frame = alphas("regular", columns=list(COLUMNS.values()), connection=databases)
     best = frame.sort("is.sharpe", descending=True, nulls_last=True).head(MOST_LISTED)
-    shown = best.with_columns(pl.col("dateCreated").dt.strftime("%Y-%m-%d"), cs.float().replace(ODD, None))
+    numbers = cs.float().replace([math.nan, math.inf, -math.inf], None)
+    shown = best.with_columns(pl.col("dateCreated").dt.strftime("%Y-%m-%d"), numbers)
     return {"columns": list(COLUMNS), "rows": shown.rows(), "of": frame.height}
 
 
@@ -75,13 +74,10 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
 
 def _odd(days: Sequence[Any], pnl: Sequence[Any]) -> str | None:
     """Why a series cannot be shown: a day that is no text, or PnL that is no number; null is a day without PnL."""
-    for value in days:
-        if not isinstance(value, str):
-            return f"PnL cannot be read: day {value} is not text"
-    for value in pnl:
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
-            return f"PnL cannot be read: {value} is not a number"
-    return None
+    no_days = [f"day {one} is not text" for one in days if not isinstance(one, str)]
+    known = (one for one in pnl if one is not None)
+    odd = [f"{one} is not a number" for one in known if not isinstance(one, int | float) or not math.isfinite(one)]
+    return next((f"PnL cannot be read: {cause}" for cause in (*no_days, *odd)), None)
 
 
 def _checked_number(ids: Sequence[str]) -> Sequence[str]:

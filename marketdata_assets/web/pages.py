@@ -200,11 +200,7 @@ class Pages:
         """`{"code": ..., "name": ..., "currency": "USD", "months": [...], "others": {...}}`, see `symbols.coverage`."""
         now = dt.datetime.now(dt.UTC)
         with database.clickhouse(self._servers.clickhouse()) as client:
-
-            def covered(code: str) -> list[dict[str, Any]]:
-                return symbols.coverage(client, code, last_closed(now, exchange_of(code)))
-
-            code, months = _spelt(request, covered)
+            code, months = _spelt(request, lambda it: symbols.coverage(client, it, last_closed(now, exchange_of(it))))
             others = symbols.others(client, code)
         known = next((vars(one) for one in self._symbols() if one.code == code), {"name": None, "status": None})
         return JSONResponse({**known, "code": code, "currency": currency_of(code), "months": months, "others": others})

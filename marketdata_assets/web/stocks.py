@@ -16,8 +16,6 @@ from marketdata_assets.web.coverage import Counted
 from marketdata_assets.web.errors import Unknown
 
 MOST_CANDLES = 2000
-LOADS = {"minutes": "ingest bars", "ticks": "ingest ticks", "daily": "flows run --all"}
-"""The command behind `marketdata` that loads a source."""
 VALUES = ("open", "high", "low", "close", "volume")
 
 Candle = tuple[str, float | None, float | None, float | None, float | None, float | None]
@@ -54,9 +52,8 @@ def span(connection: Any, code: str, source: Source = "minutes") -> Days:
     if source != "minutes":
         if found := LOADED[source](connection, [code]).get(code):
             return found
-        raise Unknown(
-            f"no {source} of {code!r} are loaded. Choose other bars; or load them: marketdata {LOADS[source]}."
-        )
+        load = "ingest ticks" if source == "ticks" else "flows run --all"
+        raise Unknown(f"no {source} of {code!r} are loaded. Choose other bars; or load them: marketdata {load}.")
     row = connection.execute(statement(__package__, "span.sql"), {"code": code}).fetchone()
     if row is None or row[0] is None:
         raise Unknown(
