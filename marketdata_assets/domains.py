@@ -5,7 +5,7 @@ a `Domain` under its name. Commands, metrics, pages, backups, the local stack an
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -44,6 +44,8 @@ class Domain:
     """The `FileEntry` of all files of its watched folders, now, by the `asset` of their row."""
     rejected: Callable[[Connection, Settings, int], Table] | None = None
     """Rejected rows, so many of a dataset at most: `dataset`, `place`, `reason`, `raw`, and what else is known."""
+    loads: Mapping[str, str] = field(default_factory=dict)
+    """The commands that load its other assets, by the asset or by what it begins with."""
     load_files: str = ""
     """The command that loads new files, where it is another."""
     register_files: Callable[[Connection, Settings, Any], None] | None = None

@@ -108,7 +108,7 @@ def problems(rows: Sequence[Row]) -> list[Problem]:
             state,
             row[state],
             row.get("summary") or f"{row[state]} of {row['partitions']}",
-            _command(row["group"], state, of_files="named" in row),
+            _command(row["group"], row["asset"], state, of_files="named" in row),
         )
         for state in PROBLEMS
         for row in rows
@@ -122,9 +122,10 @@ def lines_of(domain: str, rows: Iterable[Row]) -> list[list[Any]]:
     return [[row[name] for name in domains.find(domain).columns] for row in assets]
 
 
-def _command(domain: str, state: str, *, of_files: bool) -> str:
+def _command(domain: str, asset: str, state: str, *, of_files: bool) -> str:
     about = domains.find(domain)
+    load = next((load for name, load in about.loads.items() if asset.startswith(name)), about.load)
     if state == "due":
         return about.load_files or about.load
-    command = "files {domain} --state {state}" if of_files else SHOWN_BY.get(state, about.load)
+    command = "files {domain} --state {state}" if of_files else SHOWN_BY.get(state, load)
     return command.format(domain=domain, state=state)

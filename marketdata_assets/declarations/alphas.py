@@ -75,6 +75,13 @@ DOMAIN = Domain(
     rows,
     files,
     rejected,
+    loads={
+        "alpha_files": "alphas fetch",
+        "alpha_packages": "ingest alphas",
+        "alpha_submission_check": "alphas records --set submission_check",
+        "alpha_": "alphas records",
+        "brain_": "alphas catalogue",
+    },
     backed_up=backed_up,
     repairs="marketdata_assets.defs.alphas.automation:repairs",
 )

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 
 from marketdata_assets.errors import FEW, TerminalError, TransientError, did_you_mean
+from marketdata_assets.reference.exchanges import MAINLAND, exchange_of
 
 
 class ReadError(TerminalError):
@@ -84,9 +85,10 @@ class MissingFactors(ReadError):
     def __init__(self, codes: Sequence[str], first: dt.date, last: dt.date) -> None:
         self.codes = tuple(codes)
         shown = ", ".join(codes[:FEW]) + (f" and {len(codes) - FEW} more" if len(codes) > FEW else "")
+        table = "adjust_factors" if exchange_of(codes[0]) is MAINLAND else "factors"
         super().__init__(
-            f"adjust_factors has no factor of {shown} for bars from {first} to {last}. Load these days of the asset"
-            ' adjust_factors, give your own with factors=..., or read with adjust="none".'
+            f"{table} has no factor of {shown} for bars from {first} to {last}. Load these days of the asset"
+            f' {table}, give your own with factors=..., or read with adjust="none".'
         )
 
 

@@ -1,12 +1,14 @@
 """Alphas as the page lists and compares them: the figures of all, PnL and correlations of some."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
-from marketdata_assets.alphas.correlation import CONSTANT, correlations, daily_returns
+from marketdata_assets.alphas.correlation import CONSTANT, LEAST_DAYS, correlations, daily_returns
 from marketdata_assets.alphas.record_sets import asset_name
 from marketdata_assets.read.alpha_correlation import NOT_FETCHED
 from marketdata_assets.read.alpha_records import documents_of, present_accounts
@@ -29,7 +31,8 @@ def listed(databases: Renamed) -> dict[str, Any]:
     """The regular alphas, the best Sharpe first: `columns`, a row for each, and how many there are."""
     frame = alphas("regular", columns=list(COLUMNS.values()), connection=databases)
     best = frame.sort("is.sharpe", descending=True, nulls_last=True).head(MOST_LISTED)
-    shown = best.with_columns(pl.col("dateCreated").dt.strftime("%Y-%m-%d")).fill_nan(None)
+    numbers = cs.float().replace([math.nan, math.inf, -math.inf], None)
+    shown = best.with_columns(pl.col("dateCreated").dt.strftime("%Y-%m-%d"), numbers)
     return {"columns": list(COLUMNS), "rows": shown.rows(), "of": frame.height}
 
 
@@ -40,19 +43,20 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
     correlations. Raises BadParameter.
 
     `{"alphas": [{"account": ..., "id": ..., "days": [...], "pnl": [...], "why": null}], "correlations": [[1.0, null]],
-    "days": [[900, 12]]}`.
+    "days": [[900, 12]], "least": 60}`.
     """
     stored, found = asset_name("pnl"), {}
-    names = [one.rpartition("/")[2] for one in _checked_number(ids)]
+    names = [name for one in _checked_number(ids) for name in (one, one.partition("/")[2])]
     for account in present_accounts(databases[stored], stored, None):
         for one in documents_of(databases, "pnl", account, names, names=("date", "pnl")):
             found[f"{account}/{one['_id']}"] = one["columns"].get("date", []), one["columns"].get("pnl", [])
-    same = {one: [key for key in found if one in (key, key.rpartition("/")[2])] or [one] for one in ids}
+    same = {one: [key for key in found if one in (key, key.partition("/")[2])] or [one] for one in ids}
     keys = _checked_number([*dict.fromkeys(key for one in ids for key in same[one])])
-    returns = daily_returns((key, *found[key]) for key in keys if key in found)
+    odd = {key: cause for key in keys if key in found and (cause := _odd(*found[key]))}
+    returns = daily_returns((key, *found[key]) for key in keys if key in found and key not in odd)
     values, days = correlations(returns.values, returns.values)
     place = {key: row for row, key in enumerate(returns.ids)}
-    why = {key: None if key in place else returns.left_out.get(key, NOT_FETCHED) for key in keys}
+    why = {key: None if key in place else (odd | {**returns.left_out}).get(key, NOT_FETCHED) for key in keys}
 
     def square(matrix: Any) -> list[list[float | None]]:
         pairs = [[(place.get(one), place.get(other)) for other in keys] for one in keys]
@@ -60,11 +64,20 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
         return [[None if cell is None or np.isnan(cell) else round(cell, 4) for cell in row] for row in cells]
 
     def drawn(key: str) -> dict[str, Any]:
-        account, _, name = key.rpartition("/")
+        account, name = key.split("/", 1) if "/" in key else (None, key)
         dates, pnl = found[key] if why[key] in (None, CONSTANT) else ([], [])
-        return {"account": account or None, "id": name, "days": dates, "pnl": pnl, "why": why[key]}
+        return {"account": account, "id": name, "days": dates, "pnl": pnl, "why": why[key]}
 
-    return {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days)}
+    about = {"least": LEAST_DAYS}
+    return {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days), **about}
+
+
+def _odd(days: Sequence[Any], pnl: Sequence[Any]) -> str | None:
+    """Why a series cannot be shown: a day that is no text, or PnL that is no number; null is a day without PnL."""
+    no_days = [f"day {one} is not text" for one in days if not isinstance(one, str)]
+    known = (one for one in pnl if one is not None)
+    odd = [f"{one} is not a number" for one in known if not isinstance(one, int | float) or not math.isfinite(one)]
+    return next((f"PnL cannot be read: {cause}" for cause in (*no_days, *odd)), None)
 
 
 def _checked_number(ids: Sequence[str]) -> Sequence[str]:

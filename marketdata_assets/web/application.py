@@ -22,7 +22,7 @@ from marketdata_assets.read.errors import NothingLoaded, ReadError
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, TooSlow, Unknown
-from marketdata_assets.web.pages import STATIC, Pages, charts, page
+from marketdata_assets.web.pages import STATIC, Pages, charts, page, rising
 
 ANSWER_SECONDS = 12.0
 """A request of several queries is not waited for longer, times LONG for those about all of a market."""
@@ -62,9 +62,9 @@ def application(servers: Servers) -> Starlette:
     html = {
         "/": page("front", "Market data"),
         "/quality": page("quality", "Quality over time"),
-        "/stock/{code}": page("stock", "Stock"),
-        "/symbol/{code}": page("symbol", "Symbol"),
-        "/instrument": page("instrument", "Instrument", "green"),
+        "/stock/{code}": page("stock", "Stock", rising),
+        "/symbol/{code}": page("symbol", "Symbol", rising),
+        "/instrument": page("instrument", "Instrument"),
         "/alphas": page("alphas", "Alphas"),
         "/flows": page("flows", "Flows"),
     }

@@ -2,8 +2,9 @@
 
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
 from marketdata_assets.reference.exchanges import canonical
@@ -21,18 +22,26 @@ T = TypeVar("T")
 
 
 def found(stocks: Sequence[N], text: str) -> Iterator[N]:
-    """Those whose code, name or initials start with the text, codes first; `sh600000` is 600000.SH."""
-    wanted = text.strip().casefold()
+    """Those whose code, name or initials start with the text, codes first; `sh600000` is 600000.SH, and
+    `btcusd` BTC-USD."""
+    wanted = plain(text)
     # Another spelling, as `00700.hk`, or the beginning of a code, as `aap` of AAPL.US.
     codes = (wanted, (canonical(wanted) or wanted).casefold())
-    by_code = [stock for stock in stocks if stock.code.casefold().startswith(codes)]
+    names_of = {stock.code: (plain(stock.code), plain(stock.code).replace("-", "")) for stock in stocks}
+    by_code = [stock for stock in stocks if any(name.startswith(codes) for name in names_of[stock.code])]
     yield from by_code
     known = {stock.code for stock in by_code}
     letters = wanted.isascii() and wanted.isalpha()
     for stock in stocks:
-        names = (stock.name.casefold(), initials(stock.name) if letters else "") if stock.name else ()
+        names = (plain(stock.name), initials(stock.name) if letters else "") if stock.name else ()
         if stock.code not in known and any(name.startswith(wanted) for name in names):
             yield stock
+
+
+@lru_cache(maxsize=65536)
+def plain(text: str) -> str:
+    """A text in small letters, of which letters and digits of full width are usual ones."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 @cache

@@ -25,11 +25,15 @@ def listed(connection: psycopg.Connection, folder: Path) -> dict[str, Any]:
     values = {"datasets": list(names)}
     counted = connection.execute(statement(__package__, "flow_files.sql"), values).fetchall() if known else []
     counts = {names[dataset]: row for dataset, *row in counted}
+    known = exists(connection, "marketdata_quarantine")
+    counted = connection.execute(statement(__package__, "flow_rejected.sql"), values).fetchall() if known else []
+    kept = {names[dataset]: rows for dataset, rows in counted}
     flows = []
     for one in files:
         units, failed, rows, rejected, last = counts.get(one.name, (0, 0, 0, 0, None))
         table, mode = (one.flow.target.table, one.flow.target.mode) if one.flow else (None, None)
         facts = {"name": one.name, "table": table, "mode": mode, "error": str(one.error) if one.error else None}
+        rejected = max(rejected, kept.get(one.name, 0))
         counted_files = {"files": units, "failed": failed, "rows": rows, "rejected": rejected}
         flows.append({**facts, **counted_files, "finished": _utc(last)})
     return {"flows": flows, "loads": _loads(connection, names)}

@@ -4,6 +4,7 @@ How a book is rebuilt, and when it is known, is in `read.books`.
 """
 
 import datetime as dt
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -96,13 +97,13 @@ def found(instruments: Sequence[Instrument], text: str) -> Iterator[Instrument]:
     wanted = plain(name)
     for one in instruments:
         named = any(plain(known).startswith(wanted) for known in (one.instrument, one.symbol))
-        if named and all(part.casefold() in one.exchange for part in venue):
+        if named and all(plain(part) in one.exchange for part in venue):
             yield one
 
 
 def plain(text: str) -> str:
     """A name of an instrument without what separates its parts, in small letters."""
-    return "".join(one for one in text.casefold() if one.isalnum())
+    return "".join(one for one in unicodedata.normalize("NFKC", text).casefold() if one.isalnum())
 
 
 def candles(

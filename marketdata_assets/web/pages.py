@@ -26,15 +26,15 @@ from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.read.resampling import whole_period
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import ashares, last_closed
-from marketdata_assets.reference.exchanges import currency_of, exchange_of
+from marketdata_assets.reference.exchanges import canonical, currency_of, exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
 from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols, units
 from marketdata_assets.web.database import LONG, Servers
-from marketdata_assets.web.errors import BadParameter, NotCreated
-from marketdata_assets.web.finding import Kept, found
+from marketdata_assets.web.errors import BadParameter, NotCreated, Unknown
+from marketdata_assets.web.finding import Kept, found, plain
 from marketdata_assets.web.instruments import Market
 
 STATIC = Path(__file__).parent / "static"
@@ -59,15 +59,22 @@ FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2099, 12, 31)
 """What every server takes as a day, with a day before and after."""
 
 
-def page(name: str, title: str, market: str = "red") -> Callable[[Request], Response]:
+def rising(request: Request) -> str:
+    """The colour of rising prices of the code in the address: red on the exchanges of the mainland and of Japan."""
+    currency = exchange_of(plain(request.path_params["code"]).upper()).currency
+    return "red" if currency in ("CNY", "JPY") else "green"
+
+
+def page(name: str, title: str, market: Callable[[Request], str] = lambda _: "green") -> Callable[[Request], Response]:
     """The endpoint of a page within the frame of all, whose script reads from the address what it is about.
 
-    `market` is the colour of rising prices there.
+    `market` gives the colour of rising prices there.
     """
     parts = {part.stem: part.read_text("utf-8") for part in (STATIC / "parts").glob("*.html")}
     cards = [_card(Template(parts["card"]), domain) for domain in Settings().domain_names]
     own = Template((STATIC / f"{name}.html").read_text("utf-8")).substitute(parts, cards="".join(cards))
-    return lambda _: HTMLResponse(Template(parts["frame"]).substitute(title=title, market=market, page=own))
+    frame = Template(Template(parts["frame"]).safe_substitute(title=title, page=own.replace("$", "$$")))
+    return lambda request: HTMLResponse(frame.substitute(market=market(request)))
 
 
 def _card(card: Template, domain: str) -> str:
@@ -183,19 +190,18 @@ class Pages:
 
     def stock_coverage(self, request: Request) -> Response:
         """`{"code": ..., "name": ..., "months": [...]}`, see `coverage.Month`."""
-        code = _checked("code", request.path_params["code"])
         with database.postgres(self._servers.postgres()) as connection:
-            days, counted = stocks.counted(connection, code)
+            code, (days, counted) = _spelt(request, partial(stocks.counted, connection))
         months = coverage.months(days, counted, ashares().trading_days)
         name = next((stock.name for stock in self._stocks() if stock.code == code), None)
         return JSONResponse({"code": code, "name": name, "months": [vars(month) for month in months]})
 
     def symbol(self, request: Request) -> Response:
         """`{"code": ..., "name": ..., "currency": "USD", "months": [...], "others": {...}}`, see `symbols.coverage`."""
-        code = _checked("code", request.path_params["code"])
-        closed = last_closed(dt.datetime.now(dt.UTC), exchange_of(code))
+        now = dt.datetime.now(dt.UTC)
         with database.clickhouse(self._servers.clickhouse()) as client:
-            months, others = symbols.coverage(client, code, closed), symbols.others(client, code)
+            code, months = _spelt(request, lambda it: symbols.coverage(client, it, last_closed(now, exchange_of(it))))
+            others = symbols.others(client, code)
         known = next((vars(one) for one in self._symbols() if one.code == code), {"name": None, "status": None})
         return JSONResponse({**known, "code": code, "currency": currency_of(code), "months": months, "others": others})
 
@@ -247,8 +253,9 @@ class Pages:
         return JSONResponse(self._alphas())
 
     def compared(self, request: Request) -> Response:
-        """The PnL of the alphas `ids`, separated by commas, and their correlations; see `alphas.compared`."""
-        ids = [_checked("ids", one) for one in request.query_params.get("ids", "").split(",") if one]
+        """The PnL of the alphas `id`, or `ids` with commas, and their correlations; see `alphas.compared`."""
+        given = request.query_params
+        ids = [_checked("ids", one) for one in (*given.getlist("id"), *given.get("ids", "").split(",")) if one]
         with database.mongo(self._servers.mongo()) as databases:
             return JSONResponse(alphas.compared(databases, ids))
 
@@ -302,6 +309,18 @@ def _checked(name: str, text: str) -> str:
     if len(text) > MOST_TEXT or escaped(text) != text:
         raise BadParameter(name, text[:20], f"is no name; at most {MOST_TEXT} characters.")
     return text
+
+
+def _spelt(request: Request, read: Callable[[str], T]) -> tuple[str, T]:
+    """The code of the address, or the one that another spelling of it means, with what is read of it."""
+    code = _checked("code", request.path_params["code"])
+    try:
+        return code, read(code)
+    except Unknown:
+        other = canonical(plain(code))
+        if other in (None, code):
+            raise
+        return other, read(other)
 
 
 def _span(request: Request) -> tuple[dt.date | None, dt.date | None]:

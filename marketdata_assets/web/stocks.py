@@ -52,7 +52,8 @@ def span(connection: Any, code: str, source: Source = "minutes") -> Days:
     if source != "minutes":
         if found := LOADED[source](connection, [code]).get(code):
             return found
-        raise Unknown(f"no {source} of {code!r} are loaded. Choose other bars; or load them: marketdata ingest.")
+        load = "ingest ticks" if source == "ticks" else "flows run --all"
+        raise Unknown(f"no {source} of {code!r} are loaded. Choose other bars; or load them: marketdata {load}.")
     row = connection.execute(statement(__package__, "span.sql"), {"code": code}).fetchone()
     if row is None or row[0] is None:
         raise Unknown(

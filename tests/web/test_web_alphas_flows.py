@@ -1,5 +1,6 @@
 """The pages of alphas and flows: what is stored of them, compared and rejected, against what was put there."""
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from bson import Int64
 from pymongo import MongoClient
+from selenium.webdriver.common.keys import Keys
 
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.definition import read
@@ -16,7 +19,7 @@ from marketdata_assets.flows.run import run_flow
 from marketdata_assets.web.pages import STATIC
 from tests.ui.browser import browser, missing_browser
 from tests.web.served_market import HOSTILE, TOKEN, answer, get, on, served
-from tests.web.test_web_browser import CONTRAST, NAMELESS, WIDER, shots
+from tests.web.test_web_browser import CLIPPED, CONTRAST, NAMELESS, SETTLED, WIDER, shots
 
 __all__ = ["shots"]  # a fixture
 
@@ -33,6 +36,14 @@ target:
   columns: {code: text, day: date, close: "numeric(16,4)"}
 quality: {max_rejected_share: 0.5}
 """
+STATUS = """
+const real = window.fetch, asset = (asset, documents) => ({ asset, documents, rows: null, newest: "2026-01" });
+const assets = [asset("regular_alphas", 1000), asset("regular_alphas", 200), asset("super_alphas", 4),
+  asset("alpha_pnl", 900), asset("brain_data_fields", 1134)];
+window.fetch = (path, how) => path === "/api/status/alphas" ? Promise.resolve(Response.json({ assets, problems: [] }))
+  : real(path, how);
+"""
+"""Answers with the assets of two accounts, whose files the status needs."""
 
 
 def pnl() -> dict[str, list[float]]:
@@ -130,6 +141,60 @@ def test_alphas_without_a_usable_series_are_compared_by_account_and_say_why(unus
         assert len(answer(url, "/api/alphas/compared", ids=long)["alphas"]) == 8
 
 
+def test_figures_that_are_infinite_are_listed_as_none(alphas: str, mongo_client: MongoClient[dict[str, Any]]) -> None:
+    figures = {"is.sharpe": float("-inf"), "is.turnover": float("nan")}
+    mongo_client["regular_alphas"]["web"].update_one({"_id": "Alp1"}, {"$set": figures})
+    with served(on(mongo=alphas)) as url:
+        found = answer(url, "/api/alphas")
+        rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+        assert [(row["sharpe"], row["turnover"]) for row in rows if row["id"] == "Alp1"] == [(None, None)]
+
+
+def test_ids_with_a_slash_or_a_comma_are_compared(alphas: str, mongo_client: MongoClient[dict[str, Any]]) -> None:
+    stored = mongo_client["alpha_pnl"]["web"]
+    columns = stored.find_one({"_id": "Alp1"})["columns"]  # type: ignore[index]
+    stored.insert_many({"_id": name, "columns": columns, "types": {}} for name in ("a/b", "c,d", "web/e"))
+    with served(on(mongo=alphas)) as url:
+        ids = ["web/a/b", "web/c,d", "web/web/e", "a/b"]
+        found = get(url, "/api/alphas/compared", {"id": ids}).json()["alphas"]  # type: ignore[dict-item]
+        assert [(one["account"], one["id"], one["why"]) for one in found] == [
+            ("web", name, None) for name in ("a/b", "c,d", "web/e")
+        ]
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("-inf"), dt.datetime(2023, 1, 2), "12.5 USD", [1.0]])
+@pytest.mark.parametrize("column", ["date", "pnl"])
+def test_an_alpha_with_an_odd_value_is_left_out_and_named(
+    alphas: str, mongo_client: MongoClient[dict[str, Any]], odd: object, column: str
+) -> None:
+    stored = mongo_client["alpha_pnl"]["web"]
+    stored.update_one({"_id": "Alp1"}, {"$set": {f"columns.{column}.7": odd, "columns.pnl.8": Int64(5)}})
+    with served(on(mongo=alphas)) as url:
+        found = answer(url, "/api/alphas/compared", ids="web/Alp1,web/Alp2")
+        assert [(one["id"], len(one["days"])) for one in found["alphas"]] == [("Alp1", 0), ("Alp2", DAYS)]
+        assert found["alphas"][0]["why"].startswith("PnL cannot be read: ") and found["alphas"][1]["why"] is None
+        assert found["correlations"] == [[None, None], [None, 1.0]]
+
+
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_a_correlation_that_is_missing_has_its_reason(
+    alphas: str, mongo_client: MongoClient[dict[str, Any]], shots: Path
+) -> None:
+    stored = mongo_client["alpha_pnl"]["web"]
+    whole = {one["_id"]: one["columns"] for one in stored.find()}
+    parts = {"Alp1": ("Alp1", 0, 200), "Alp2": ("Alp2", 170, 300), "Alp3": ("Alp2", 260, 300)}
+    for name, (one, first, last) in parts.items():
+        columns = {column: values[first:last] for column, values in whole[one].items()}
+        stored.replace_one({"_id": name}, {"columns": columns, "types": {}}, upsert=True)
+    with served(on(mongo=alphas)) as url, browser(url, TOKEN) as chromium:
+        chromium.open("/alphas?ids=Alp1,Alp2,Alp3", height=1300)
+        reason = "Alp1 and Alp2 have 29 common days, fewer than 60. Alp3 has 39 daily returns, fewer than 60."
+        chromium.until(lambda: chromium.find("#reasons").text == reason, "why there is no correlation")
+        assert chromium.find("#matrix td:nth-child(3)").text == "–"
+        assert chromium.driver.execute_script(CONTRAST) == []
+        chromium.shot(shots / "alphas_few.png")
+
+
 @pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
 def test_a_choice_is_kept_by_account_explained_and_taken_back(unusable: str, shots: Path) -> None:
     with served(on(mongo=unusable)) as url, browser(url, TOKEN) as chromium:
@@ -146,7 +211,8 @@ def test_a_choice_is_kept_by_account_explained_and_taken_back(unusable: str, sho
         chromium.open(f"/alphas?ids={','.join(chosen)}", height=1500)
         chromium.until(lambda: legend() == shown, "the eight that are chosen")
         chromium.until(lambda: len(ticked()) == 8, "which of the list they are")
-        notes = chromium.find("#chart-note").text
+        assert chromium.find("#chart-note").text == "Cumulative PnL in USD."
+        notes = chromium.find("#reasons").text
         assert "web2/Alp1: fewer than two days of PnL" in notes and "Fla1: PnL is constant" in notes
         assert len(chromium.driver.find_elements("css selector", "#chart canvas")) > 0
         chromium.complaints()  # of the front page, which asks servers that are missing
@@ -163,7 +229,8 @@ def test_a_choice_is_kept_by_account_explained_and_taken_back(unusable: str, sho
         chromium.driver.execute_script("localStorage.setItem('lang', 'zh')")
         chromium.open("/alphas?ids=Alp1", width=360, height=1500)
         chromium.until(lambda: legend() == shown[:2], "both alphas of the id")
-        assert "web2/Alp1: 盈亏不足两日" in chromium.find("#chart-note").text
+        assert "web2/Alp1: 盈亏不足两日" in chromium.find("#reasons").text
+        assert chromium.driver.title == "Alpha"
         assert chromium.driver.execute_script(WIDER) == []
         chromium.shot(shots / "alphas_zh.png")
         assert chromium.complaints() == []
@@ -194,6 +261,15 @@ def test_flows_show_their_loads_rows_and_what_was_rejected(flows: str) -> None:
         assert (rejected["file"], rejected["line"], HOSTILE in rejected["raw"]) == ("a.csv", 3, True)
         assert [(load["flow"], load["file"]) for load in one["loads"]] == [("closes", "a.csv")]
         assert get(url, "/api/flows/nothing").status_code == 404
+
+
+def test_rejected_rows_of_a_file_that_failed_are_counted(flows: str, tmp_path: Path) -> None:
+    (tmp_path / "data" / "closes" / "b.csv").write_text("code,day,close\n000001,2024-01-04,x\n000002,2024-01-04,y\n")
+    run_flow(read(tmp_path / "flows" / "closes" / "defs.yaml"), flows, tmp_path / "data", run_id="2", fanout=Fanout(1))
+    with served(on(flows)) as url:
+        [mine] = [one for one in answer(url, "/api/flows")["flows"] if one["name"] == "closes"]
+        shown = answer(url, "/api/flows/closes")["rejected"]
+        assert (mine["failed"], mine["rejected"]) == (1, len(shown)) and len(shown) > 1
 
 
 def test_a_flow_whose_table_is_gone_or_whose_file_is_broken_keeps_its_loads(flows: str, tmp_path: Path) -> None:
@@ -233,11 +309,25 @@ def test_alphas_are_sorted_filtered_and_compared_in_the_browser(alphas: str, flo
         for check in (CONTRAST, NAMELESS, WIDER):
             assert chromium.driver.execute_script(check) == []
         chromium.shot(shots / "alphas.png")
+        focused = "return document.activeElement.textContent"
+        chromium.find("#alphas thead th:nth-child(3) button").send_keys(Keys.ENTER)
+        assert chromium.driver.execute_script(focused) == "account ↑", "a column keeps the focus"
+        chromium.find("#legend button").send_keys(Keys.ENTER)
+        chromium.until(lambda: chromium.driver.execute_script(focused) == "Alp2 ×", "the name that is left")
+        chromium.find("#search").send_keys("ＡＬＰ１")
+        chromium.until(lambda: "1 alphas" in chromium.find("#alphas-note").text, "letters of full width")
+        chromium.find("#alphas tbody input").click()
+        chromium.find("#search").clear()
         chromium.find("#least").send_keys("2")
         chromium.until(lambda: "1 alphas" in chromium.find("#alphas-note").text, "what the filter leaves")
         chromium.find("#alphas tbody input").click()
         chromium.until(lambda: not chromium.find("#matrix").is_displayed(), "that one alpha is left")
         assert chromium.complaints() == []
+        chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": STATUS})
+        chromium.open("/")
+        chromium.until(lambda: "1,204 alphas, newest 2026-01" in chromium.find("#alphas").text, "the alphas of both")
+        chromium.until(lambda: "2 rows, newest" in chromium.find("#flows").text, "the rows of the table of the flow")
+        chromium.complaints()  # of a server that is missing
         chromium.open("/flows?flow=closes", height=1100)
         chromium.until(lambda: "2 of its 2 rows, 1 of its 1 rejected rows" in chromium.text(), "the rows of the flow")
         assert HOSTILE in chromium.find("#rejected").text
@@ -245,3 +335,20 @@ def test_alphas_are_sorted_filtered_and_compared_in_the_browser(alphas: str, flo
             assert chromium.driver.execute_script(check) == []
         chromium.shot(shots / "flows.png")
         assert chromium.complaints() == []
+
+
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_paper_has_all_of_a_page(alphas: str, flows: str, shots: Path) -> None:
+    with served(on(flows, mongo=alphas)) as url, browser(url, TOKEN) as chromium:
+        for path in ("/", "/alphas?ids=Alp1,Alp2", "/flows?flow=closes", "/quality"):
+            chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+            chromium.open(path)
+            chromium.until(lambda: chromium.driver.execute_script(SETTLED), "all answers")
+            more = "for (const one of document.querySelectorAll('#problems li, #alphas tbody tr'))"
+            chromium.driver.execute_script(f"{more} for (let n = 0; n < 30; n++) one.after(one.cloneNode(true))")
+            chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+            size = {"width": 718, "height": 2400, "deviceScaleFactor": 1, "mobile": False}
+            chromium.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            chromium.driver.execute_script("dispatchEvent(new Event('beforeprint'))")
+            chromium.shot(shots / f"paper{path.partition('?')[0].replace('/', '_')}.png")
+            assert chromium.driver.execute_script(CLIPPED) == [], path

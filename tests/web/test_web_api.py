@@ -54,6 +54,7 @@ def test_status_has_the_counts_of_the_tables(page: str, market: str) -> None:
         ("示例", [CODE]),
         ("<IMG", ["000001.SZ"]),
         ("30", ["300001.SZ"]),
+        ("３００００１", ["300001.SZ"]),
         ("", ["000001.SZ", "300001.SZ", CODE]),
         ("%", []),
         ("999", []),
@@ -65,7 +66,9 @@ def test_search_finds_codes_and_names_by_their_beginning(page: str, text: str, c
     assert (listed["of"], listed["more"]) == (3, False)
 
 
-@pytest.mark.parametrize(("text", "codes"), [("slyh", [CODE]), ("SLY", [CODE]), ("yh", []), ("sl1", [])])
+@pytest.mark.parametrize(
+    ("text", "codes"), [("slyh", [CODE]), ("SLY", [CODE]), ("ｓｌｙｈ", [CODE]), ("yh", []), ("sl1", [])]
+)
 def test_search_finds_chinese_names_by_the_initials_of_pinyin(page: str, text: str, codes: list[str]) -> None:
     assert [one["code"] for one in answer(page, "/api/stocks", q=text)["found"]] == codes
 
@@ -83,6 +86,30 @@ def test_the_chart_library_is_served_from_its_package(page: str) -> None:
 def test_search_lists_codes_before_names() -> None:
     stocks = [Stock("000002.SZ", "600 group", "2000-01", "2000-02"), Stock("600000.SH", None, "2000-01", "2000-01")]
     assert [one.code for one in found(stocks, "600")] == ["600000.SH", "000002.SZ"]
+
+
+def test_search_takes_letters_of_full_width_and_leaves_out_separators() -> None:
+    stocks = [Stock("000002.SZ", "万科Ａ", "2000-01", "2000-02"), Stock("BTC-USD", None, "2000-01", "2000-01")]
+    texts = ("万科A", "万科ａ", "btcusd", "ＢＴＣ－USD", "btc/usd", "btc-")
+    assert [[one.code for one in found(stocks, text)] for text in texts] == [["000002.SZ"]] * 2 + [["BTC-USD"]] * 4
+
+
+def test_another_spelling_in_the_address_is_that_stock(page: str) -> None:
+    codes = ("sh600001", "600001.ss", "６００００１.sh")
+    assert [answer(page, f"/api/stocks/{code}/coverage")["code"] for code in codes] == [CODE] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "colour"),
+    [
+        *((f"/stock/{code}", "red") for code in (CODE, "000001.SZ")),
+        *((f"/symbol/{code}", "red") for code in ("430047.BJ", "7203.T")),
+        *((f"/symbol/{code}", "green") for code in ("AAPL.US", "0700.HK", "VOD.L", "BTC-USD", "BTC-JPY", "BTC-CNY")),
+        ("/instrument", "green"),
+    ],
+)
+def test_the_colour_of_rising_prices_is_that_of_the_market(page: str, path: str, colour: str) -> None:
+    assert f'data-market="{colour}"' in get(page, path).text
 
 
 def test_months_are_those_of_the_kline_and_what_is_drawn_without_a_frequency(page: str, market: str) -> None:

@@ -94,6 +94,26 @@ if (document.documentElement.scrollWidth <= wide) return [];
 return [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > wide + 1)
   .map(one => one.outerHTML.slice(0, 80)).slice(0, 5);
 """
+COLUMNS = """
+function columns(canvas) {
+  const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 36, canvas.width, 6);
+  const found = [];
+  for (let at = 0; at < data.length; at += 4) {
+    if (Math.max(data[at], data[at + 1]) > 1.2 * Math.min(data[at], data[at + 1]))
+      found.push(((at / 4) % canvas.width) / canvas.width);
+  }
+  return [found.reduce((one, other) => Math.min(one, other), 1), found.reduce((one, other) => Math.max(one, other), 0)];
+}
+"""
+"""The columns of a picture, as shares of its width, that its volumes begin and end in."""
+CLIPPED = """
+return [...document.querySelectorAll("main, main *")].filter(one => one.checkVisibility()
+  && !one.matches(".hidden, #chart *")
+  && (one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1)
+  && (/auto|hidden|scroll/.test(getComputedStyle(one).overflow) || one.matches(".list, .card, #problems")))
+  .map(one => one.outerHTML.slice(0, 80));
+"""
+"""What is cut off, or reaches beyond its card, on paper."""
 COLOURS = """
 const counts = new Map();
 for (const one of document.querySelectorAll("#chart canvas")) {
@@ -206,14 +226,22 @@ def test_go_to_shows_the_day_at_every_length_and_the_chart_fits_the_paper(dsn: s
         _go(chromium, "")
         newest = "return document.getElementById('values').textContent.slice(0, 10)"
         chromium.until(lambda: chromium.driver.execute_script(newest) == "2024-03-29", "the last week, of three days")
+        chromium.click("day")
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-27 open "), "the newest days")
         chromium.driver.execute_script(
             "document.documentElement.dataset.theme = 'dark'; dispatchEvent(new Event('beforeprint'))"
         )
-        assert chromium.find("#chart canvas").size["width"] < 700, "as wide as paper"
+        chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        chromium.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", _tall(900) | {"width": 718})
+        picture = chromium.find("#chart > .paper")
+        assert 500 < picture.size["width"] < 718 and not chromium.find("#chart > div").is_displayed()
+        drawn = chromium.driver.execute_script(f"{COLUMNS} return columns(arguments[0])", picture)
+        assert drawn[0] < 0.1 and 0.85 < drawn[1] < 0.95, "from the oldest to the newest candle in view"
+        chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
         ground = "return getComputedStyle(document.querySelector('.card')).backgroundColor"
         assert chromium.driver.execute_script(ground) == "rgb(255, 255, 255)"
         chromium.driver.execute_script("dispatchEvent(new Event('afterprint'))")
-        chromium.until(lambda: chromium.find("#chart canvas").size["width"] > 900, "as wide as the page again")
+        assert not _cells(chromium, ".paper") and chromium.find("#chart canvas").is_displayed()
         late = "/source=minutes/.test(path) ? new Promise((go) => setTimeout(go, 800)) : Promise.resolve()"
         slow = f"(path, how) => ({late}).then(() => real(path, how))"
         script = {"source": f"const real = window.fetch; window.fetch = {slow};"}
@@ -330,6 +358,8 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
         assert chromium.find("h1").text == f"000001.SZ {HOSTILE}"
         marks = [button.text for button in _cells(chromium, "#coverage button")]
         assert [mark.split()[1:] for mark in marks] == [["pi"], ["!"]]
+        chromium.open("/symbol/000001.sz")
+        chromium.until(lambda: chromium.driver.current_url.endswith("/symbol/000001.SZ"), "the code as it is written")
         chromium.until(lambda: _legend(chromium).startswith("2025-01-"), "candles of ticks")
         chromium.find("#coverage button").click()
         chromium.until(lambda: "tushare" in chromium.find("#load").text, "how the month was loaded")
@@ -423,6 +453,8 @@ def test_searches_that_fail_or_find_nothing_are_said_in_chinese(dsn: str, tmp_pa
         chromium.driver.execute_script("localStorage.setItem('lang', 'zh')")
         chromium.open("/", width=360, height=1300)
         chromium.until(lambda: "有分钟线的股票:共 3 个" in notes(), "how many stocks there are")
+        assert chromium.driver.title == "市场数据"
+        chromium.until(lambda: "2 个表共" in chromium.find("#bars").text, "the rows of both tables")
         chromium.until(lambda: [one.split(":")[0] for one in notes()[1:]] == ["交易所品种", "逐笔代码"], "what failed")
         chromium.find("#search").send_keys("6000")
         chromium.until(lambda: notes()[0] == "有分钟线的股票:找到 1 个,共 3 个", "what is found")
@@ -458,7 +490,7 @@ class Texts(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         text = " ".join(data.split())
-        if self._within != "title" and re.search("[A-Za-z]", text):
+        if re.search("[A-Za-z]", text):
             self.found.add(text)
 
 

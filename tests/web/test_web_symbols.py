@@ -154,8 +154,10 @@ def test_months_of_another_exchange_expect_its_days_and_half_days(clickhouse_ser
             assert given["currency"] == "USD"
             assert (found["expected"], found["loaded"]) == (19 * 390 + 210, 18 * 390 + 209)
             assert (found["missing"], found["none"], found["few"]) == (391, [27], [29])
-            for text in ("aap", "AAPL", "105.AAPL"):
+            for text in ("aap", "AAPL", "105.AAPL", "ＡＡＰＬ", "ａapl.us"):
                 assert [one["code"] for one in answer(page, "/api/symbols", q=text)["found"]] == ["AAPL.US"]
+            for text in ("aapl", "ＡＡＰＬ", "105.AAPL"):
+                assert answer(page, f"/api/symbols/{text}")["code"] == "AAPL.US"
             asked = {"source": "ticks", "adjust": "none", "freq": "60m", "start": "2024-11-29", "end": "2024-11-29"}
             candles = answer(page, "/api/stocks/AAPL.US/candles", **asked)["candles"]
             assert [one[0] for one in candles] == [

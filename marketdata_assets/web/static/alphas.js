@@ -1,16 +1,19 @@
 // Alphas: a table that sorts and filters, and of those that are chosen the PnL in one chart and their correlations.
 
 import { ask, attempt, by, count, element, note, row, t } from "/static/page.js";
+import { printed } from "/static/chart.js";
 
 const SHOWN = 200, MOST = 8, NUMBERS = ["sharpe", "fitness", "turnover", "returns", "drawdown", "delay"];
 const library = globalThis.LightweightCharts, address = new URLSearchParams(location.search);
-let chosen = new Set((address.get("ids") ?? "").split(",").filter(Boolean));
-let columns = [], alphas = [], stored = 0, listed = "", order = ["sharpe", -1], asked = 0, view, looks = () => {};
+let chosen = new Set([...address.getAll("id"), ...(address.get("ids") ?? "").split(",")].filter(Boolean));
+let columns = [], alphas = [], stored = 0, listed = "", order = ["sharpe", -1], asked = 0, left = -1, view, looks = () => {};
 
+const plain = (one) => (one ?? "").normalize("NFKC").toLowerCase();
 const key = ({ account, id }) => (account ? `${account}/${id}` : id);
 const text = (name, value) => (value === null ? "" : NUMBERS.includes(name) && name !== "delay" ? value.toFixed(name === "turnover" ? 3 : 2) : `${value}`);
 
 function head() {
+  const at = [...by("alphas").tHead.querySelectorAll("button")].indexOf(document.activeElement);
   by("alphas").tHead.replaceChildren(row(["", ...columns.map((name) => {
     const sorted = order[0] === name, button = element("button", { type: "button" }, t(name), sorted ? (order[1] > 0 ? " ↑" : " ↓") : "");
     button.addEventListener("click", () => { order = [name, sorted ? -order[1] : NUMBERS.includes(name) ? -1 : 1]; show(); });
@@ -18,14 +21,15 @@ function head() {
     if (sorted) cell.setAttribute("aria-sort", order[1] > 0 ? "ascending" : "descending");
     return cell;
   })], "th"));
+  by("alphas").tHead.querySelectorAll("button")[at]?.focus();
 }
 
 function wanted() {
-  const typed = by("search").value.trim().toLowerCase(), [least, most] = [by("least").value, by("most").value];
+  const typed = plain(by("search").value).trim(), [least, most] = [by("least").value, by("most").value];
   const [name, up] = order, empty = (one) => one[name] === null;
   return alphas.filter((one) =>
     ["account", "region", "status"].every((filter) => !by(filter).value || one[filter] === by(filter).value)
-    && (!typed || one.id?.toLowerCase().startsWith(typed) || one.name?.toLowerCase().includes(typed))
+    && (!typed || plain(one.id).startsWith(typed) || plain(one.name).includes(typed))
     && (least === "" || (one.sharpe ?? -Infinity) >= Number(least)) && (most === "" || (one.turnover ?? Infinity) <= Number(most)),
   ).sort((one, other) => empty(one) - empty(other) || up * (one[name] < other[name] ? -1 : one[name] > other[name] ? 1 : 0));
 }
@@ -51,34 +55,43 @@ function choose(one, box) {
   note("alphas-note", listed);
   if (box.checked) chosen.add(one);
   else chosen.delete(one);
-  const ids = [...chosen].join(",");
-  history.replaceState(null, "", ids ? `?${new URLSearchParams({ ids })}` : location.pathname);
+  history.replaceState(null, "", chosen.size ? `?${query()}` : location.pathname);
   compare();
 }
+
+// An id may have a comma.
+const query = () => new URLSearchParams([...chosen].map((one) => ["id", one]));
 
 async function compare() {
   const number = ++asked;
   if (!chosen.size) return draw({ alphas: [], correlations: [], days: [] });
   note("chart-note", t("reading …"));
   await attempt("chart-note", async () => {
-    const answer = await ask(`/api/alphas/compared?${new URLSearchParams({ ids: [...chosen].join(",") })}`);
+    const answer = await ask(`/api/alphas/compared?${query()}`);
     if (number === asked) draw(answer);
   });
 }
 
-function draw({ alphas: drawn, correlations, days }) {
+function draw({ alphas: drawn, correlations, days, least }) {
   const keys = drawn.map(key), names = drawn.map((one, at) => (drawn.filter(({ id }) => id === one.id).length > 1 ? keys[at] : one.id));
   if (keys.some((one) => !chosen.has(one))) { // an id without an account
     chosen = new Set(keys);
     if (columns.length) show();
   }
   const without = drawn.flatMap(({ why }, at) => (why ? `${names[at]}: ${why.replace(/^[^:]+/, (cause) => t(cause))}.` : []));
-  note("chart-note", [t(names.length ? "Cumulative PnL in USD." : "Choose up to eight alphas in the table."), ...without].join(" "), without.length > 0);
+  const own = (at) => !drawn[at].why && days[at][at] >= least;
+  const few = names.flatMap((one, at) => (drawn[at].why ? [] : !own(at) ? [t("{one} has {n} daily returns, fewer than {least}.", { one, n: days[at][at], least })] : names.slice(0, at).flatMap((other, place) => (
+    !own(place) || correlations[at][place] !== null ? [] : t(days[at][place] < least ? "{one} and {other} have {n} common days, fewer than {least}." : "{one} or {other} is constant on the common days.", { one: other, other: one, n: days[at][place], least })))));
+  note("chart-note", t(names.length ? "Cumulative PnL in USD." : "Choose up to eight alphas in the table."));
+  note("reasons", [...without, ...few].join(" "), true);
+  by("reasons").hidden = !by("reasons").textContent;
   by("legend").replaceChildren(...names.map((name, at) => {
     const button = element("button", { type: "button", class: `chip series${at}`, "aria-label": `${t("remove")} ${name}` }, element("b", {}, name), " ×");
-    button.addEventListener("click", () => { choose(keys[at], { checked: false }); show(); });
+    button.addEventListener("click", () => { left = at; choose(keys[at], { checked: false }); show(); });
     return button;
   }));
+  if (left >= 0) (by("legend").children[Math.min(left, names.length - 1)] ?? by("search")).focus();
+  left = -1;
   by("matrix").hidden = names.length < 2;
   by("matrix").tHead.replaceChildren(row(["", ...names], "th"));
   by("matrix").tBodies[0].replaceChildren(...names.map((name, at) => {
@@ -109,6 +122,8 @@ function lines(drawn) {
   probe.remove();
 }
 addEventListener("looks", () => looks());
+addEventListener("beforeprint", () => { looks(); if (view) printed(view, by("chart"), true); });
+addEventListener("afterprint", () => { by("chart").querySelector(".paper")?.remove(); looks(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => looks());
 
 for (const id of ["search", "account", "region", "status", "least", "most"]) by(id).addEventListener("input", show);

@@ -4,10 +4,21 @@ import { amount, ask, by, day, DAY_MS, element, note, row, t } from "/static/pag
 
 export const MINUTES = { "1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60 };
 const AVERAGES = [5, 10, 20, 60], DAYS = { "1d": 1100, "1w": 2500, "1mo": 20_000 };
-const SHOWN = 160, PRINTED = 660, LISTED = 20, NEAR = 15, READ = 1900, MOST_EMPTY = 8;
+const SHOWN = 160, PRINTED = 800, LISTED = 20, NEAR = 15, READ = 1900, MOST_EMPTY = 8;
 const REASONS = { none: "trading day without data", suspended: "suspended", gap: "recorded gap" };
 const library = globalThis.LightweightCharts;
 const seconds = (label) => Date.parse(label.length > 10 ? `${label.replace("Z", "")}Z` : label) / 1000;
+
+// What is printed is a picture of the chart, with the same times in view, or all: a chart that is made smaller is painted too late.
+export function printed(view, box, all = false) {
+  const range = view.timeScale().getVisibleLogicalRange(), { clientWidth, clientHeight } = box;
+  const sized = (width) => { view.resize(width, clientHeight, true); if (all) view.timeScale().fitContent(); else if (range) view.timeScale().setVisibleLogicalRange(range); };
+  view.applyOptions({ autoSize: false });
+  sized(PRINTED);
+  box.append(Object.assign(view.takeScreenshot(), { className: "paper" }));
+  sized(clientWidth);
+  view.applyOptions({ autoSize: true });
+}
 
 // `path(freq, start, end)` is what is requested, `perDay` how many minutes a day has, `words(answer)` the note below the
 // chart, and `marks(freq, first, last)` gives times without data as [seconds, why]; an answer has its own in `gaps`.
@@ -142,8 +153,8 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
       if (range && step) view.timeScale().setVisibleLogicalRange({ from: range.from + step[0], to: range.to + step[1] });
     });
     addEventListener("looks", looks);
-    addEventListener("beforeprint", () => { view.applyOptions({ autoSize: false }); view.resize(PRINTED, box.clientHeight); looks(); });
-    addEventListener("afterprint", () => { view.applyOptions({ autoSize: true }); looks(); });
+    addEventListener("beforeprint", () => { looks(); printed(view, box); });
+    addEventListener("afterprint", () => { box.querySelector(".paper")?.remove(); looks(); });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", looks);
     by("averages").addEventListener("change", looks);
     looks();

@@ -69,9 +69,11 @@ async function state(domain) {
     const { assets, problems: wrong, note: why } = await ask(`/api/status/${domain}`, { long: true });
     const sum = (name) => assets.reduce((total, one) => total + (one[name] ?? 0), 0);
     const late = sum("missing") + sum("stale") + sum("due"), newest = assets.map((one) => one.newest).filter(Boolean).sort().at(-1);
-    const rows = Math.max(0, ...assets.map((one) => one.rows ?? one.documents ?? one.files ?? 0));
+    const stored = assets.filter((one) => one.rows || (domain === "alphas" && /^(regular|super)_alphas$/.test(one.asset)));
+    const rows = stored.reduce((total, one) => total + (one.rows ?? one.documents ?? 0), 0), tables = new Set(stored.map((one) => one.asset)).size;
+    const counted = t(domain === "alphas" ? "{rows} alphas, newest {newest}" : tables > 1 ? "{rows} rows of {n} tables, newest {newest}" : "{rows} rows, newest {newest}", { rows: count(rows), n: tables, newest: newest ?? "–" });
     if (!assets.length) say("", "empty", why ?? t("Nothing is loaded yet."));
-    else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", t("{rows} rows, newest {newest}", { rows: count(rows), newest: newest ?? "–" }));
+    else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", counted);
     for (const { state, asset, count: n, command } of wrong) {
       problem(Object.keys(PROBLEMS).indexOf(state) + 1, t(PROBLEMS[state], { n: count(n), asset }), `/quality?domain=${domain}`, command);
     }

@@ -76,6 +76,7 @@ while (texts.nextNode()) {
   const [, before, text, after] = texts.currentNode.data.match(/^(\s*)([^]*?)(\s*)$/);
   texts.currentNode.data = before + t(text.replace(/\s+/g, " ")) + after;
 }
+document.title = t(document.title);
 for (const name of ["placeholder", "aria-label"]) {
   for (const one of document.querySelectorAll(`[${name}]`)) one.setAttribute(name, t(one.getAttribute(name)));
 }

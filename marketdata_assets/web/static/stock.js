@@ -65,6 +65,7 @@ by("source").addEventListener("change", () => {
 });
 attempt("coverage-note", async () => {
   const answer = await facts;
+  if (answer.code !== code) return location.replace(encodeURIComponent(answer.code));
   title(code, answer.name);
   note("coverage-note", summary(answer.months));
   if (ofTicks) ticks(answer);
