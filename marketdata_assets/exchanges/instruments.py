@@ -166,6 +166,49 @@ class Instruments(dict[str, Instrument]):
         return replace(instrument, exchange=self._exchange)
 
 
+@dataclass
+class Missing:
+    """The names that a market's list lacks, from list to list."""
+
+    _names: set[str] = field(default_factory=set)
+
+    def again(self, instruments: Instruments, names: Iterable[str]) -> list[str]:
+        """Those of these names that the latest list lacks and the one before lacked; of one that is not whole, none."""
+        missing = set(names) - instruments.listed
+        if not instruments.whole:
+            self._names &= missing
+            return []
+        gone, self._names = missing & self._names, missing
+        return sorted(gone)
+
+
+@dataclass
+class ListedStates:
+    """The states of the instruments of one market, or of all with None, from list to list."""
+
+    market_type: MarketType | None
+    last: dict[str, InstrumentState] = field(default_factory=dict)  # by the venue's name
+    changed_at: int = 0  # ns
+    _missing: Missing = field(default_factory=Missing)
+
+    def changes(self, instruments: Instruments, ts_recv: int) -> list[InstrumentState]:
+        """What differs in the latest list; one that neither it nor the list before has is delisted."""
+        latest = (instruments.known[name] for name in sorted(instruments.listed))
+        own = (one for one in latest if self.market_type in (None, one.market_type) and one.state)
+        listed = {one.name: one.state_record(ts_recv) for one in own}
+        changed = [one for name, one in listed.items() if _state(one) != _state(self.last.get(name))]
+        gone = [self.last.pop(name) for name in self._missing.again(instruments, self.last)]
+        ended = {"state": "delisted", "venue_state": "", "ts_recv": ts_recv}
+        changed += [msgspec.structs.replace(one, **ended) for one in gone if one.state != "delisted"]
+        self.last |= listed
+        self.changed_at = ts_recv if changed or gone else self.changed_at
+        return changed
+
+
+def _state(one: InstrumentState | None) -> tuple[State, str] | None:
+    return (one.state, one.venue_state) if one else None
+
+
 def read_state(states: Mapping[str, State], word: str) -> tuple[State | None, str]:
     """`state` and `venue_state` of an instrument whose list has this word for it."""
     return states.get(word, "unknown") if word else None, word
