@@ -84,8 +84,14 @@ TRADES = {  # a message of trade number n at a second
     },
 }
 URLS = {"bybit": "wss://stream.bybit.com/v5/public/linear", "hyperliquid": "wss://api.hyperliquid.xyz/ws"}
-LISTED = {"symbol": "ABCUSDT", "baseCoin": "ABC", "quoteCoin": "USDT", "settleCoin": "USDT", "status": "Trading"}
-LIST = {"retCode": 0, "retMsg": "OK", "time": 1, "result": {"category": "linear", "list": [{**LISTED, "contractType": "LinearPerpetual"}]}}
+LISTED = {"symbol": "ABCUSDT", "baseCoin": "ABC", "quoteCoin": "USDT", "status": "Trading"}
+LISTED["contractType"] = "LinearPerpetual"
+LIST = {
+    "retCode": 0,
+    "retMsg": "OK",
+    "time": 1,
+    "result": {"category": "linear", "list": [{**LISTED, "contractType": "LinearPerpetual"}]},
+}
 
 
 def trade(venue: str, at: int, number: int) -> bytes:

@@ -279,7 +279,10 @@ def test_a_market_that_contradicts_the_address_of_a_socket_is_refused(tmp_path: 
 
 def test_sockets_of_two_markets_are_no_recording_of_one(tmp_path: Path) -> None:
     path = opened(tmp_path / "x.ndjson", "stream.binance.com:9443", "fstream.binance.com")
-    with pytest.raises(BadCapture, match="it has sockets of binance-spot and binance-linear: record each"):
+    with pytest.raises(
+        BadCapture,
+        match=r"x\.ndjson:2: wss://fstream.* is of binance-linear, and the file is of binance-spot: record each",
+    ):
         read(path)
 
 
