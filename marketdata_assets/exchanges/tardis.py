@@ -7,6 +7,7 @@ have no numbers of updates: within a file each change follows the one before it,
 snapshot are a gap. https://docs.tardis.dev/downloadable-csv-files/data-types
 """
 
+import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from marketdata_assets.exchanges.decimals import decimal, plain
 from marketdata_assets.exchanges.errors import UNREADABLE, ExchangesError, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
+    DAY,
     AnyRecord,
     DeadLetter,
     Exchange,
@@ -32,9 +34,11 @@ from marketdata_assets.exchanges.records import (
     Side,
     Ticker,
     Trade,
+    recorded_at,
 )
 
 US = 1000  # ns
+EPOCH = dt.date(1970, 1, 1)
 NO_SNAPSHOT, UNREADABLE_ROW, RECONNECTED = "no snapshot", "unreadable row", "reopened"
 BOOK_CHANGES, BOOK_SNAPSHOTS = "incremental_book_L2", "book_snapshot_"
 ABOUT = ("exchange", "symbol", "timestamp", "local_timestamp")
@@ -64,7 +68,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 _KINDS = "|".join(COLUMNS)
 _TYPE = re.compile(
-    rf"(?:.*/)?(?:[a-z0-9-]+_(?P<name>{_KINDS})_\d{{4}}-\d\d-\d\d_|(?P<folder>{_KINDS})/\d{{4}}/\d\d/\d\d/)[^/]+\.csv(?:\.gz)?"
+    rf"(?:.*/)?(?:[a-z0-9-]+_(?P<name>{_KINDS})_(?P<day>\d{{4}}-\d\d-\d\d)_|(?P<folder>{_KINDS})/(?P<days>\d{{4}}/\d\d/\d\d)/)[^/]+\.csv(?:\.gz)?"
 )
 _SIDES: dict[str, Side] = {"buy": "buy", "sell": "sell"}
 _TRUTH = {"true": True, "false": False}
@@ -95,17 +99,27 @@ def type_of(path: str) -> str | None:
     return found["name"] or found["folder"] if found else None
 
 
+def day_of(path: str) -> dt.date | None:
+    """The day of a file by its path; None where it is no day."""
+    found = _TYPE.fullmatch(path)
+    try:
+        return dt.date.fromisoformat((found["day"] or found["days"]).replace("/", "-")) if found else None
+    except ValueError:
+        return None
+
+
 def depth_of(kind: str) -> int:
     """How many levels a file of snapshots has; 0 for another file."""
     return int(kind.rpartition("_")[2]) if kind.startswith(BOOK_SNAPSHOTS) else 0
 
 
-def records(kind: str, lines: Iterable[bytes], find: Find) -> Iterator[Outcome]:
-    """The records of a file in its order; a row that cannot be read is a dead letter. Raises ExchangesError.
+def records(kind: str, lines: Iterable[bytes], find: Find, day: dt.date | None = None) -> Iterator[Outcome]:
+    """The records of a file of a day in its order; a row that cannot be read, or was received on another day, is a dead
+    letter. Raises ExchangesError.
 
     A file without a line is one of a day without data.
     """
-    rows = _rows(kind, iter(lines), find)
+    rows = _rows(kind, iter(lines), find, day)
     if kind == BOOK_CHANGES:
         yield from _books(rows)
         return
@@ -120,7 +134,7 @@ def records(kind: str, lines: Iterable[bytes], find: Find) -> Iterator[Outcome]:
             yield _unreadable(row.number, row.raw, error)
 
 
-def _rows(kind: str, lines: Iterator[bytes], find: Find) -> Iterator[Row | DeadLetter]:
+def _rows(kind: str, lines: Iterator[bytes], find: Find, day: dt.date | None) -> Iterator[Row | DeadLetter]:
     header = next(lines, b"").decode(errors="replace").strip()
     if not header:
         return
@@ -136,13 +150,19 @@ def _rows(kind: str, lines: Iterator[bytes], find: Find) -> Iterator[Row | DeadL
             continue
         try:
             cells = dict(zip(names, text.decode().split(","), strict=True))
-            event, received = int(cells["timestamp"]) * US, int(cells["local_timestamp"]) * US
+            event, received = _time(cells["timestamp"]), _time(cells["local_timestamp"])
+            if day and received // DAY != (day - EPOCH).days:
+                raise ValueError(f"a row of another day in a file of {day}: local_timestamp {cells['local_timestamp']}")
             instrument = find(cells["exchange"], cells["symbol"])
             yield Row(number, instrument, None if event == received else event, received, cells, text)
         except UnknownVenue:
             raise
         except UNREADABLE as error:
             yield _unreadable(number, text, error)
+
+
+def _time(text: str) -> int:
+    return recorded_at(int(text) * US, text, "microseconds")
 
 
 def _unreadable(number: int, raw: bytes, error: Exception) -> DeadLetter:

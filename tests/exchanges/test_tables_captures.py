@@ -207,7 +207,7 @@ def test_two_files_of_one_name_size_and_time_are_two(client: Client, tmp_path: P
     files = [tmp_path / folder / "a.ndjson" for folder in ("first", "second")]
     for path, content in zip(files, ("open", "lost"), strict=True):
         path.parent.mkdir()
-        path.write_text(f'{{"recv":"1.5","dir":"{content}","url":"wss://ws.okx.com:8443/ws/v5/public"}}\n')
+        path.write_text(f'{{"recv":"1700000001.5","dir":"{content}","url":"wss://ws.okx.com:8443/ws/v5/public"}}\n')
         os.utime(path, (1_700_000_000,) * 2)
     load_captures(client, files[:1])
     assert captures.due(client, tmp_path) == files[1:]
@@ -238,7 +238,7 @@ def test_a_file_that_grows_while_it_is_loaded_is_due(client: Client, files: list
     [
         ("x.capture.zst", b"<html><body>502 Bad Gateway</body></html>\n"),
         ("x.capture.zst", zstandard.compress(b'{"capture":1,"exchange":"okx"}\n')[:20]),
-        ("x.ndjson", b'{"recv":"1.5","dir":"in","da'),
+        ("x.ndjson", b'{"recv":"1700000001.5","dir":"in","da'),
         ("x.txt.gz", b"<html><body>502 Bad Gateway</body></html>\n"),
     ],
 )

@@ -78,14 +78,10 @@ class Capture:
         return self._source
 
     def _venue(self, exchange: Exchange | None, market_type: MarketType | None) -> Source:
-        shown = self._shown() if exchange else []
-        if exchange and shown:
-            name = shown[0][0]
-            if name != exchange and venues.main_of(name) == venues.main_of(exchange):
-                raise BadCapture(str(self.path), f"it is of {name}, and not of {exchange}")
-            given = exchange, market_type
-            if name == exchange and not any(_agree(one, given) for one in shown):
-                raise BadCapture(str(self.path), f"it is of {_named(shown[0])}, and not of {_named(given)}")
+        shown, given = self._shown() if exchange else [], (exchange or "", market_type)
+        if shown and not any(_agree(one, given) for one in shown):
+            pair = [shown[0], given] if shown[0][0] == exchange else [(shown[0][0], None), (given[0], None)]
+            raise BadCapture(str(self.path), f"it is of {_named(pair[0])}, and not of {_named(pair[1])}")
         self.detected = not (exchange or self.exchange)
         if exchange and (market_type or venues.find(exchange).shared_socket):
             return exchange, market_type

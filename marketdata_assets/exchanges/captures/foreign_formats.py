@@ -10,6 +10,7 @@ import msgspec
 
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture
+from marketdata_assets.exchanges.records import recorded_at
 from marketdata_assets.input_limits import LineTooLong, TooLarge, lines
 from marketdata_assets.loading.archives import gzip_lines
 
@@ -42,7 +43,8 @@ def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
                 raw = bytes(entry.data)
                 if raw.startswith(b'"'):  # a message that is no JSON, as pong
                     raw = _text(raw).encode()
-                yield Entry(nanoseconds(entry.recv), entry.dir, raw, 0, entry.url)
+                ts_recv = recorded_at(nanoseconds(entry.recv), entry.recv, "seconds")
+                yield Entry(ts_recv, entry.dir, raw, 0, entry.url)
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 _cut(path, number, line, error, notes)
 
@@ -58,10 +60,14 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     try:
         for number, line in enumerate(_lines(path, gzip_lines(path)), 1):
             moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
-            if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
-                _cut(path, number, line, ValueError("it is no time and no message"), notes)
+            try:
+                if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
+                    raise ValueError("it is no time and no message")
+                ts_recv = recorded_at(int(moment), moment.decode(), "nanoseconds")
+            except ValueError as error:
+                _cut(path, number, line, error, notes)
                 continue
-            yield Entry(int(moment), "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
+            yield Entry(ts_recv, "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         if not number:
             raise BadCapture(str(path), f"it cannot be inflated, {error}") from None
