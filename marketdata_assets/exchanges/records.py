@@ -41,11 +41,11 @@ Level = tuple[DecimalText, DecimalText]
 EARLIEST, DAY = 1_262_304_000_000_000_000, 86_400_000_000_000  # ns: 2010, and a day
 
 
-def recorded_at(ns: int, told: str, unit: str) -> int:
-    """The time of something that another recorder wrote as `told`. Raises ValueError for one of another unit."""
+def recorded_at(ns: int, text: str, unit: str) -> int:
+    """The time of something that another recorder wrote as `text`. Raises ValueError for one of another unit."""
     if EARLIEST <= ns < time.time_ns() + DAY:
         return ns
-    raise ValueError(f"the time {told[:40]} is before 2010 or after tomorrow; write times in {unit} since 1970")
+    raise ValueError(f"the time {text[:40]} is before 2010 or after tomorrow; write times in {unit} since 1970")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, tag_field="type"):

@@ -190,7 +190,7 @@ class _SeriesLoad:
                     self._opened.add(entry.connection)
                 if sink is not None:
                     for outcome in (*made, *self._busy_books(made, entry.ts_recv)):
-                        sink.add(outcome)
+                        sink.add(outcome, entry.raw)
         finally:
             for gap in self._session.ended() if self._session else ():
                 if sink is not None:
@@ -237,10 +237,10 @@ class _SeriesLoad:
         """
         never = 0
         for state, changes in self._take_unbased():
-            live = state.status == "live"
-            if live and changes.connection in self._opened:
+            based = state.status != "waiting"  # a snapshot has come since
+            if based and changes.connection in self._opened:
                 continue
-            never += not live
+            never += not based
             ids = None, changes.first_id, changes.ts_from, changes.ts_to
-            sink.add(Gap(*state.instrument.key, state.stream, *ids, NO_SNAPSHOT, changes.ts_to if live else None))
+            sink.add(Gap(*state.instrument.key, state.stream, *ids, NO_SNAPSHOT, changes.ts_to if based else None))
         return [f"{never} books without a snapshot: their changes are recorded as gaps"] if never else []
