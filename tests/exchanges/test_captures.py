@@ -309,6 +309,25 @@ def test_a_line_in_the_middle_that_cannot_be_read_is_named(tmp_path: Path) -> No
         read(path)
 
 
+def test_sockets_are_told_apart_by_the_addresses_of_their_messages(tmp_path: Path) -> None:
+    path, urls = tmp_path / "x.ndjson", [f"wss://ws.okx.com:8443/ws/v5/{name}" for name in ("public", "business")]
+    lines = [f'{{"recv":"1700000001","dir":"{kind}","url":"{url}"}}\n' for kind in ("open", "in") for url in urls]
+    path.write_text("".join(lines))
+    assert [one.connection for one in read(path)[0]] == [0, 1, 0, 1]
+    path.write_text("".join([*lines[:2], '{"recv":"1700000001","dir":"in"}\n', lines[1]]))
+    assert [one.connection for one in read(path)[0]] == [0, 1, 0, 0], "a message without an address may be of any"
+
+
+def test_a_byte_order_mark_and_empty_lines_at_the_end_are_no_damage(tmp_path: Path) -> None:
+    path, line = tmp_path / "x.ndjson", b'{"recv":"1700000001","dir":"open"}\n'
+    path.write_bytes(b"\xef\xbb\xbf" + line + line + b"\n \r\n\n")
+    found, notes = read(path)
+    assert (len(found), notes) == (2, [])
+    path.write_bytes(line + b"\n" + line)
+    with pytest.raises(BadCapture, match=r"x\.ndjson:3: .* line 2 before it is empty"):
+        read(path)
+
+
 def test_timed_lines_cut_in_the_middle_are_read_as_far_as_they_go(tmp_path: Path) -> None:
     path = tmp_path / "x.txt.gz"
     lines = b"".join(b'%d {"stream":"a@trade","data":{"n":%d}}\n' % (START + n, n * n) for n in range(5000))

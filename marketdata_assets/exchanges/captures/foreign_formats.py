@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -35,16 +36,29 @@ _text = msgspec.json.Decoder(str).decode
 
 
 def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
-    """The entries of an `.ndjson`. Messages are the bytes of the line."""
+    """The entries of an `.ndjson`. Messages are the bytes of the line; connections are told apart by their addresses,
+    where messages have them.
+    """
+    connections, named = dict[str, int](), True
+    blank = 0  # the first line of those at the end that are empty
     with path.open("rb") as file:
         for number, line in enumerate(_lines(path, lines(file)), 1):
+            text = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if not text.strip():
+                blank = blank or number
+                continue
             try:
-                entry = _line(line)
+                if blank:
+                    raise ValueError(f"line {blank} before it is empty")
+                entry = _line(text)
                 raw = bytes(entry.data)
                 if raw.startswith(b'"'):  # a message that is no JSON, as pong
                     raw = _text(raw).encode()
                 ts_recv = recorded_at(nanoseconds(entry.recv), entry.recv, "seconds")
-                yield Entry(ts_recv, entry.dir, raw, 0, entry.url)
+                named &= bool(entry.url) or entry.dir not in ("in", "out")
+                told_apart = named and entry.url and entry.dir != "http"
+                connection = connections.setdefault(entry.url, len(connections)) if told_apart else 0
+                yield Entry(ts_recv, entry.dir, raw, connection, entry.url)
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 _cut(path, number, line, error, notes)
 

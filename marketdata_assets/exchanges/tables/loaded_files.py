@@ -61,7 +61,7 @@ class FileReport(UnitReport):
             error=error,
             path=path,
             by_type=by_type,
-            notes=(*notes, *([f"{path}: {refused}"] if (refused := batches.refusals()) else [])),
+            notes=(*notes, *([f"{path}: {errors}"] if (errors := batches.rejections()) else [])),
         )
 
 

@@ -193,8 +193,8 @@ class RecordBatches:
         if count <= KEPT_LETTERS:
             self._letters.append(Reject(reason, raw))
 
-    def refusals(self) -> str:
-        """What the venue refused, as a subscription; empty where it did not."""
+    def rejections(self) -> str:
+        """What the venue rejected, as a subscription; empty where it rejected nothing."""
         return f"{self.venue_errors} errors of the venue, the first one: {self.first_venue_error}" * bool(
             self.venue_errors
         )
