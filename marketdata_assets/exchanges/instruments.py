@@ -23,6 +23,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 
+CONTRADICTORY = "has two contract values,"
 KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
 
@@ -248,9 +249,12 @@ def read_entries(
     entries, and none of them can be read.
     """
     found, unread, names, whole, skipped = list[Instrument](), list[DeadLetter](), set[str](), True, 0
+    by_name: dict[str, Instrument] = {}
     for entry in entries:
         try:
             instrument = read(entry)
+            if instrument:
+                _check_value(venue, instrument, by_name.setdefault(instrument.name, instrument))
         except UNREADABLE as error:
             unread.append(DeadLetter.of(bytes(entry), error, ts_recv))
             instrument = None
@@ -265,6 +269,22 @@ def read_entries(
     if unread and not found and not skipped:
         raise BadInstruments(venue, f"none of its {len(entries)} entries can be read, first: {unread[0].cause}")
     return Listing(found, unread, names, whole)
+
+
+def _check_value(venue: str, instrument: Instrument, earlier: Instrument) -> None:
+    """Raise BadInstruments for a value of a contract that none can have, or that another entry contradicts."""
+    value = instrument.contract_value
+    if value is not None and not Decimal(value) > 0:
+        raise BadInstruments(venue, f"{instrument.name} has the contract value {value}, which is not above 0")
+    if cause := contradiction(instrument, earlier):
+        raise BadInstruments(venue, cause)
+
+
+def contradiction(instrument: Instrument, earlier: Instrument) -> str:
+    """How two entries for one instrument contradict each other; empty where they do not."""
+    values = earlier.contract_value, instrument.contract_value
+    differ = None not in values and values[0] != values[1]
+    return f"{instrument.name} {CONTRADICTORY} {' and '.join(map(str, values))}" if differ else ""
 
 
 def _text_of(entry: bytes, name: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from marketdata_assets.exchanges.decimals import decimal, plain
 from marketdata_assets.exchanges.errors import UNREADABLE, ExchangesError, UnknownVenue
@@ -37,6 +37,7 @@ from marketdata_assets.exchanges.records import (
     recorded_at,
 )
 
+T = TypeVar("T")
 US = 1000  # ns
 EPOCH = dt.date(1970, 1, 1)
 NO_SNAPSHOT, UNREADABLE_ROW, RECONNECTED = "no snapshot", "unreadable row", "reopened"
@@ -130,7 +131,7 @@ def records(kind: str, lines: Iterable[bytes], find: Find, day: dt.date | None =
             continue
         try:
             yield from parser(row)
-        except (*UNREADABLE, KeyError) as error:
+        except UNREADABLE as error:
             yield _unreadable(row.number, row.raw, error)
 
 
@@ -176,6 +177,13 @@ def _number(row: Row, name: str) -> str:
     return plain(Decimal(text)) if "e" in text.lower() else text
 
 
+def _word(row: Row, name: str, known: Mapping[str, T]) -> T:
+    """What the word of a cell means. Raises ValueError."""
+    if row.cells[name] not in known:
+        raise ValueError(f"{name} is {row.cells[name][:40]!r}, and none of {', '.join(known)}")
+    return known[row.cells[name]]
+
+
 def _optional(row: Row, name: str) -> str | None:
     return _number(row, name) if row.cells[name] else None
 
@@ -193,14 +201,14 @@ def _trade(row: Row) -> Iterator[AnyRecord]:
     if not row.cells["id"]:
         raise ValueError("a trade without an id cannot be distinguished from another one")
     price, amount = _number(row, "price"), _number(row, "amount")
-    yield Trade(*row.begin, row.cells["id"], price, *row.instrument.sizes(amount, price), _SIDES[row.cells["side"]])
+    yield Trade(*row.begin, row.cells["id"], price, *row.instrument.sizes(amount, price), _word(row, "side", _SIDES))
 
 
 def _liquidation(row: Row) -> Iterator[AnyRecord]:
     """binance-futures,BTCUSDT,1704067200123000,1704067200130411,,buy,42330.5,0.2: a short position is closed"""
     price, amount = _number(row, "price"), _number(row, "amount")
     sizes = row.instrument.sizes(amount, price)
-    yield Liquidation(*row.begin, _SIDES[row.cells["side"]], price, *sizes, row.cells["id"] or None)
+    yield Liquidation(*row.begin, _word(row, "side", _SIDES), price, *sizes, row.cells["id"] or None)
 
 
 def _quote(row: Row) -> Iterator[AnyRecord]:
@@ -314,7 +322,7 @@ def _books(rows: Iterator[Row | DeadLetter]) -> Iterator[Outcome]:
         before = book = books.setdefault(name, _Book(of_book[0].instrument))
         try:
             record = _book_record(of_book)
-        except (*UNREADABLE, KeyError) as error:
+        except UNREADABLE as error:
             yield from (_unreadable(row.number, row.raw, error) for row in of_book)
             doubtful = True
         if doubtful:
@@ -338,10 +346,10 @@ def _message(row: Row | DeadLetter) -> tuple[str, int, str] | None:
 
 def _book_record(message: list[Row]) -> OrderBook:
     first = message[0]
-    whole = _TRUTH[first.cells["is_snapshot"]]
+    whole = _word(first, "is_snapshot", _TRUTH)
     sides: dict[str, list[Level]] = {"bid": [], "ask": []}
     for row in message:
-        sides[row.cells["side"]].append((_number(row, "price"), _number(row, "amount")))
+        _word(row, "side", sides).append((_number(row, "price"), _number(row, "amount")))
     if whole:
         sides["bid"].sort(key=lambda level: -Decimal(level[0]))
         sides["ask"].sort(key=lambda level: Decimal(level[0]))

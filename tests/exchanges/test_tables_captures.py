@@ -324,3 +324,20 @@ def test_a_book_with_a_snapshot_lacks_none_when_its_socket_is_opened_again(clien
     [report] = load_captures(client, [path], exchange="binance", market_type="spot").units
     assert (report.outcome, report.notes) == ("ok", ())
     assert [row[9] for row in contents(client)["gap"]] == ["reopened"]
+
+
+def test_instruments_whose_contracts_no_list_has_are_a_note(client: Client, tmp_path: Path) -> None:
+    path, lists = tmp_path / "swap.ndjson", [tmp_path / "other.json", tmp_path / "own.json"]
+    trade = {"instId": "ABC-USDT-SWAP", "tradeId": "1", "px": "2", "sz": "3", "side": "buy", "ts": "1700000000000"}
+    told = {"arg": {"channel": "trades", "instId": "ABC-USDT-SWAP"}, "data": [trade]}
+    path.write_text(f'{{"recv":"1700000000","dir":"in","data":{json.dumps(told)}}}\n')
+    listed = {"instType": "SWAP", "ctType": "linear", "ctVal": "0.1", "ctMult": "1", "ctValCcy": "ABC"}
+    for file, base in zip(lists, ("XYZ", "ABC"), strict=True):
+        entry = {"instId": f"{base}-USDT-SWAP", "uly": f"{base}-USDT"} | listed
+        file.write_text(json.dumps({"code": "0", "data": [entry]}))
+    [report] = load_captures(client, [path], lists=lists[:1]).units
+    assert report.outcome == "ok"
+    [note] = report.notes
+    assert f"{path}: sizes of ABC-USDT-SWAP in base units are not known: no list" in note
+    [report] = load_captures(client, [path], lists=lists, force=True).units
+    assert (report.outcome, report.notes) == ("ok", ())

@@ -175,6 +175,7 @@ def test_rows_that_cannot_be_read_are_kept_with_their_line_and_the_others_are_re
     letters = [one for one in found if isinstance(one, DeadLetter)]
     assert [one.cause.partition(":")[0] for one in letters] == [f"line {number}" for number in range(3, 8)]
     assert "without an id" in letters[0].cause
+    assert letters[1].cause == "line 4: side is 'unknown', and none of buy, sell"
 
 
 def test_times_of_another_unit_and_rows_of_another_day_are_rejected() -> None:

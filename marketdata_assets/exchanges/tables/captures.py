@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from marketdata_assets.exchanges.books import BookState, Feed, Unbased
@@ -191,6 +192,9 @@ class _SeriesLoad:
                 if sink is not None:
                     for outcome in (*made, *self._busy_books(made, entry.ts_recv)):
                         sink.add(outcome, entry.raw)
+            if unknown := self._without_value():
+                cause = "no list of instruments has their contracts, name one with --instruments"
+                notes.append(f"{path}: sizes of {unknown} in base units are not known: {cause}")
         finally:
             for gap in self._session.ended() if self._session else ():
                 if sink is not None:
@@ -216,6 +220,15 @@ class _SeriesLoad:
                     states = [one for one in self._feed.books.values() if one.instrument.name == outcome.instrument]
                     books += filter(None, (state.record(ts_recv) for state in states))
         return books
+
+    def _without_value(self) -> str:
+        """The first instruments whose contracts no list has."""
+        instruments = self._feed.instruments if self._feed else None
+        if instruments is None:
+            return ""
+        named = sorted(instruments.keys() - instruments.known.keys())
+        found = (name for name in named if (one := instruments[name]).unit == "contracts" and not one.contract_value)
+        return ", ".join(islice(found, 5))
 
     def _ended(self, ts_recv: int) -> list[Outcome]:
         """Another run of the collector begins: the sockets of the one before it are closed."""
