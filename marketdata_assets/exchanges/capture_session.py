@@ -14,7 +14,7 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.gap_tracker import NS, TAGS, GapTracker, lost_since
-from marketdata_assets.exchanges.instruments import ListedStates
+from marketdata_assets.exchanges.instruments import Instrument, ListedStates
 from marketdata_assets.exchanges.records import (
     Control,
     Gap,
@@ -22,6 +22,7 @@ from marketdata_assets.exchanges.records import (
     Kline,
     Liquidation,
     MarketType,
+    OrderBook,
     Outcome,
     Trade,
     VenueError,
@@ -30,6 +31,7 @@ from marketdata_assets.exchanges.replay import outcomes
 from marketdata_assets.exchanges.venue import Source
 from marketdata_assets.exchanges.venue_adapter import Request, Subscription, VenueAdapter
 
+EVENTS = Trade, Liquidation, Kline
 CHECK_NS = NS // 2  # between two looks at the streams that stay silent
 _QUOTED = re.compile(r'"([^"]*)"')
 
@@ -61,6 +63,7 @@ class CaptureSession:
         self._lists: dict[str, ListedStates] = {}  # by request
         self._pages: dict[str, tuple[str, set[str], bool]] = {}  # by the request of the next one: what came before
         self._states: dict[str, InstrumentState] = {}  # of a checkpoint
+        self._restored = False  # the states of the last one are not taken yet
 
     def take(self, entry: Entry) -> list[Outcome]:
         """What an entry gives."""
@@ -72,10 +75,9 @@ class CaptureSession:
         elif entry.kind == "out":
             self._request(entry)
         elif entry.kind == "checkpoint":
-            known = self._feed.instruments.known.values()
-            self._states = {one.name: one.state_record(entry.ts_recv) for one in known if one.state}
+            self._restored = True
         else:
-            self._end(entry.connection, "reopened")
+            self._end(entry.connection, "reopened", entry.ts_recv if entry.kind == "closed" else 0)
             if entry.kind == "open":
                 self._sockets[entry.connection] = _Socket(entry.ts_recv)
         return made
@@ -94,21 +96,22 @@ class CaptureSession:
     # Gaps.
 
     def _received(self, entry: Entry, made: Sequence[Outcome]) -> list[Gap]:
-        now, verdict = entry.ts_recv, None
+        now = entry.ts_recv
         socket = self._sockets.get(entry.connection) or self._sockets.setdefault(entry.connection, _Socket(now))
         socket.last_at, gaps = now, list[Gap]()
         for one in made:
-            if isinstance(one, Trade | Liquidation | Kline):
+            if isinstance(one, OrderBook):
+                continue  # by far the most
+            if isinstance(one, EVENTS):
                 key = self._key_of(one)
                 if key is None:
                     continue
                 self._confirm(socket, key, now)
                 socket.seen[key] = now
                 if isinstance(one, Trade):
-                    verdict = self._tracker.trade(one)
+                    gaps += _gap(self._tracker.trade(one))
                 elif isinstance(one, Liquidation):
-                    verdict = self._tracker.first("liquidation", one)
-                gaps += [verdict] if isinstance(verdict, Gap) else []
+                    gaps += _gap(self._tracker.first("liquidation", one))
             elif isinstance(one, Control | VenueError):
                 self._answered(socket, one, now)
         if self._tracker.open and now - self._checked_at > CHECK_NS:
@@ -116,21 +119,37 @@ class CaptureSession:
             gaps += self._tracker.overdue(now)
         return gaps
 
-    def _end(self, number: int, cause: str) -> None:
-        """A socket ended: from its last message on, its subscriptions deliver nothing until another one has them."""
+    def _end(self, number: int, cause: str, left_at: int = 0) -> None:
+        """A socket ended: from its last message on, its subscriptions deliver nothing until another one has them.
+
+        One that was left at a time (ns) was alive until then.
+        """
         socket = self._sockets.pop(number, None)
         for key, confirmed_at in socket.confirmed.items() if socket else ():
             assert socket
             others = [at for one, other in self._sockets.items() if one > number and (at := other.confirmed.get(key))]
-            if any(at <= socket.last_at for at in others):
+            if any(at <= max(socket.last_at, left_at) for at in others):
                 continue  # its replacement had taken over
             subscription = self._subscriptions[key]
             since = lost_since(socket.seen.get(key, 0), confirmed_at, socket.last_at, subscription.silence)
-            names = {subscription.instrument} if subscription.instrument else {name for _, name, _ in self._keys}
-            for name in sorted(names):
-                self._tracker.begin(subscription, self._feed.instruments[name], cause, since)
+            for instrument in self._instruments_of(subscription):
+                self._tracker.begin(subscription, instrument, cause, since)
             if others:
                 self._tracker.confirmed(key, min(others))
+
+    def _instruments_of(self, subscription: Subscription) -> list[Instrument]:
+        """Those that a subscription has something of; of a whole market, those that records were of."""
+        find = self._feed.instruments.__getitem__
+        if subscription.instrument:
+            return [find(subscription.instrument)]
+        seen = [find(name) for name in sorted({name for _, name, _ in self._keys})]
+        ours = ((one, self._adapters.get(one.market_type)) for one in seen)
+        types = subscription.types
+        return [
+            one
+            for one, adapter in ours
+            if adapter and subscription.key in (each.key for each in adapter.subscriptions(one, types))
+        ]
 
     def _confirm(self, socket: _Socket, key: str, now: int) -> None:
         if key not in socket.confirmed:
@@ -189,6 +208,9 @@ class CaptureSession:
     def _answer(self, entry: Entry) -> list[Outcome]:
         """What a response gives; a list of instruments, at its end, their states."""
         instruments = self._feed.instruments
+        if self._restored:
+            known, self._restored = instruments.known.values(), False
+            self._states = {one.name: one.state_record(entry.ts_recv) for one in known if one.state}
         instruments.listed = set()
         made = outcomes(self._feed, entry)
         if not instruments.listed:
@@ -203,6 +225,10 @@ class CaptureSession:
             return made
         states = self._lists.setdefault(first, ListedStates(self._market_type, dict(self._states)))
         return [*made, *states.changes(instruments, entry.ts_recv)]
+
+
+def _gap(verdict: Gap | bool) -> list[Gap]:
+    return [verdict] if isinstance(verdict, Gap) else []
 
 
 def _name(request: Request) -> str:

@@ -62,6 +62,42 @@ async def test_a_lost_socket_gives_the_gaps_and_states_of_the_live_collector(
     assert states
 
 
+@in_loop
+async def test_a_socket_that_is_replaced_before_it_ends_leaves_no_gap(tmp_path: Path) -> None:
+    with BybitVenue("linear", ["ABCUSDT"]) as venue:
+        async with collecting(venue, "bybit", "linear", ["ABCUSDT"], TYPES, tmp_path, wire=True) as run:
+            await run.live()
+            await run.emit(60)
+            for planned in (1, 2):
+                next(iter(run.market.connections)).replace("test")
+                await run.until(lambda planned=planned: run.connections[0].planned == planned)  # type: ignore[misc]
+                await run.emit(60)
+            await run.caught_up()
+            assert not of_events(run.records)
+    assert not of_events(derived("bybit", "linear", run.wire))
+
+
+def test_a_whole_market_is_that_of_the_instruments_that_were_seen() -> None:
+    """OKX has forced orders of all swaps in one subscription; no spot pair has any."""
+    order = {"side": "sell", "bkPx": "1", "sz": "1", "bkLoss": "0", "ccy": "", "posSide": "long", "ts": "1700000001000"}
+    swaps = {"instType": "SWAP", "instId": "ABC-USDT-SWAP", "instFamily": "ABC-USDT", "uly": "ABC-USDT"}
+    forced = {"arg": {"channel": "liquidation-orders", "instType": "SWAP"}, "data": [{**swaps, "details": [order]}]}
+    traded = {"instId": "ABC-USDT", "tradeId": "1", "px": "2", "sz": "3", "side": "buy", "ts": "1700000001000"}
+    spot = {"arg": {"channel": "trades", "instId": "ABC-USDT"}, "data": [traded]}
+    at, url = 1_700_000_000 * NS, "wss://ws.okx.com:8443/ws/v5/public"
+    wire = [
+        Entry(at, "open", b"", 1, url),
+        Entry(at + NS, "in", json.dumps(forced).encode(), 1, url),
+        Entry(at + NS, "in", json.dumps(spot).encode(), 1, url),
+        Entry(at + 2 * NS, "closed", b"", 1, url),
+        Entry(at + 3 * NS, "open", b"", 2, url),
+        Entry(at + 4 * NS, "in", json.dumps(forced).encode(), 2, url),
+    ]
+    assert [(one.instrument, one.stream) for one in of_events(derived("okx", None, wire))] == [
+        ("ABC-USDT-SWAP", "liquidation-orders")
+    ]
+
+
 async def lost(run: Run) -> None:
     """Lose all sockets; so much happens meanwhile that a new one cannot repeat it."""
     reconnects = run.connections[0].reconnects
