@@ -23,6 +23,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 
+CONTRADICTORY = "has two contract values,"
 KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
 
@@ -166,6 +167,49 @@ class Instruments(dict[str, Instrument]):
         return replace(instrument, exchange=self._exchange)
 
 
+@dataclass
+class Missing:
+    """The names that a market's list lacks, from list to list."""
+
+    _names: set[str] = field(default_factory=set)
+
+    def again(self, instruments: Instruments, names: Iterable[str]) -> list[str]:
+        """Those of these names that the latest list lacks and the one before lacked; of one that is not whole, none."""
+        missing = set(names) - instruments.listed
+        if not instruments.whole:
+            self._names &= missing
+            return []
+        gone, self._names = missing & self._names, missing
+        return sorted(gone)
+
+
+@dataclass
+class ListedStates:
+    """The states of the instruments of one market, or of all with None, from list to list."""
+
+    market_type: MarketType | None
+    last: dict[str, InstrumentState] = field(default_factory=dict)  # by the venue's name
+    changed_at: int = 0  # ns
+    _missing: Missing = field(default_factory=Missing)
+
+    def changes(self, instruments: Instruments, ts_recv: int) -> list[InstrumentState]:
+        """What differs in the latest list; one that neither it nor the list before has is delisted."""
+        latest = (instruments.known[name] for name in sorted(instruments.listed))
+        own = (one for one in latest if self.market_type in (None, one.market_type) and one.state)
+        listed = {one.name: one.state_record(ts_recv) for one in own}
+        changed = [one for name, one in listed.items() if _state(one) != _state(self.last.get(name))]
+        gone = [self.last.pop(name) for name in self._missing.again(instruments, self.last)]
+        ended = {"state": "delisted", "venue_state": "", "ts_recv": ts_recv}
+        changed += [msgspec.structs.replace(one, **ended) for one in gone if one.state != "delisted"]
+        self.last |= listed
+        self.changed_at = ts_recv if changed or gone else self.changed_at
+        return changed
+
+
+def _state(one: InstrumentState | None) -> tuple[State, str] | None:
+    return (one.state, one.venue_state) if one else None
+
+
 def read_state(states: Mapping[str, State], word: str) -> tuple[State | None, str]:
     """`state` and `venue_state` of an instrument whose list has this word for it."""
     return states.get(word, "unknown") if word else None, word
@@ -205,9 +249,12 @@ def read_entries(
     entries, and none of them can be read.
     """
     found, unread, names, whole, skipped = list[Instrument](), list[DeadLetter](), set[str](), True, 0
+    by_name: dict[str, Instrument] = {}
     for entry in entries:
         try:
             instrument = read(entry)
+            if instrument:
+                _check_value(venue, instrument, by_name.setdefault(instrument.name, instrument))
         except UNREADABLE as error:
             unread.append(DeadLetter.of(bytes(entry), error, ts_recv))
             instrument = None
@@ -222,6 +269,22 @@ def read_entries(
     if unread and not found and not skipped:
         raise BadInstruments(venue, f"none of its {len(entries)} entries can be read, first: {unread[0].cause}")
     return Listing(found, unread, names, whole)
+
+
+def _check_value(venue: str, instrument: Instrument, earlier: Instrument) -> None:
+    """Raise BadInstruments for a value of a contract that none can have, or that another entry contradicts."""
+    value = instrument.contract_value
+    if value is not None and not Decimal(value) > 0:
+        raise BadInstruments(venue, f"{instrument.name} has the contract value {value}, which is not above 0")
+    if cause := contradiction(instrument, earlier):
+        raise BadInstruments(venue, cause)
+
+
+def contradiction(instrument: Instrument, earlier: Instrument) -> str:
+    """How two entries for one instrument contradict each other; empty where they do not."""
+    values = earlier.contract_value, instrument.contract_value
+    differ = None not in values and values[0] != values[1]
+    return f"{instrument.name} {CONTRADICTORY} {' and '.join(map(str, values))}" if differ else ""
 
 
 def _text_of(entry: bytes, name: str) -> str:

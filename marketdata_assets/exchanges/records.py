@@ -5,6 +5,7 @@ since 1970 in UTC, `ts_event` by the venue's clock and `ts_recv` by ours, which 
 not send is null.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -36,6 +37,15 @@ DecimalText = str  # text of a decimal number, as the venue wrote it
 
 Level = tuple[DecimalText, DecimalText]
 """Price and size, the size in the record's `unit`. In a delta, size 0 removes the level."""
+
+EARLIEST, DAY = 1_262_304_000_000_000_000, 86_400_000_000_000  # ns: 2010, and a day
+
+
+def recorded_at(ns: int, text: str, unit: str) -> int:
+    """The time of something that another recorder wrote as `text`. Raises ValueError for one of another unit."""
+    if EARLIEST <= ns < time.time_ns() + DAY:
+        return ns
+    raise ValueError(f"the time {text[:40]} is before 2010 or after tomorrow; write times in {unit} since 1970")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, tag_field="type"):

@@ -3,6 +3,7 @@
 Nothing here looks at a clock: the same capture gives the same summary, speeds are those of the recording.
 """
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture, BadInstruments, UnknownVenue, too_many_unreadable
+from marketdata_assets.exchanges.instruments import CONTRADICTORY, contradiction
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.logs import get_logger
@@ -201,14 +203,18 @@ def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: st
 def _learn(feed: Feed, venue: Venue, market_type: MarketType | None, path: Path) -> str:
     """Take the instruments of a file: what REST of the venue answers to a request for its list, as it came.
 
-    Why it has none; empty when it has some.
+    Why it has none; empty when it has some. Raises BadInstruments where it contradicts itself or a list before.
     """
-    raw, causes = path.read_bytes(), list[str]()
+    raw, causes, before = path.read_bytes().removeprefix(BOM_UTF8), list[str](), dict(feed.instruments.known)
     feed.instruments.listed.clear()
     for market in [market_type] if market_type else venue.markets:
         for request in venue.adapter(venue, market).listings():
             found = feed.answer(f"{request.path}?{urlencode(request.params)}", raw, 0)
             unread = [outcome.cause for outcome in found if isinstance(outcome, DeadLetter)]
+            both = ((feed.instruments.known[name], before[name]) for name in feed.instruments.listed & before.keys())
+            unread += filter(None, (contradiction(*two) for two in both))
+            if contradictory := next((cause for cause in unread if CONTRADICTORY in cause), None):
+                raise BadInstruments(venue.name, f"{path}: {contradictory}")
             if feed.instruments.listed:
                 if unread:
                     log.warning("instruments_unreadable", file=path.name, entries=len(unread), first=unread[0])

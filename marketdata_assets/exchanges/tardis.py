@@ -7,17 +7,19 @@ have no numbers of updates: within a file each change follows the one before it,
 snapshot are a gap. https://docs.tardis.dev/downloadable-csv-files/data-types
 """
 
+import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from marketdata_assets.exchanges.decimals import decimal, plain
 from marketdata_assets.exchanges.errors import UNREADABLE, ExchangesError, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
+    DAY,
     AnyRecord,
     DeadLetter,
     Exchange,
@@ -32,9 +34,12 @@ from marketdata_assets.exchanges.records import (
     Side,
     Ticker,
     Trade,
+    recorded_at,
 )
 
+T = TypeVar("T")
 US = 1000  # ns
+EPOCH = dt.date(1970, 1, 1)
 NO_SNAPSHOT, UNREADABLE_ROW, RECONNECTED = "no snapshot", "unreadable row", "reopened"
 BOOK_CHANGES, BOOK_SNAPSHOTS = "incremental_book_L2", "book_snapshot_"
 ABOUT = ("exchange", "symbol", "timestamp", "local_timestamp")
@@ -64,7 +69,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 _KINDS = "|".join(COLUMNS)
 _TYPE = re.compile(
-    rf"(?:.*/)?(?:[a-z0-9-]+_(?P<name>{_KINDS})_\d{{4}}-\d\d-\d\d_|(?P<folder>{_KINDS})/\d{{4}}/\d\d/\d\d/)[^/]+\.csv(?:\.gz)?"
+    rf"(?:.*/)?(?:[a-z0-9-]+_(?P<name>{_KINDS})_(?P<day>\d{{4}}-\d\d-\d\d)_|(?P<folder>{_KINDS})/(?P<days>\d{{4}}/\d\d/\d\d)/)[^/]+\.csv(?:\.gz)?"
 )
 _SIDES: dict[str, Side] = {"buy": "buy", "sell": "sell"}
 _TRUTH = {"true": True, "false": False}
@@ -95,17 +100,27 @@ def type_of(path: str) -> str | None:
     return found["name"] or found["folder"] if found else None
 
 
+def day_of(path: str) -> dt.date | None:
+    """The day of a file by its path; None where it is no day."""
+    found = _TYPE.fullmatch(path)
+    try:
+        return dt.date.fromisoformat((found["day"] or found["days"]).replace("/", "-")) if found else None
+    except ValueError:
+        return None
+
+
 def depth_of(kind: str) -> int:
     """How many levels a file of snapshots has; 0 for another file."""
     return int(kind.rpartition("_")[2]) if kind.startswith(BOOK_SNAPSHOTS) else 0
 
 
-def records(kind: str, lines: Iterable[bytes], find: Find) -> Iterator[Outcome]:
-    """The records of a file in its order; a row that cannot be read is a dead letter. Raises ExchangesError.
+def records(kind: str, lines: Iterable[bytes], find: Find, day: dt.date | None = None) -> Iterator[Outcome]:
+    """The records of a file of a day in its order; a row that cannot be read, or was received on another day, is a dead
+    letter. Raises ExchangesError.
 
     A file without a line is one of a day without data.
     """
-    rows = _rows(kind, iter(lines), find)
+    rows = _rows(kind, iter(lines), find, day)
     if kind == BOOK_CHANGES:
         yield from _books(rows)
         return
@@ -116,11 +131,11 @@ def records(kind: str, lines: Iterable[bytes], find: Find) -> Iterator[Outcome]:
             continue
         try:
             yield from parser(row)
-        except (*UNREADABLE, KeyError) as error:
+        except UNREADABLE as error:
             yield _unreadable(row.number, row.raw, error)
 
 
-def _rows(kind: str, lines: Iterator[bytes], find: Find) -> Iterator[Row | DeadLetter]:
+def _rows(kind: str, lines: Iterator[bytes], find: Find, day: dt.date | None) -> Iterator[Row | DeadLetter]:
     header = next(lines, b"").decode(errors="replace").strip()
     if not header:
         return
@@ -136,13 +151,19 @@ def _rows(kind: str, lines: Iterator[bytes], find: Find) -> Iterator[Row | DeadL
             continue
         try:
             cells = dict(zip(names, text.decode().split(","), strict=True))
-            event, received = int(cells["timestamp"]) * US, int(cells["local_timestamp"]) * US
+            event, received = _time(cells["timestamp"]), _time(cells["local_timestamp"])
+            if day and received // DAY != (day - EPOCH).days:
+                raise ValueError(f"a row of another day in a file of {day}: local_timestamp {cells['local_timestamp']}")
             instrument = find(cells["exchange"], cells["symbol"])
             yield Row(number, instrument, None if event == received else event, received, cells, text)
         except UnknownVenue:
             raise
         except UNREADABLE as error:
             yield _unreadable(number, text, error)
+
+
+def _time(text: str) -> int:
+    return recorded_at(int(text) * US, text, "microseconds")
 
 
 def _unreadable(number: int, raw: bytes, error: Exception) -> DeadLetter:
@@ -154,6 +175,13 @@ def _number(row: Row, name: str) -> str:
     """A decimal of a cell, without an exponent."""
     text = decimal(name, row.cells[name])
     return plain(Decimal(text)) if "e" in text.lower() else text
+
+
+def _word(row: Row, name: str, known: Mapping[str, T]) -> T:
+    """What the word of a cell means. Raises ValueError."""
+    if row.cells[name] not in known:
+        raise ValueError(f"{name} is {row.cells[name][:40]!r}, and none of {', '.join(known)}")
+    return known[row.cells[name]]
 
 
 def _optional(row: Row, name: str) -> str | None:
@@ -173,14 +201,14 @@ def _trade(row: Row) -> Iterator[AnyRecord]:
     if not row.cells["id"]:
         raise ValueError("a trade without an id cannot be distinguished from another one")
     price, amount = _number(row, "price"), _number(row, "amount")
-    yield Trade(*row.begin, row.cells["id"], price, *row.instrument.sizes(amount, price), _SIDES[row.cells["side"]])
+    yield Trade(*row.begin, row.cells["id"], price, *row.instrument.sizes(amount, price), _word(row, "side", _SIDES))
 
 
 def _liquidation(row: Row) -> Iterator[AnyRecord]:
     """binance-futures,BTCUSDT,1704067200123000,1704067200130411,,buy,42330.5,0.2: a short position is closed"""
     price, amount = _number(row, "price"), _number(row, "amount")
     sizes = row.instrument.sizes(amount, price)
-    yield Liquidation(*row.begin, _SIDES[row.cells["side"]], price, *sizes, row.cells["id"] or None)
+    yield Liquidation(*row.begin, _word(row, "side", _SIDES), price, *sizes, row.cells["id"] or None)
 
 
 def _quote(row: Row) -> Iterator[AnyRecord]:
@@ -294,7 +322,7 @@ def _books(rows: Iterator[Row | DeadLetter]) -> Iterator[Outcome]:
         before = book = books.setdefault(name, _Book(of_book[0].instrument))
         try:
             record = _book_record(of_book)
-        except (*UNREADABLE, KeyError) as error:
+        except UNREADABLE as error:
             yield from (_unreadable(row.number, row.raw, error) for row in of_book)
             doubtful = True
         if doubtful:
@@ -318,10 +346,10 @@ def _message(row: Row | DeadLetter) -> tuple[str, int, str] | None:
 
 def _book_record(message: list[Row]) -> OrderBook:
     first = message[0]
-    whole = _TRUTH[first.cells["is_snapshot"]]
+    whole = _word(first, "is_snapshot", _TRUTH)
     sides: dict[str, list[Level]] = {"bid": [], "ask": []}
     for row in message:
-        sides[row.cells["side"]].append((_number(row, "price"), _number(row, "amount")))
+        _word(row, "side", sides).append((_number(row, "price"), _number(row, "amount")))
     if whole:
         sides["bid"].sort(key=lambda level: -Decimal(level[0]))
         sides["ask"].sort(key=lambda level: Decimal(level[0]))

@@ -90,7 +90,8 @@ class Venue:
     history: Callable[[Rest, VenueAdapter], VenueHistory]
 
     addresses: Mapping[str, MarketType | None]
-    """How a capture is recognised by its URLs: patterns of their beginning, from the host name on."""
+    """How a capture is recognised by its URLs: patterns of their beginning, from the host name on. Of two markets that
+    share an address the first one is assumed where nothing else says it."""
 
     recognise: Callable[[bytes], Source | None]
     """How a capture without URLs is recognised: the source of a message, if only this venue sends such."""
@@ -142,13 +143,11 @@ class Venue:
         """The budget that requests to the REST of a market are counted in; markets of one pool share it."""
         return self.limits(Path(), market_type).host.name
 
-    def source_of(self, address: str) -> Source | None:
-        """What comes from an address, which begins with the host name; None when it is not this venue's."""
-        for pattern, market_type in self._addresses:
-            if pattern.match(address):
-                tested = self._is_of_testnet(re.split("[/?]", address, maxsplit=1)[0])
-                return f"{self.name}-{TESTNET}" if tested else self.name, market_type
-        return None
+    def sources_of(self, address: str) -> list[Source]:
+        """What may come from an address, which begins with the host name, the likeliest first; none of another's."""
+        tested = self._is_of_testnet(re.split("[/?]", address, maxsplit=1)[0])
+        name = f"{self.name}-{TESTNET}" if tested else self.name
+        return [(name, market_type) for pattern, market_type in self._addresses if pattern.match(address)]
 
     def why_not_at(self, url: str) -> str:
         """Why records from an address would not be of this exchange; empty where they may be."""

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from marketdata_assets.collector.connections import Shard
-from marketdata_assets.collector.connections.selection import ListedStates, Selection
+from marketdata_assets.collector.connections.selection import Selection
 from marketdata_assets.collector.errors import UnknownSymbols
 from marketdata_assets.collector.symbols import resolve_symbols
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.deribit.instruments import from_name
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import Instrument, ListedStates
 from marketdata_assets.exchanges.records import InstrumentState
 from marketdata_demo.venues.deribit_venue import DeribitVenue
 from tests.collector.collecting import Run, collecting

@@ -223,13 +223,29 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         nanoseconds(text)
 
 
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [("1700000000", "s"), ("1700000000000", "ms"), ("1700000000000000", "us"), ("5000000000000000000", "ns of 2128")],
+)
+def test_a_time_of_another_unit_is_named_with_its_line(tmp_path: Path, value: str, unit: str) -> None:
+    path = tmp_path / "x.txt.gz"
+    path.write_bytes(gzip.compress(b"1700000000000000000 {}\n" + f"{value} {{}}\n".encode()))
+    with pytest.raises(BadCapture, match=rf"x\.txt\.gz:2: .* the time {value} is before 2010 or .* in nanoseconds"):
+        read(path)
+    if len(value) == 13:
+        lines = tmp_path / "x.ndjson"
+        lines.write_text(f'{{"recv":"{value[:-6]}","dir":"open"}}\n')
+        with pytest.raises(BadCapture, match=r"x\.ndjson:1: .* before 2010 or after tomorrow; write times in seconds"):
+            read(lines)
+
+
 def test_lines_of_json_give_messages_as_they_stand_in_the_line(tmp_path: Path) -> None:
     path = tmp_path / "x.ndjson"
     path.write_bytes(
-        b'{"recv":"1.5","dir":"open","url":"wss://ws.okx.com:8443/ws/v5/public"}\n'
-        b'{"recv":"2.5","dir":"in","data":{"px": 2.0e3,  "a":"\\u00e4"}}\n'
-        b'{"recv":"3.5","dir":"in","data":"pong"}\n'
-        b'{"recv":"4.5","dir":"in","da'
+        b'{"recv":"1700000001.5","dir":"open","url":"wss://ws.okx.com:8443/ws/v5/public"}\n'
+        b'{"recv":"1700000002.5","dir":"in","data":{"px": 2.0e3,  "a":"\\u00e4"}}\n'
+        b'{"recv":"1700000003.5","dir":"in","data":"pong"}\n'
+        b'{"recv":"1700000004.5","dir":"in","da'
     )
     found, notes = read(path)
     assert [(one.kind, one.raw) for one in found] == [
@@ -243,8 +259,8 @@ def test_lines_of_json_give_messages_as_they_stand_in_the_line(tmp_path: Path) -
 
 def opened(path: Path, *addresses: str) -> Path:
     trade = '{"stream":"abcusdt@trade","data":{"e":"trade","s":"ABCUSDT","M":true}}'
-    lines = [f'{{"recv":"1.5","dir":"open","url":"wss://{address}/ws"}}' for address in addresses]
-    path.write_text("\n".join([*lines, f'{{"recv":"1.5","dir":"in","data":{trade}}}', ""]))
+    lines = [f'{{"recv":"1700000001.5","dir":"open","url":"wss://{address}/ws"}}' for address in addresses]
+    path.write_text("\n".join([*lines, f'{{"recv":"1700000001.5","dir":"in","data":{trade}}}', ""]))
     return path
 
 
@@ -279,14 +295,36 @@ def test_a_market_that_contradicts_the_address_of_a_socket_is_refused(tmp_path: 
 
 def test_sockets_of_two_markets_are_no_recording_of_one(tmp_path: Path) -> None:
     path = opened(tmp_path / "x.ndjson", "stream.binance.com:9443", "fstream.binance.com")
-    with pytest.raises(BadCapture, match="it has sockets of binance-spot and binance-linear: record each"):
+    with pytest.raises(
+        BadCapture,
+        match=r"x\.ndjson:2: wss://fstream.* is of binance-linear, and the file is of binance-spot: record each",
+    ):
         read(path)
 
 
 def test_a_line_in_the_middle_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.ndjson"
-    path.write_bytes(b'{"recv":"1.5","dir":"sideways"}\n{"recv":"1.5","dir":"open"}\n')
+    path.write_bytes(b'{"recv":"1700000001.5","dir":"sideways"}\n{"recv":"1700000001.5","dir":"open"}\n')
     with pytest.raises(BadCapture, match=r"x\.ndjson:1"):
+        read(path)
+
+
+def test_sockets_are_told_apart_by_the_addresses_of_their_messages(tmp_path: Path) -> None:
+    path, urls = tmp_path / "x.ndjson", [f"wss://ws.okx.com:8443/ws/v5/{name}" for name in ("public", "business")]
+    lines = [f'{{"recv":"1700000001","dir":"{kind}","url":"{url}"}}\n' for kind in ("open", "in") for url in urls]
+    path.write_text("".join(lines))
+    assert [one.connection for one in read(path)[0]] == [0, 1, 0, 1]
+    path.write_text("".join([*lines[:2], '{"recv":"1700000001","dir":"in"}\n', lines[1]]))
+    assert [one.connection for one in read(path)[0]] == [0, 1, 0, 0], "a message without an address may be of any"
+
+
+def test_a_byte_order_mark_and_empty_lines_at_the_end_are_no_damage(tmp_path: Path) -> None:
+    path, line = tmp_path / "x.ndjson", b'{"recv":"1700000001","dir":"open"}\n'
+    path.write_bytes(b"\xef\xbb\xbf" + line + line + b"\n \r\n\n")
+    found, notes = read(path)
+    assert (len(found), notes) == (2, [])
+    path.write_bytes(line + b"\n" + line)
+    with pytest.raises(BadCapture, match=r"x\.ndjson:3: .* line 2 before it is empty"):
         read(path)
 
 
@@ -311,7 +349,7 @@ def test_timed_lines_that_unpack_to_more_than_any_data_are_refused(
 ) -> None:
     monkeypatch.setattr(input_limits, "ALWAYS_BYTES", input_limits.ALWAYS_BYTES // 16)
     path = tmp_path / "x.txt.gz"
-    kilobytes = gzip.compress(b"5 " + b"x" * (1 << 16) + b"\n")
+    kilobytes = gzip.compress(b"1700000000000000000 " + b"x" * (1 << 16) + b"\n")
     path.write_bytes(kilobytes * 250)
     capture = open_capture(path)
     assert sum(1 for _ in capture.entries()) == 250
@@ -366,7 +404,8 @@ def test_messages_without_an_address_tell_their_venue(
     tmp_path: Path, message: bytes, venue: tuple[str, str | None]
 ) -> None:
     path = tmp_path / "x.txt.gz"
-    path.write_bytes(gzip.compress(b'5 {"stream":"x@trade","data":{"e":"trade"}}\n6 not json\n7 ' + message + b"\n"))
+    said = [b'{"stream":"x@trade","data":{"e":"trade"}}', b"not json", message]
+    path.write_bytes(gzip.compress(b"".join(b"%d %s\n" % (START, one) for one in said)))
     assert Capture(path).venue() == venue
 
 
@@ -387,6 +426,6 @@ def test_messages_without_an_address_tell_their_venue(
 )
 def test_a_market_is_never_told_by_what_a_message_lacks(tmp_path: Path, event: bytes) -> None:
     path = tmp_path / "x.txt.gz"
-    path.write_bytes(gzip.compress(b'5 {"stream":"x@y","data":' + event + b"}\n"))
+    path.write_bytes(gzip.compress(b'%d {"stream":"x@y","data":%s}\n' % (START, event)))
     with pytest.raises(UnknownVenue, match="--exchange and --market-type"):
         Capture(path).venue()

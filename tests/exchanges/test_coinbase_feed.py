@@ -111,3 +111,19 @@ def test_updates_of_one_moment_have_numbers_that_go_up_and_follow_one_another() 
         assert record.prev_id == last
         assert last is None or (record.last_id or 0) > last
         last = record.last_id
+
+
+def test_numbers_of_two_sockets_are_no_repeats() -> None:
+    """A recording that does not tell its sockets apart: after a few turns no message of it is taken."""
+    feed = CoinbaseFeed("spot", strict=False)
+    made = feed.push(book(500, "ABC-USD", "snapshot"), 1)
+    for number in range(40):
+        made += feed.push(book(number, "XYZ-USD", "update" if number else "snapshot"), 2)
+        made += feed.push(book(501 + number), 2)
+    letters = [one for one in made if isinstance(one, DeadLetter)]
+    assert len(letters) > 50
+    assert "record each socket in a file of its own" in letters[0].cause
+    assert not live(feed)
+    feed.reopened(3)
+    feed.push(book(0, "ABC-USD", "snapshot"), 4)
+    assert live(feed) == ["ABC-USD"]

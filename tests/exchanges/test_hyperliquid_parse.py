@@ -229,8 +229,8 @@ def test_lists_say_what_is_not_traded() -> None:
 def test_captures_are_recognised_by_address_and_by_message() -> None:
     venue, recognised = venues.find("hyperliquid"), ("hyperliquid", None)
     for address in ("api.hyperliquid.xyz/ws", "api.hyperliquid.xyz/info?type=meta"):
-        assert venue.source_of(address) == recognised
-    assert venue.source_of("api.hyperliquid.xyz.example/ws") is None
+        assert venue.sources_of(address) == [recognised]
+    assert venue.sources_of("api.hyperliquid.xyz.example/ws") == []
     for raw, made in TOLD:
         data = any(isinstance(one, Record) for one in made)
         assert venue.recognise(raw) == (recognised if data else venue.recognise(raw))

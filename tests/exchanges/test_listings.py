@@ -321,6 +321,25 @@ def test_lists_in_files_may_be_in_any_order(tmp_path: Path) -> None:
         feed_of("hyperliquid", None, "x", [dex])
 
 
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_a_contract_is_worth_something(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "swaps.json"
+    path.write_bytes(msgspec.json.encode({"code": "0", "data": [OKX | {"ctVal": value}]}))
+    with pytest.raises(BadInstruments, match=rf"swaps\.json: .*-SWAP has the contract value {value}, which is not"):
+        feed_of("okx", "linear", "x", [path])
+
+
+def test_a_contract_has_one_value_in_all_lists(tmp_path: Path) -> None:
+    one, other, both = (tmp_path / f"{name}.json" for name in ("one", "other", "both"))
+    entries = [OKX, OKX | {"ctVal": "100"}]
+    for path, listed in ((one, entries[:1]), (other, entries[1:]), (both, entries)):
+        path.write_bytes(msgspec.json.encode({"code": "0", "data": listed}))
+    assert feed_of("okx", "linear", "x", [one, one]).instruments["ABC-USDT-SWAP"].contract_value == "0.1"
+    for lists in ([one, other], [both], [both, one]):
+        with pytest.raises(BadInstruments, match=r"o.*\.json: .*ABC-USDT-SWAP has two contract values, 0.1 and 100"):
+            feed_of("okx", "linear", "x", lists)
+
+
 def test_entries_of_a_list_in_a_file_that_cannot_be_read_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

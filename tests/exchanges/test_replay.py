@@ -254,7 +254,7 @@ def test_captures_of_two_markets_are_not_one_replay(fixtures: Path) -> None:
 
 def test_a_capture_that_does_not_say_its_venue_asks_for_the_flags(tmp_path: Path) -> None:
     path = tmp_path / "x.ndjson"
-    path.write_text('{"recv":"1.5","dir":"in","data":{"id":1,"result":null}}\n')
+    path.write_text('{"recv":"1700000001.5","dir":"in","data":{"id":1,"result":null}}\n')
     with pytest.raises(UnknownVenue, match="--exchange and --market-type"):
         replay([path])
     with pytest.raises(UnknownVenue, match="--exchange and --market-type"):

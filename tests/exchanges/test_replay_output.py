@@ -61,7 +61,7 @@ def test_gaps_have_their_times_and_ids(broken: Path) -> None:
 def test_capture_of_another_venue_fails_and_says_why(broken: Path) -> None:
     found = run(broken, "--exchange", "deribit", "--json")
     assert found.exit_code == 1
-    assert "Are --exchange and --market-type right?" in found.stderr
+    assert "it is of binance, and not of deribit" in found.stderr
     assert run(broken, "--json").exit_code == 0
 
 

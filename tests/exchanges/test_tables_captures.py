@@ -207,7 +207,7 @@ def test_two_files_of_one_name_size_and_time_are_two(client: Client, tmp_path: P
     files = [tmp_path / folder / "a.ndjson" for folder in ("first", "second")]
     for path, content in zip(files, ("open", "lost"), strict=True):
         path.parent.mkdir()
-        path.write_text(f'{{"recv":"1.5","dir":"{content}","url":"wss://ws.okx.com:8443/ws/v5/public"}}\n')
+        path.write_text(f'{{"recv":"1700000001.5","dir":"{content}","url":"wss://ws.okx.com:8443/ws/v5/public"}}\n')
         os.utime(path, (1_700_000_000,) * 2)
     load_captures(client, files[:1])
     assert captures.due(client, tmp_path) == files[1:]
@@ -238,7 +238,7 @@ def test_a_file_that_grows_while_it_is_loaded_is_due(client: Client, files: list
     [
         ("x.capture.zst", b"<html><body>502 Bad Gateway</body></html>\n"),
         ("x.capture.zst", zstandard.compress(b'{"capture":1,"exchange":"okx"}\n')[:20]),
-        ("x.ndjson", b'{"recv":"1.5","dir":"in","da'),
+        ("x.ndjson", b'{"recv":"1700000001.5","dir":"in","da'),
         ("x.txt.gz", b"<html><body>502 Bad Gateway</body></html>\n"),
     ],
 )
@@ -285,3 +285,59 @@ def test_a_file_of_which_more_than_a_few_messages_are_unreadable_fails(client: C
     assert (many.outcome, many.rows, many.skipped) == ("failed", 40, 4)
     assert "4 of its 44 messages gave no row, the first one: ValidationError" in str(many.error)
     assert captures.due(client, tmp_path) == paths[1:]
+
+
+REFUSED = {  # what a venue answers to a subscription that it refuses
+    "wss://stream.binance.com/stream": {"error": {"code": 2, "msg": "Invalid request: nope"}, "id": 1},
+    "wss://ws.okx.com:8443/ws/v5/public": {"event": "error", "code": "60018", "msg": "nope", "connId": "a4d3ae55"},
+    "wss://stream.bybit.com/v5/public/spot": {"success": False, "ret_msg": "nope", "conn_id": "2", "op": "subscribe"},
+    "wss://www.deribit.com/ws/api/v2": {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "nope"}},
+    "wss://api.hyperliquid.xyz/ws": {"channel": "error", "data": "nope"},
+    "wss://ws.kraken.com/v2": {"error": "nope", "method": "subscribe", "success": False, "time_in": "", "time_out": ""},
+    "wss://advanced-trade-ws.coinbase.com": {"type": "error", "message": "nope"},
+}
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_refused_subscription_is_a_note_and_in_quarantine(client: Client, tmp_path: Path, url: str) -> None:
+    path, raw = tmp_path / "refused.ndjson", json.dumps(REFUSED[url])
+    lines = [f'{{"recv":"1700000000","dir":"open","url":"{url}"}}', f'{{"recv":"1700000001","dir":"in","data":{raw}}}']
+    path.write_text("\n".join([*lines, lines[1], ""]))
+    [report] = load_captures(client, [path]).units
+    assert (report.outcome, report.skipped) == ("empty", 0)
+    [note] = report.notes
+    assert f"{path}: 2 errors of the venue, the first one: " in note
+    assert "nope" in note
+    [(reason, kept)] = client.query("SELECT reason, raw FROM exchange_rejects FINAL").result_rows
+    assert ("error of the venue, " in reason, kept) == (True, raw)
+
+
+def test_a_book_with_a_snapshot_lacks_none_when_its_socket_is_opened_again(client: Client, tmp_path: Path) -> None:
+    """The first change comes before the snapshot, and the file ends with a socket that delivers nothing."""
+    path, told = tmp_path / "some.ndjson", list(traffic())[:5]
+    lines: list[dict[str, object]] = [
+        {"recv": f"{one.ts_recv / 1e9:.6f}", "dir": one.kind, "url": one.url, "data": json.loads(one.raw or "{}")}
+        for one in told
+    ]
+    again = {"recv": f"{told[-1].ts_recv // SECOND + 60}", "dir": "open", "url": "wss://stream.binance.com/stream"}
+    path.write_text("".join(json.dumps(line) + "\n" for line in (again | lines[0], *lines[1:], again)))
+    [report] = load_captures(client, [path], exchange="binance", market_type="spot").units
+    assert (report.outcome, report.notes) == ("ok", ())
+    assert [row[9] for row in contents(client)["gap"]] == ["reopened"]
+
+
+def test_instruments_whose_contracts_no_list_has_are_a_note(client: Client, tmp_path: Path) -> None:
+    path, lists = tmp_path / "swap.ndjson", [tmp_path / "other.json", tmp_path / "own.json"]
+    trade = {"instId": "ABC-USDT-SWAP", "tradeId": "1", "px": "2", "sz": "3", "side": "buy", "ts": "1700000000000"}
+    told = {"arg": {"channel": "trades", "instId": "ABC-USDT-SWAP"}, "data": [trade]}
+    path.write_text(f'{{"recv":"1700000000","dir":"in","data":{json.dumps(told)}}}\n')
+    listed = {"instType": "SWAP", "ctType": "linear", "ctVal": "0.1", "ctMult": "1", "ctValCcy": "ABC"}
+    for file, base in zip(lists, ("XYZ", "ABC"), strict=True):
+        entry = {"instId": f"{base}-USDT-SWAP", "uly": f"{base}-USDT"} | listed
+        file.write_text(json.dumps({"code": "0", "data": [entry]}))
+    [report] = load_captures(client, [path], lists=lists[:1]).units
+    assert report.outcome == "ok"
+    [note] = report.notes
+    assert f"{path}: sizes of ABC-USDT-SWAP in base units are not known: no list" in note
+    [report] = load_captures(client, [path], lists=lists, force=True).units
+    assert (report.outcome, report.notes) == ("ok", ())

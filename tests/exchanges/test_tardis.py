@@ -8,7 +8,7 @@ import pytest
 from marketdata_assets.exchanges.errors import ExchangesError, UnknownVenue
 from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook
 from marketdata_assets.exchanges.tables.dumps import Catalogue
-from marketdata_assets.exchanges.tardis import ABOUT, COLUMNS, records, type_of
+from marketdata_assets.exchanges.tardis import ABOUT, COLUMNS, day_of, records, type_of
 from tests.exchanges.dump_files import BEGIN, BINANCE, DERIBIT, row
 
 NS = 1000
@@ -175,6 +175,20 @@ def test_rows_that_cannot_be_read_are_kept_with_their_line_and_the_others_are_re
     letters = [one for one in found if isinstance(one, DeadLetter)]
     assert [one.cause.partition(":")[0] for one in letters] == [f"line {number}" for number in range(3, 8)]
     assert "without an id" in letters[0].cause
+    assert letters[1].cause == "line 4: side is 'unknown', and none of buy, sell"
+
+
+def test_times_of_another_unit_and_rows_of_another_day_are_rejected() -> None:
+    path = "/x/binance-futures_trades_2024-01-02_BTCUSDT.csv.gz"
+    lines = [",".join((*ABOUT, *COLUMNS["trades"])), row(BINANCE, 86_400_000, "1", "buy", "2", "3")]
+    lines += [row(BINANCE, 1, "2", "buy", "2", "3")]
+    lines += [f"binance-futures,BTCUSDT,{BEGIN // 1000},{BEGIN // 1000},3,buy,2,3"]
+    found = list(records("trades", [f"{one}\n".encode() for one in lines], Catalogue(None).of_tardis, day_of(path)))
+    assert kinds(found) == ["Trade", "DeadLetter", "DeadLetter"]
+    assert found[1].cause.startswith("line 3: a row of another day in a file of 2024-01-02: local_timestamp 170406720")
+    assert found[2].cause.startswith(
+        f"line 4: the time {BEGIN // 1000} is before 2010 or after tomorrow; write times in"
+    )
 
 
 def test_a_file_of_another_kind_fails_and_an_empty_one_is_a_day_without_data() -> None:

@@ -17,6 +17,7 @@ from marketdata_assets.collector import config
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.errors import BadCapture, ExchangesError, UnknownExchange
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Record
@@ -139,6 +140,52 @@ def test_a_socket_shows_which_market_a_request_to_a_shared_host_is_of(tmp_path: 
     assert open_capture(recording(tmp_path, asked)).venue() == ("okx", None)
     both = recording(tmp_path, asked, "wss://wspap.okx.com:8443/ws/v5/public")
     assert open_capture(both).venue() == ("okx-testnet", None)
+
+
+BYBIT, DATA = "wss://stream.bybit.com/v5/public/", "https://{}/api/v3/depth?symbol=BTCUSDT"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("wss://ws.okx.com/ws/v5/public", "wss://wspap.okx.com/ws/v5/public", "okx-testnet, and the file is of okx:"),
+        (f"{BYBIT}linear", f"{BYBIT}spot", "bybit-spot, and the file is of bybit-linear:"),
+        ("wss://stream.binance.com/stream", DATA.format("testnet.binance.vision"), "binance-testnet-spot, and"),
+        ("wss://stream.binance.com/stream", DATA.format("fapi.binance.com"), "binance-linear, and"),
+    ],
+)
+@pytest.mark.parametrize("before", [1, 300])
+def test_any_entry_of_another_market_fails_the_recording_at_its_line(
+    tmp_path: Path, first: str, second: str, words: str, before: int
+) -> None:
+    """Whether the venue is detected or given."""
+    path = recording(tmp_path, *[first] * before, second, first)
+    path.write_text(path.read_text().replace('"dir": "open"', '"dir": "in"'))
+    for exchange in (None, venues.main_of(open_capture(path).venue()[0])):
+        capture = open_capture(path)
+        market = capture.venue()[1]
+        capture.venue(exchange, market if exchange else None)
+        with pytest.raises(BadCapture, match=rf"some\.ndjson:{before + 1}: .* is of {words}.* file of its own"):
+            list(capture.entries())
+
+
+@pytest.mark.parametrize(
+    ("exchange", "url"),
+    [("okx", "wss://wspap.okx.com/ws/v5/public"), ("okx-testnet", "wss://ws.okx.com/ws/v5/public")],
+)
+def test_a_header_that_contradicts_a_socket_fails_the_file(tmp_path: Path, exchange: str, url: str) -> None:
+    with CaptureWriter(tmp_path, exchange, "spot") as writer:
+        writer.write(1_700_000_000 * 10**9, "open", b"", connection=1, url=url)
+    with pytest.raises(BadCapture, match=f"entry 1: {url} is of .*, and the file is of {exchange}-spot"):
+        list(open_capture(writer.paths[0]).entries())
+
+
+def test_sockets_of_options_of_binance_are_where_those_of_futures_are(tmp_path: Path) -> None:
+    url = "wss://fstream.binance.com/public/stream"
+    with CaptureWriter(tmp_path, "binance", "option") as writer:
+        writer.write(1_700_000_000 * 10**9, "open", b"", connection=1, url=url)
+    assert len(list(open_capture(writer.paths[0]).entries())) == 1
+    assert open_capture(recording(tmp_path, url)).venue("binance", "option") == ("binance", "option")
 
 
 def test_a_recording_without_addresses_is_what_is_said(tmp_path: Path) -> None:

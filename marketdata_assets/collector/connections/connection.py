@@ -12,6 +12,7 @@ from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget, BudgetUnavailable
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, DEFAULT, Network, RateWindow, Socket
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
+from marketdata_assets.exchanges.gap_tracker import WAIT_SECONDS
 from marketdata_assets.exchanges.venue_adapter import Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger
 
@@ -45,7 +46,7 @@ class Timing:
     book_checkpoint: float = 3600.0  # between two records of each whole book
     book_checkpoint_updates: int = 20_000  # so many updates after the last one a book is recorded earlier
     before_snapshot: float = 0.5  # from the first update; a younger snapshot is more likely to fit
-    hole: float = 5.0  # for the first message of a stream after its confirmation
+    hole: float = WAIT_SECONDS  # for the first message of a stream after its confirmation
     polls: Mapping[str, float] = field(default_factory=lambda: {"open_interest": 30.0, "funding_rate": 30.0})
     listing: float = 86_400.0  # between two instrument lists
     pattern_listing: float = 300.0  # the same of a market that follows patterns

@@ -9,13 +9,13 @@ from itertools import count
 from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
-from marketdata_assets.collector.connections.gap_tracker import TAGS, GapTracker
 from marketdata_assets.collector.connections.socket import Socket
 from marketdata_assets.collector.counters import MarketCounters
 from marketdata_assets.collector.items import TAGS as TYPES
 from marketdata_assets.collector.items import message_id
 from marketdata_assets.exchanges.books import Feed
 from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.gap_tracker import GapTracker, lost_since, tag_of
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
     AnyRecord,
@@ -32,9 +32,6 @@ from marketdata_assets.exchanges.venue_adapter import Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
-
-UNREAD_SECONDS = 5.0
-"""Messages may have waited this long for us to read them."""
 
 OnRecords = Callable[[list[AnyRecord | Gap]], None]
 OnError = Callable[[DeadLetter | VenueError], None]
@@ -106,7 +103,7 @@ class Dispatcher:
             feed.instruments.__getitem__,
             timing.hole,
             repeats=adapter.repeats_trades,
-            clock=clock,
+            shown=clock.shown,
         )
         self.books_missed: dict[str, tuple[str, str, int]] = {}  # by instrument: stream, cause, and since when (ns)
         self.counters = MarketCounters()
@@ -218,8 +215,7 @@ class Dispatcher:
             if key in covered or before is None or not before.confirmed_at:
                 continue
             silence = liveness.normal_silence(connection, subscription)
-            unnoticed = int((UNREAD_SECONDS if silence is None else silence) * NS)
-            since = max(seen.get(key, 0), before.confirmed_at, socket.last_at - unnoticed)
+            since = lost_since(seen.get(key, 0), before.confirmed_at, socket.last_at, silence)
             since = min(since, liveness.clear_suspicion(connection, key) or since)
             self.begin_gap(subscription, "reopened", self.clock.earliest(since))
             later = replacement.requests.get(key) if replacement else None
@@ -256,8 +252,7 @@ class Dispatcher:
         since, until = self.clock.earliest(since), self.clock.shown(until)
         if self.gap_tracker.is_continued(subscription, since):
             return False
-        tagged = any(tag in subscription.types for tag in TAGS)
-        for instrument in self._instruments_of(subscription) if tagged else ():
+        for instrument in self._instruments_of(subscription) if tag_of(subscription) else ():
             gap = self.gap_tracker.silent(subscription, instrument, since, until)
             self._emit_gaps([gap] if gap else [])
         return True
@@ -294,9 +289,8 @@ class Dispatcher:
 
     def begin_gap(self, subscription: Subscription, cause: str, since: int) -> None:
         """From `since` (ns) on, messages of a subscription may be missing."""
-        tag = next((tag for tag in TAGS if tag in subscription.types), None)
-        for instrument in self._instruments_of(subscription) if tag else ():
-            self.gap_tracker.begin(subscription, tag or "", instrument, cause, since)
+        for instrument in self._instruments_of(subscription):
+            self.gap_tracker.begin(subscription, instrument, cause, since)
 
     def _instruments_of(self, subscription: Subscription) -> list[Instrument]:
         if not subscription.instrument:

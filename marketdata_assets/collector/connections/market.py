@@ -20,7 +20,7 @@ from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
-from marketdata_assets.collector.connections.selection import ListedStates, Selection, Shard
+from marketdata_assets.collector.connections.selection import Selection, Shard
 from marketdata_assets.collector.connections.socket import Network, RateWindow
 from marketdata_assets.collector.connections.state import BookView, Change, JobState, MarketState, snapshot_of
 from marketdata_assets.collector.errors import NotListed, UnknownSymbols
@@ -29,7 +29,7 @@ from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import VenueRateLimited
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import Instrument, ListedStates
 from marketdata_assets.exchanges.records import InstrumentState, Level, OrderBook
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.venue_adapter import (
@@ -152,6 +152,7 @@ class Market:
             self._jobs.append(PeriodicJob(self.name, poll, partial(self._poll, request_for)))
         self._listed_at = 0.0
         self._one_list = asyncio.Lock()  # at a time
+        self._answered_at = 0  # ns, when the latest response was received
         self._before_listing = 0  # ns, when the latest list was requested; 0 before the first
         self._rest: Rest | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -328,6 +329,7 @@ class Market:
         answer = await self._rest.get(request.path, request.params, lane=request.lane, cost=request.cost)
         if self._on_entry:
             self._on_entry(Entry(answer.ts_recv, "http", answer.raw, 0, answer.url))
+        self._answered_at = answer.ts_recv
         self._dispatcher.emit(self.feed.answer(answer.url, answer.raw, answer.ts_recv))
         return answer.raw
 
@@ -337,10 +339,11 @@ class Market:
             requested, before = self.clock.time_ns(), self._before_listing
             symbols = [*self.selection.symbols, *self._tried]
             await request_list(self.adapter, self.feed.instruments, self._ask, symbols)
+            answered = self._answered_at
         if not self._count_listed():
             return None  # a venue in maintenance lists nothing
         if TAGS[InstrumentState] in self._types:
-            states = self.states.changes(self.feed.instruments, self.clock.time_ns())
+            states = self.states.changes(self.feed.instruments, answered)
             self._dispatcher.emit_states([one for one in states if self.shard.takes(one.exchange, one.instrument)])
             if len(self.feed.instruments.lists) > len(self.adapter.listings()):
                 self.states.changed_at = 0  # the next run may not request the lists that symbols name

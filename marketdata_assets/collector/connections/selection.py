@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Self
 
-from msgspec import structs
-
 from marketdata_assets.collector.connections.state import Change, InstrumentChange
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.symbols import EXCLUDE, Resolved, resolve_symbols
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import InstrumentState, MarketType, State
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Missing
+from marketdata_assets.exchanges.records import MarketType
 
 CHANGES = 50
 """So many of the last changes are in the status."""
@@ -50,49 +48,6 @@ class Shard:
         """Whether an instrument belongs to this part; the same in every process and version."""
         digest = blake2b(f"{exchange}:{instrument}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.index - 1
-
-
-@dataclass
-class Missing:
-    """The names that a market's list lacks, from list to list."""
-
-    _names: set[str] = field(default_factory=set)
-
-    def again(self, instruments: Instruments, names: Iterable[str]) -> list[str]:
-        """Those of these names that the latest list lacks and the one before lacked; of one that is not whole, none."""
-        missing = set(names) - instruments.listed
-        if not instruments.whole:
-            self._names &= missing
-            return []
-        gone, self._names = missing & self._names, missing
-        return sorted(gone)
-
-
-@dataclass
-class ListedStates:
-    """The states of the instruments of one market, from list to list."""
-
-    market_type: MarketType
-    last: dict[str, InstrumentState] = field(default_factory=dict)  # by the venue's name
-    changed_at: int = 0  # ns
-    _missing: Missing = field(default_factory=Missing)
-
-    def changes(self, instruments: Instruments, ts_recv: int) -> list[InstrumentState]:
-        """What differs in the latest list; one that neither it nor the list before has is delisted."""
-        latest = (instruments.known[name] for name in sorted(instruments.listed))
-        own = (one for one in latest if one.market_type == self.market_type and one.state)
-        listed = {one.name: one.state_record(ts_recv) for one in own}
-        changed = [one for name, one in listed.items() if _state(one) != _state(self.last.get(name))]
-        gone = [self.last.pop(name) for name in self._missing.again(instruments, self.last)]
-        ended = {"state": "delisted", "venue_state": "", "ts_recv": ts_recv}
-        changed += [structs.replace(one, **ended) for one in gone if one.state != "delisted"]
-        self.last |= listed
-        self.changed_at = ts_recv if changed or gone else self.changed_at
-        return changed
-
-
-def _state(one: InstrumentState | None) -> tuple[State, str] | None:
-    return (one.state, one.venue_state) if one else None
 
 
 @dataclass

@@ -116,7 +116,7 @@ VENUE = Venue(
         r"(stream|api|www|ws-api|data-api|data-stream)\d*\.binance\.(com|vision)\b": "spot",
         r"(fstream|fapi)\d*\.binance\.(com|vision)\b": "linear",
         r"(dstream|dapi)\d*\.binance\.(com|vision)\b": "inverse",
-        r"(eapi|nbstream)\d*\.binance\.(com|vision)\b": "option",
+        r"(eapi|nbstream|fstream)\d*\.binance\.(com|vision)\b": "option",
         r"([a-z0-9-]+\.)*testnet\.binance\.vision\b|demo-(stream|api)\.binance\.com\b": "spot",
         r"f?stream\.binancefuture\.com\b|testnet\.binancefuture\.com/fapi/|demo-f[a-z]+\.binance\.com\b": "linear",
         r"dstream\.binancefuture\.com\b|testnet\.binancefuture\.com/dapi/|demo-d[a-z]+\.binance\.com\b": "inverse",

@@ -28,25 +28,45 @@ class Capture:
     begins: Literal["run", "checkpoint"] | None = None  # as in its header
     notes: list[str] = field(default_factory=list)
     detected: bool = False  # whether neither the header nor the user has named its venue
+    _source: Source | None = None  # what its addresses are compared with
+
+    def __post_init__(self) -> None:
+        self._source = (self.exchange, self.market_type) if self.exchange else None
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, in file order. Raises BadCapture, where sockets of two markets were opened as well, and
-        UnknownVenue at a socket of an unknown address, where the venue was detected.
+        """All entries, in file order. Raises BadCapture at an address of another market than that of the file, which
+        the first address shows where nothing else says it, and UnknownVenue at a socket of an unknown address, where
+        the venue was detected.
         """
         self.notes.clear()
-        opened: Source | None = None
-        for entry in _reader_of(self.path)(self.path, self.notes):
-            if entry.kind == "open" and entry.url:
-                source = _by_address(entry.url)
-                if source is None and self.detected:
-                    raise self._unknown(entry.url)
-                opened = opened or source
-                if source and opened and source != opened:
-                    both = " and ".join("-".join(filter(None, one)) for one in (opened, source))
-                    raise BadCapture(
-                        str(self.path), f"it has sockets of {both}: record each market in a file of its own"
-                    )
+        checked, source = set[str](), self._source
+        for number, entry in enumerate(_reader_of(self.path)(self.path, self.notes), 1):
+            if self._source != source:
+                checked, source = set(), self._source
+            if entry.url and entry.url not in checked:
+                checked.add(entry.url)
+                self._check(entry, number)
+                source = self._source
             yield entry
+
+    def _check(self, entry: Entry, number: int) -> None:
+        """Compare the address of an entry with the market of the file."""
+        found = _by_address(entry.url)
+        if not found:
+            if self.detected and entry.kind != "http":
+                raise self._unknown(entry.url)
+            return
+        shared = entry.kind == "http" and _is_of_both(found[0][0])
+        if shared and (self._source is None or venues.main_of(self._source[0]) == found[0][0]):
+            return
+        if self._source and not any(_agree(one, self._source) for one in found):
+            place = f"{self.path}:{number}" if self.path.suffix == ".ndjson" else f"{self.path}: entry {number}"
+            raise BadCapture(
+                place,
+                f"{entry.url} is of {_named(found[0])}, and the file is of {_named(self._source)}: record each market"
+                " in a file of its own",
+            )
+        self._source = self._source or found[0]
 
     def venue(self, exchange: Exchange | None = None, market_type: MarketType | None = None) -> Source:
         """The venue and market as given, else as the file's header says, else as its URLs and messages show.
@@ -54,13 +74,14 @@ class Capture:
         A testnet is never read as its main market, nor the other way round. Raises UnknownVenue, UnknownExchange, and
         BadCapture.
         """
-        shown = self._shown() if exchange else None
-        if exchange and shown:
-            name, market = shown
-            if name != exchange and venues.main_of(name) == venues.main_of(exchange):
-                raise BadCapture(str(self.path), f"it is of {name}, and not of {exchange}")
-            if name == exchange and market and market_type not in (None, market):
-                raise BadCapture(str(self.path), f"it is of {name}-{market}, and not of {exchange}-{market_type}")
+        self._source = self._venue(exchange, market_type)
+        return self._source
+
+    def _venue(self, exchange: Exchange | None, market_type: MarketType | None) -> Source:
+        shown, given = self._shown() if exchange else [], (exchange or "", market_type)
+        if shown and not any(_agree(one, given) for one in shown):
+            pair = [shown[0], given] if shown[0][0] == exchange else [(shown[0][0], None), (given[0], None)]
+            raise BadCapture(str(self.path), f"it is of {_named(pair[0])}, and not of {_named(pair[1])}")
         self.detected = not (exchange or self.exchange)
         if exchange and (market_type or venues.find(exchange).shared_socket):
             return exchange, market_type
@@ -69,7 +90,7 @@ class Capture:
         asked: Source | None = None
         unknown = ""
         for entry in islice(_reader_of(self.path)(self.path, []), SCANNED_ENTRIES):
-            detected = _by_address(entry.url) if entry.url else _by_message(entry.raw)
+            detected = next(iter(_by_address(entry.url)), None) if entry.url else _by_message(entry.raw)
             if entry.kind == "open" and entry.url and not detected:
                 unknown = entry.url
             elif detected and unknown and not exchange:
@@ -91,13 +112,13 @@ class Capture:
     def _unknown(self, url: str) -> UnknownVenue:
         return UnknownVenue(str(self.path), f"it has a socket of {url}, which is no address of a known venue")
 
-    def _shown(self) -> Source | None:
+    def _shown(self) -> list[Source]:
         """What the header or an address near the beginning says."""
         if self.exchange:
-            return self.exchange, self.market_type
+            return [(self.exchange, self.market_type)]
         near = islice(_reader_of(self.path)(self.path, []), NEAR_ENTRIES)
         addresses = (_by_address(entry.url) for entry in near if entry.url and entry.kind != "http")
-        return next(filter(None, addresses), None)
+        return next(filter(None, addresses), [])
 
 
 def open_capture(path: Path) -> Capture:
@@ -127,10 +148,18 @@ def _is_of_both(exchange: Exchange) -> bool:
     return testnet is not None and bool(testnet.headers)
 
 
-def _by_address(url: str) -> Source | None:
+def _agree(one: Source, other: Source) -> bool:
+    return one[0] == other[0] and (one[1] == other[1] or None in (one[1], other[1]))
+
+
+def _named(source: Source) -> str:
+    return "-".join(filter(None, source))
+
+
+def _by_address(url: str) -> list[Source]:
     parts = urlsplit(url)
     address = f"{parts.hostname or ''}{parts.path}?{parts.query}"
-    return next(filter(None, (venue.source_of(address) for venue in venues.every())), None)
+    return next(filter(None, (venue.sources_of(address) for venue in venues.every())), [])
 
 
 def _by_message(raw: bytes) -> Source | None:

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import msgspec
 
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture
+from marketdata_assets.exchanges.records import recorded_at
 from marketdata_assets.input_limits import LineTooLong, TooLarge, lines
 from marketdata_assets.loading.archives import gzip_lines
 
@@ -34,15 +36,29 @@ _text = msgspec.json.Decoder(str).decode
 
 
 def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
-    """The entries of an `.ndjson`. Messages are the bytes of the line."""
+    """The entries of an `.ndjson`. Messages are the bytes of the line; connections are told apart by their addresses,
+    where messages have them.
+    """
+    connections, named = dict[str, int](), True
+    blank = 0  # the first line of those at the end that are empty
     with path.open("rb") as file:
         for number, line in enumerate(_lines(path, lines(file)), 1):
+            text = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if not text.strip():
+                blank = blank or number
+                continue
             try:
-                entry = _line(line)
+                if blank:
+                    raise ValueError(f"line {blank} before it is empty")
+                entry = _line(text)
                 raw = bytes(entry.data)
                 if raw.startswith(b'"'):  # a message that is no JSON, as pong
                     raw = _text(raw).encode()
-                yield Entry(nanoseconds(entry.recv), entry.dir, raw, 0, entry.url)
+                ts_recv = recorded_at(nanoseconds(entry.recv), entry.recv, "seconds")
+                named &= bool(entry.url) or entry.dir not in ("in", "out")
+                told_apart = named and entry.url and entry.dir != "http"
+                connection = connections.setdefault(entry.url, len(connections)) if told_apart else 0
+                yield Entry(ts_recv, entry.dir, raw, connection, entry.url)
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 _cut(path, number, line, error, notes)
 
@@ -58,10 +74,14 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     try:
         for number, line in enumerate(_lines(path, gzip_lines(path)), 1):
             moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
-            if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
-                _cut(path, number, line, ValueError("it is no time and no message"), notes)
+            try:
+                if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
+                    raise ValueError("it is no time and no message")
+                ts_recv = recorded_at(int(moment), moment.decode(), "nanoseconds")
+            except ValueError as error:
+                _cut(path, number, line, error, notes)
                 continue
-            yield Entry(int(moment), "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
+            yield Entry(ts_recv, "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         if not number:
             raise BadCapture(str(path), f"it cannot be inflated, {error}") from None

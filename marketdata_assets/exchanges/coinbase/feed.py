@@ -1,6 +1,7 @@
 """The session of Coinbase's public socket, without the socket: bytes in, outcomes out. Live and replay use the same."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from marketdata_assets.exchanges.channel_feed import ChannelFeed
@@ -19,6 +20,9 @@ RENAMED = {"l2_data": BOOK}
 CONTROLS: dict[str, ControlKind] = {"heartbeats": "heartbeat", "status": "ignored", "candles": "ignored"}
 ANSWERS = {"subscriptions": wire.confirmed, "error": wire.complaint}
 PRODUCT, NUMBER = field("product_id"), re.compile(rb'"sequence_num"\s*:\s*([0-9]{1,18})\b')
+TURNS = 10
+"""So often the numbers of a connection return to where they had left off: they are those of two sockets."""
+
 LATE = 1000
 """A message whose number is lower by so much at most came before; by more, and the venue numbers from another start."""
 
@@ -36,6 +40,8 @@ class CoinbaseFeed(ChannelFeed):
     def prepare(self) -> None:
         super().prepare()
         self._next: dict[int, int] = {}  # the number that comes next, by connection
+        self._left: dict[int, int] = {}  # the number that continues where the last jump came from
+        self._turns: Counter[int] = Counter()
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket with this number; what is missing before it breaks all its books."""
@@ -43,6 +49,12 @@ class CoinbaseFeed(ChannelFeed):
         if found is None:
             return super().push(raw, ts_recv, connection)
         got = int(found[1])
+        if expected not in (None, got):
+            self._turns[connection] += self._left.get(connection) == got
+            self._left[connection] = got + 1 if expected - LATE <= got < expected else expected
+        if self._turns[connection] >= TURNS:
+            cause = "numbers of two sockets in one connection: record each socket in a file of its own"
+            return [*self._missing([], ts_recv, connection), DeadLetter(raw, cause, ts_recv)]
         self._next[connection] = got + 1
         missing: list[Outcome] = []
         if expected not in (None, got):
@@ -81,7 +93,8 @@ class CoinbaseFeed(ChannelFeed):
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one, whose numbers begin again."""
-        self._next.pop(connection, None)
+        for numbers in (self._next, self._left, self._turns):
+            numbers.pop(connection, None)
         return super().reopened(ts_recv, connection)
 
     def _answered(self, path: str, query: Mapping[str, str], raw: bytes, ts_recv: int) -> list[Outcome]:

@@ -10,13 +10,15 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from marketdata_assets.exchanges.books import BookState, Feed, Unbased
+from marketdata_assets.exchanges.capture_session import CaptureSession
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import SUFFIX
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook, Outcome
-from marketdata_assets.exchanges.replay import feed_of, outcomes
+from marketdata_assets.exchanges.replay import feed_of
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
 from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.venue import Source
@@ -154,6 +156,7 @@ class _SeriesLoad:
         self._client, self._lists = client, lists
         self._exchange, self._market_type = exchange, market_type
         self._feed: Feed | None = None
+        self._session: CaptureSession | None = None  # of the feed
         self._source: Source | None = None  # of the feed
         self._updates: Counter[str] = Counter()  # of books, by instrument
         self._opened: set[int] = set()  # connections that were opened in what was read
@@ -180,16 +183,22 @@ class _SeriesLoad:
                 if source is None:
                     source = capture.venue(self._exchange, self._market_type)
                     self._continue(source, path)
-                assert self._feed
+                assert self._session
                 made = self._ended(entry.ts_recv) if begins == "run" else []
                 begins = None
-                made += outcomes(self._feed, entry)
+                made += self._session.take(entry)
                 if entry.kind == "open":
                     self._opened.add(entry.connection)
                 if sink is not None:
                     for outcome in (*made, *self._busy_books(made, entry.ts_recv)):
-                        sink.add(outcome)
+                        sink.add(outcome, entry.raw)
+            if unknown := self._without_value():
+                cause = "no list of instruments has their contracts, name one with --instruments"
+                notes.append(f"{path}: sizes of {unknown} in base units are not known: {cause}")
         finally:
+            for gap in self._session.ended() if self._session else ():
+                if sink is not None:
+                    sink.add(gap)
             self._updates.clear()
             notes += capture.notes
 
@@ -197,6 +206,7 @@ class _SeriesLoad:
         """Keep the books of the file before, or none where that was of another market."""
         if source != self._source:
             self._feed, self._source = feed_of(*source, str(path), self._lists), source
+            self._session = CaptureSession(self._feed, source)
             self._opened.clear()
 
     def _busy_books(self, made: Iterable[Outcome], ts_recv: int) -> list[OrderBook]:
@@ -211,12 +221,20 @@ class _SeriesLoad:
                     books += filter(None, (state.record(ts_recv) for state in states))
         return books
 
+    def _without_value(self) -> str:
+        """The first instruments whose contracts no list has."""
+        instruments = self._feed.instruments if self._feed else None
+        if instruments is None:
+            return ""
+        named = sorted(instruments.keys() - instruments.known.keys())
+        found = (name for name in named if (one := instruments[name]).unit == "contracts" and not one.contract_value)
+        return ", ".join(islice(found, 5))
+
     def _ended(self, ts_recv: int) -> list[Outcome]:
         """Another run of the collector begins: the sockets of the one before it are closed."""
-        assert self._feed
+        assert self._session
         self._opened.clear()
-        connections = {state.connection for state in self._feed.books.values()}
-        return [outcome for one in sorted(connections) for outcome in self._feed.reopened(ts_recv, one)]
+        return self._session.restarted(ts_recv)
 
     def _take_unbased(self) -> list[tuple[BookState, Unbased]]:
         books = list(self._feed.books.values()) if self._feed else []
@@ -232,10 +250,10 @@ class _SeriesLoad:
         """
         never = 0
         for state, changes in self._take_unbased():
-            live = state.status == "live"
-            if live and changes.connection in self._opened:
+            based = state.status != "waiting"  # a snapshot has come since
+            if based and changes.connection in self._opened:
                 continue
-            never += not live
+            never += not based
             ids = None, changes.first_id, changes.ts_from, changes.ts_to
-            sink.add(Gap(*state.instrument.key, state.stream, *ids, NO_SNAPSHOT, changes.ts_to if live else None))
+            sink.add(Gap(*state.instrument.key, state.stream, *ids, NO_SNAPSHOT, changes.ts_to if based else None))
         return [f"{never} books without a snapshot: their changes are recorded as gaps"] if never else []

@@ -148,10 +148,13 @@ class _Load:
         return FileReport.of(path, batches, error, notes, unit)
 
     def _read(self, path: Path, batches: RecordBatches, notes: list[str]) -> None:
-        kind = tardis.type_of(_lower_suffix(path.as_posix()))
+        place = _lower_suffix(path.as_posix())
+        kind, day = tardis.type_of(place), tardis.day_of(place)
         checked, unknown = set[tuple[str, ...]](), set[str]()
         with _lines_of(path) as content:
-            records = tardis.records(kind, content, self.catalogue.of_tardis) if kind else self._archived(path, content)
+            records = (
+                tardis.records(kind, content, self.catalogue.of_tardis, day) if kind else self._archived(path, content)
+            )
             for outcome in records:
                 if isinstance(outcome, OrderBook) and kind:
                     self._check_source(kind, outcome, checked)

@@ -61,7 +61,7 @@ class FileReport(UnitReport):
             error=error,
             path=path,
             by_type=by_type,
-            notes=tuple(notes),
+            notes=(*notes, *([f"{path}: {errors}"] if (errors := batches.rejections()) else [])),
         )
 
 

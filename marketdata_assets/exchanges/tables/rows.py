@@ -162,26 +162,42 @@ class RecordBatches:
         self.rows: Counter[str] = Counter()
         self.rejected = self.dead_letters = 0
         self.first_reason = ""  # why the first of those is there
+        self.venue_errors = 0
+        self.first_venue_error = ""
         self._client, self._source = client, source
         self._batches: dict[str, list[bytes]] = {}
         self._letters: list[Reject] = []
         self._count = self._bytes = 0
         self._encode = msgspec.json.Encoder().encode
 
-    def add(self, outcome: Outcome) -> None:
-        """Take a record, a gap or a dead letter; other outcomes are ignored."""
+    def add(self, outcome: Outcome, raw: bytes = b"") -> None:
+        """Take a record, a gap, a dead letter, or what the message `raw` of the venue says is wrong, and no control."""
         if isinstance(outcome, DeadLetter):
             self.dead_letters += 1
             self.first_reason = self.first_reason or outcome.cause
-            if self.dead_letters <= KEPT_LETTERS:
-                self._letters.append(Reject(outcome.cause, outcome.raw))
-        elif not isinstance(outcome, Control | VenueError):
+            self._keep(self.dead_letters, outcome.cause, outcome.raw)
+        elif isinstance(outcome, VenueError):
+            self.venue_errors += 1
+            cause = f"{outcome.code}: {outcome.message}"
+            self.first_venue_error = self.first_venue_error or cause
+            self._keep(self.venue_errors, f"error of the venue, {cause}", raw or cause.encode())
+        elif not isinstance(outcome, Control):
             payload = self._encode(outcome)
             self._batches.setdefault(str(outcome.__struct_config__.tag), []).append(payload)
             self._count += 1
             self._bytes += len(payload)
             if self._count >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
                 self.flush()
+
+    def _keep(self, count: int, reason: str, raw: bytes) -> None:
+        if count <= KEPT_LETTERS:
+            self._letters.append(Reject(reason, raw))
+
+    def rejections(self) -> str:
+        """What the venue rejected, as a subscription; empty where it rejected nothing."""
+        return f"{self.venue_errors} errors of the venue, the first one: {self.first_venue_error}" * bool(
+            self.venue_errors
+        )
 
     def fault(self) -> str:
         """Why the source counts as unreadable; empty where all but a few of what was added gave rows."""

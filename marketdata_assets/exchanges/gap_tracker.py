@@ -1,6 +1,6 @@
 """Where trades, liquidations and candles may be missing: what a lost socket would have delivered, and jumps in ids.
 
-Books track their own gaps, in their feeds.
+Live sockets and those of captures have the same rules. Books track their own gaps, in their feeds.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Gap, Trade
 from marketdata_assets.exchanges.venue_adapter import Subscription
@@ -27,6 +26,23 @@ REPEATED = 64
 
 LATE = 5 * NS
 """A closed candle may be delivered this long after its end."""
+
+UNREAD_SECONDS = 5.0
+"""Messages may have waited this long for us to read them."""
+
+WAIT_SECONDS = 5.0
+"""So long after its confirmation the first message of a stream may end a gap."""
+
+
+def tag_of(subscription: Subscription) -> str | None:
+    """The type of the events of a subscription; None where it has none."""
+    return next((tag for tag in TAGS if tag in subscription.types), None)
+
+
+def lost_since(seen: int, confirmed_at: int, last_at: int, silence: float | None) -> int:
+    """From when on a subscription may lack messages when its socket ended: it delivered at `seen`, and was confirmed;
+    the socket delivered anything at `last_at`, and this subscription would have within `silence` (seconds)."""
+    return max(seen, confirmed_at, last_at - int((UNREAD_SECONDS if silence is None else silence) * NS))
 
 
 @dataclass
@@ -63,9 +79,9 @@ class GapTracker:
     stream: str  # of trades
     sequential: bool
     find: Callable[[str], Instrument]
-    wait: float  # seconds
+    wait: float = WAIT_SECONDS
     repeats: bool = False
-    clock: Clock = field(default_factory=Clock)
+    shown: Callable[[int], int] = int  # a time of `confirmed` by the clock of records
     open: dict[tuple[str, str], OpenGap] = field(default_factory=dict)  # by tag (candles: stream), and instrument
     _unconfirmed: dict[str, list[OpenGap]] = field(default_factory=dict)  # by subscription
     _last_trade: dict[str, Trade] = field(default_factory=dict)
@@ -137,8 +153,11 @@ class GapTracker:
         """Whether a subscription to trades repeated the last one after `since` (ns), so that none is missing."""
         return "trade" in subscription.types and self._continued.get(subscription.instrument, 0) > since
 
-    def begin(self, subscription: Subscription, tag: str, instrument: Instrument, cause: str, since: int) -> None:
-        """From `since` (ns) on, a subscription delivers nothing."""
+    def begin(self, subscription: Subscription, instrument: Instrument, cause: str, since: int) -> None:
+        """From `since` (ns) on, a subscription delivers nothing; of one without events nothing is missing."""
+        tag = tag_of(subscription)
+        if tag is None:
+            return
         stream, every = subscription.stream, subscription.every
         place = stream if every else tag, instrument.name
         earlier, last = self.open.get(place), self._last_trade.get(instrument.name)
@@ -168,7 +187,7 @@ class GapTracker:
             if gap.continued:
                 del self.open[place]
                 continue
-            until = self.clock.shown(gap.confirmed_at)
+            until = self.shown(gap.confirmed_at)
             gap.emitted = gap.gap(None, until)
             if gap.may_lose(until):
                 overdue.append(gap.emitted)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from marketdata_assets.collector.connections.gap_tracker import MAX_STRAYS, NS, GapTracker
+from marketdata_assets.exchanges.gap_tracker import MAX_STRAYS, NS, GapTracker
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.venue_adapter import Subscription, interval_ns
@@ -51,7 +51,7 @@ def _repeating() -> GapTracker:
     tracker = GapTracker("trade", False, Instruments("binance", {"ABC": ABC}).__getitem__, 5.0, repeats=True)
     for number in (7, 8, 9):
         _take(tracker, f"x{number}", number)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 9 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 9 * NS)
     tracker.confirmed("abc@trade", 20 * NS)
     return tracker
 
@@ -94,7 +94,7 @@ def test_a_restarted_subscription_that_repeats_the_last_trade_has_missed_none() 
 def test_what_was_repeated_before_a_second_interruption_does_not_count() -> None:
     tracker = _repeating()
     assert _take(tracker, "x9", 9) is False
-    tracker.begin(TRADES, "trade", ABC, "reopened", 21 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 21 * NS)
     tracker.confirmed("abc@trade", 22 * NS)
     assert isinstance(_take(tracker, "x12", 12), Gap)
 
@@ -102,7 +102,7 @@ def test_what_was_repeated_before_a_second_interruption_does_not_count() -> None
 def test_the_first_trade_after_a_gap_ends_it() -> None:
     tracker = _tracker()
     _take(tracker, 7, 1)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 2 * NS)
     assert tracker.watermark() == 2 * NS
     tracker.confirmed("abc@trade", 4 * NS)
     gap = _take(tracker, 11, 5)
@@ -116,14 +116,14 @@ def test_the_first_trade_after_a_gap_ends_it() -> None:
 def test_only_ids_prove_that_nothing_is_missing(numbered: bool) -> None:
     tracker = _tracker(numbered=numbered)
     _take(tracker, 7, 1)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 2 * NS)
     assert isinstance(_take(tracker, 8, 5), Gap) is not numbered
 
 
 def test_a_stream_that_stays_silent_has_its_gap_up_to_the_confirmation() -> None:
     tracker = _tracker(numbered=False)
     _take(tracker, "X-7", 1)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 2 * NS)
     assert tracker.overdue(100 * NS) == []  # nobody listens yet
     tracker.confirmed("other", 100 * NS)
     tracker.confirmed("abc@trade", 101 * NS)
@@ -137,7 +137,7 @@ def test_a_stream_that_stays_silent_has_its_gap_up_to_the_confirmation() -> None
 def test_a_gap_that_ids_disprove_is_healed() -> None:
     tracker = _tracker()
     _take(tracker, 7, 1)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 2 * NS)
     tracker.confirmed("abc@trade", 3 * NS)
     (gap,) = tracker.overdue(9 * NS)
     assert tracker.watermark() is None
@@ -149,9 +149,9 @@ def test_a_gap_that_ids_disprove_is_healed() -> None:
 
 def test_a_second_loss_extends_the_gap() -> None:
     tracker = _tracker(numbered=False)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 2 * NS)
     tracker.confirmed("abc@trade", 3 * NS)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 4 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 4 * NS)
     assert tracker.overdue(50 * NS) == []
     tracker.confirmed("abc@trade", 51 * NS)
     (gap,) = tracker.overdue(60 * NS)
@@ -170,7 +170,7 @@ def test_a_second_loss_extends_the_gap() -> None:
 def test_candles_have_a_gap_where_one_may_have_closed(since: int, until: int, missing: bool) -> None:
     tracker = _tracker()
     candles = Subscription("abc@kline_1m", "", "ABC", "kline_1m", ("kline",), None, MINUTE)
-    tracker.begin(candles, "kline", ABC, "reopened", since)
+    tracker.begin(candles, ABC, "reopened", since)
     tracker.confirmed("abc@kline_1m", until)
     assert [one.stream for one in tracker.overdue(until + 9 * NS)] == (["kline_1m"] if missing else [])
     assert tracker.watermark() is None
@@ -196,7 +196,7 @@ def test_after_an_unreadable_message_the_next_number_shows_what_is_missing() -> 
 def test_a_forgotten_instrument_starts_without_history() -> None:
     tracker = _tracker()
     _take(tracker, 7, 1)
-    tracker.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
+    tracker.begin(TRADES, ABC, "reopened", 2 * NS)
     [gap] = tracker.forget("ABC", 5 * NS)
     assert (gap.cause, gap.ts_from, gap.ts_to) == ("reopened", 2 * NS, 5 * NS)
     assert tracker.watermark() is None
