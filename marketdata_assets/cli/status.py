@@ -21,7 +21,7 @@ from marketdata_assets.overview import FILE_STATES
 from marketdata_assets.settings import Settings
 
 FILES = ("asset", *FILE_STATES)
-ROWS = ("read", "loaded", "rejected", "duplicates", "replaced")
+ROWS = ("read", "loaded", "rejected", "duplicates", "left_out", "replaced")
 DUE = ("domain", "job", "first", "last")
 NAMED_CODES = 10
 REJECTED = ("dataset", "place", "reason", "row")
@@ -101,7 +101,7 @@ def files(
 ) -> None:
     """List every file of the watched folders: its state, and what became of its rows.
 
-    Rows read are loaded, rejected, duplicates, or replaced by a newer file.
+    Rows read are loaded, rejected, duplicates, left out by a rule of a flow, or replaced by a newer file.
     """
     known = tuple(name for name in Settings().domain_names if domains.find(name).files)
     chosen = among(known, [domain] if domain else (), "DOMAIN") or known

@@ -127,10 +127,10 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
     keys: dict[str, Any] = {"format": "csv", "encoding": encoding, **form.keys, "skip_lines": first.first}
     if comment:
         titled = any(line.strip() and not line.startswith(comment) for line in lines[: first.first])
-        keys |= {"comment": comment, "skip_lines": first.first if titled else 0}
-        remarks.append(f"lines that begin with {comment} are no rows (comment)")
+        keys |= {"drop": shape.comments(comment, form), "skip_lines": first.first if titled else 0}
+        remarks.append(f"lines that begin with {comment} and have not {form.width} cells are no rows (drop)")
     if any(re.match(EMPTY, line) for line in lines[first.first :]):
-        keys["drop"] = EMPTY
+        keys["drop"] = "|".join(filter(None, (keys.get("drop"), EMPTY)))
         remarks.append("lines of delimiters alone are left out (drop)")
     if form.width == 1 and all(re.search(r"\S  +\S", line) for line in lines[first.first :] if line.strip()):
         remarks.append("each line is one cell; if its columns begin at fixed places, write format: fixed_width")

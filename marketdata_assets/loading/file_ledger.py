@@ -42,7 +42,8 @@ class FileEntry:
     """The state of one file, and what became of its rows.
 
     `reason` says why a file is due, failed or not taken, and what to do. Counts are rows of the content that is loaded:
-    `loaded` ones are in the table now; `replaced` has those that a newer file has replaced, by the file's name.
+    `loaded` ones are in the table now; `replaced` has those that a newer file has replaced, by the file's name;
+    `left_out` are lines that are declared to be no rows, and rows that a handler has left out.
     """
 
     file: str
@@ -53,11 +54,13 @@ class FileEntry:
     rejected: int = 0
     duplicates: int = 0
     replaced: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
     @property
     def balanced(self) -> bool:
         """Whether every row that was read has exactly one fate."""
-        return self.read == self.loaded + self.rejected + self.duplicates + sum(self.replaced.values())
+        kept = self.loaded + self.rejected + self.duplicates + self.left_out
+        return self.read == kept + sum(self.replaced.values())
 
 
 @dataclass(frozen=True)

@@ -282,8 +282,20 @@ def test_rows_that_a_function_makes_and_leaves_out_are_counted(dsn: str, tmp_pat
     with psycopg.connect(dsn) as connection:
         assert checks.every_row_accounted(connection, prices).passed
         [entry] = [one for one in status.entries(connection, prices, tmp_path) if one.file == "a.csv"]
-    assert (entry.read, entry.loaded, entry.duplicates) == (4, 1, 3)
+    assert (entry.read, entry.loaded, entry.duplicates, entry.left_out) == (4, 1, 0, 3)
     assert entry.balanced
+
+
+def test_lines_that_a_rule_leaves_out_are_no_duplicates(dsn: str, tmp_path: Path) -> None:
+    text = PRICES.replace("loader:", 'loader:\n  drop: "^Total"').replace("upsert\n  key: [code, day]", "append")
+    prices = flow(tmp_path, text)
+    for name in ("a.csv", "b.csv"):
+        deliver(tmp_path, name, lines("a", [1, 2]) + "Total,,3,200\n")
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        found = [one for one in status.entries(connection, prices, tmp_path) if one.file.endswith(".csv")]
+    assert [(one.read, one.loaded, one.duplicates, one.left_out) for one in found] == [(3, 2, 0, 1), (3, 0, 3, 0)]
+    assert all(one.balanced for one in found)
 
 
 def test_forgetting_an_archive_forgets_its_members(dsn: str, tmp_path: Path) -> None:
