@@ -134,6 +134,10 @@ def draft(name: str, sample: Sample, path: Path) -> Draft:
             f"{' and '.join(column.name for column in of_file)} of a row: taken from the file's name ({file_name})"
         )
     key = _key(columns, of_file)
+    times = [column.name for column in columns if column.able and column.is_time and key]
+    if 0 < len(other_times := [one for one in times if one not in key]) < len(times):
+        named = [one for one in times if one in key]
+        unsure.append(f"key: {' and '.join(named)} is taken for the time of a row, not {' or '.join(other_times)}")
     folder = re.fullmatch(r"\d+(m|min|h|d)|[qhb]fq", path.parent.name)
     other = folder or (None if file_name else OTHER_FILES.search(path.stem))
     if other and key:
@@ -176,7 +180,7 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
         label = sample.labels.get(source, source)
         guess = inference.guess(f"{source} {header.identifier(label)}", texts)
         if sample.schema is not None:
-            guess = inference.of_schema(sample.schema[source])
+            guess = inference.of_schema(f"{source} {header.identifier(label)}", sample.schema[source])
         label = label or (
             "date" if guess.cell.type.kind == "date" else "time" if guess.cell.type.kind in TIMES else "index"
         )
@@ -265,6 +269,7 @@ def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
     named = [column.name for column in of_file]
     able = [column for column in columns if column.able]
     times = [column for column in able if column.is_time]
+    times.sort(key=lambda one: inference.RECORDED.search(one.words) is not None)
     fine = sorted((one for one in able if FINE_NAME.search(one.name)), key=lambda one: "trade" not in one.name)
     subjects = [one for one in columns if inference.is_subject(one.words) and one not in fine]
     subjects.sort(key=lambda one: re.search("country|region|curr|exch|market|type", one.name) is not None)
@@ -278,7 +283,8 @@ def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
     dimensions = [one for one in dimensions if not one.is_time or one not in times[:1]]
     always = [*about, *dimensions, *(one for one in clocks[:1] if one not in dimensions), *fine[:1]]
     ids = [one for one in able if one.kind == "bigint" and ID_NAME.search(one.name)]
-    others = [one for one in (*times, *subjects, *texts, *fine, *ids) if one in able and one not in always]
+    digits = [one for one in texts if subjects and all(map(str.isdigit, filter(None, one.texts)))]
+    others = [one for one in (*times, *subjects, *texts, *fine, *ids) if one in able and one not in (*always, *digits)]
     rows = len(columns[0].texts)
     for count in range(KEY_COLUMNS):
         for picked in combinations(others, count):
