@@ -139,8 +139,8 @@ DIGITS_OF_DOUBLE, MOST_DIGITS = 15, 38
 DIGITS_OF_BIGINT = 18
 DOUBLE = "kept as double, so 15 digits are exact"
 POINT = 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
-ZEROS_LOST = "digits of several lengths are kept as text; if zeros before them were lost, have the files written anew"
-ZEROS_OF_NUMBERS = "numbers in the file, kept as text; if zeros before them were lost, have the files written anew"
+ZEROS_LOST = "digits of several lengths are kept as text; if zeros before them were lost, have the files written again"
+ZEROS_OF_NUMBERS = "numbers in the file, kept as text; if zeros before them were lost, have the files written again"
 CLOCKS = "times of a day, which are kept as text, as they are written"
 NO_ZONE = "times have no offset; if they are instants, write {type: timestamptz, zone: Asia/Shanghai}"
 

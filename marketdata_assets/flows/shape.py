@@ -310,7 +310,7 @@ def _is_footer(row: Row, whole: Sequence[Row], subjects: Collection[str]) -> boo
 
 
 def _traits(text: str) -> set[str]:
-    """What tells sentences, labels and codes apart: whether it is a time, and marks that are in it."""
+    """What distinguishes sentences, labels and codes: whether it is a time, and marks that are in it."""
     return {"time" if kind(text) == "time" else "code"} | {
         mark for mark in (r"\s", "[:：]", r"[^\x00-\x7f]") if re.search(mark, text)
     }

@@ -112,7 +112,7 @@ def known_of(connection: psycopg.Connection, flow: FlowDefinition, units: Sequen
         [flow.dataset, [unit.place for unit in units]],
     )
     loaded: dict[str, dt.datetime] = dict(rows.fetchall())
-    files = [f"{unit.place} {unit.size} {unit.file.modified_ns} {loaded.get(unit.place)}" for unit in units]
+    files = [f"{unit.place} {unit.size} {unit.file.changed_ns} {loaded.get(unit.place)}" for unit in units]
     return "\n".join([run.code_version(flow), *sorted(files)])
 
 
