@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from marketdata_assets.flows import header, inference
-from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
+from marketdata_assets.flows.definition import FILE_TIME, GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
 from marketdata_assets.flows.inference import Guess
 from marketdata_assets.flows.reading import PACKED
 from marketdata_assets.flows.sample import Sample
@@ -44,6 +44,14 @@ DAY_PARTS = (
     (rf"(?<!\d)[0-3]\d{MONTH}{DAY}(?![\d.])", "%y%m%d"),
 )
 """What a day in a file's name looks like, and the form of it with the mark between its parts."""
+MONTH_NAME = rf"(?<![A-Za-z]){MONTHS}(r?uary|ch|il|[ey]|ust|t?ember|t|ober)?"
+UNSORTED = re.compile(
+    rf"{MONTH_NAME}(?![A-Za-z])|(?i:{MONTH_NAME})[-_. ]?{YEAR}|[一二三四五六七八九十]+月"
+    rf"|(?<!\d)(Q[1-4]|H[12]|0?[1-9]|1[0-2])[-_. ]?{YEAR}(?!\d)"
+)
+"""A month or quarter in a file's name that does not sort as text."""
+FILE_DAY = "file_day"
+"""The day of a file's name where it orders rows that have times of their own."""
 OTHER_FILES = re.compile(
     r"(?<![A-Za-z0-9])(\d+(s|m|min|h|d|w|mo)|[qhb]fq|adj|unadj|daily|weekly|monthly)(?![A-Za-z0-9])", re.IGNORECASE
 )
@@ -129,11 +137,21 @@ def draft(name: str, sample: Sample, path: Path) -> Draft:
     """The flow `name` that loads files such as the sample's at `path`."""
     columns, unsure = _columns(sample)
     file_name, of_file = _file_name(sample, columns)
+    key = _key(columns, of_file)
+    order, timed = "", any(column.is_time and column.able for column in columns)
+    if key and timed:
+        file_name, of_file = _file_name(sample, columns, orders=True)
+        order = FILE_DAY if FILE_DAY in {one.name for one in of_file} else ""
+        order = order or (FILE_TIME if UNSORTED.search(sample.unit.place) else "")
+    if order:
+        newest = (
+            "has the latest day in its name" if order == FILE_DAY else "was modified last, so copies must keep times"
+        )
+        unsure.append(f"names as {path.stem} do not sort by time; the file counts last that {newest} (order_by)")
     if file_name:
         unsure.append(
             f"{' and '.join(column.name for column in of_file)} of a row: taken from the file's name ({file_name})"
         )
-    key = _key(columns, of_file)
     times = [column.name for column in columns if column.able and column.is_time and key]
     if 0 < len(other_times := [one for one in times if one not in key]) < len(times):
         named = [one for one in times if one in key]
@@ -157,7 +175,7 @@ def draft(name: str, sample: Sample, path: Path) -> Draft:
     lines = [
         *_head(name, path, unsure),
         *_loader(name, sample, columns, file_name, of_file, path),
-        *_target(name, every, key),
+        *_target(name, every, key, order),
     ]
     types = {column.name: column.guess.unsure for column in every if column.guess.unsure}
     remarks = [*unsure, *(f"{name}: {reason}" for name, reason in types.items())]
@@ -216,11 +234,11 @@ def _identifier(source: str, number: int, taken: list[str]) -> str:
     return f"{name}_{number + 1}" if name in taken else name
 
 
-def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[Column]]:
+def _file_name(sample: Sample, columns: list[Column], orders: bool = False) -> tuple[str | None, list[Column]]:
     """A pattern of the file's name, and the columns that it gives: what the rows are about, and their day.
 
     Only what no column says is taken from it, and what differs from file to file: a day that columns have is captured
-    anyway.
+    anyway. With `orders` a day that does not sort as text is a column, which orders rows of one key.
     """
     name = sample.unit.place.replace("!", "/").rpartition("/")[2]
     for packed in PACKED:
@@ -231,8 +249,10 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
     pattern, found = stem, []
     day, form = _day(stem)
     part = day or PERIOD_PART.search(stem)
+    orders = orders and day is not None and not form.startswith(("%Y", "%y"))
+    given = FILE_DAY if orders else "day" if day else "period"
     if part is not None:
-        pattern = f"{stem[: part.start()]}{{{'day' if day else 'period'}}}{stem[part.end() :]}"
+        pattern = f"{stem[: part.start()]}{{{given}}}{stem[part.end() :]}"
     taken = {column.name for column in columns}
     about = any(inference.is_subject(column.words) for column in columns)
     varying = [one for one in columns if one.may_be_about]
@@ -244,8 +264,8 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
         pattern = "{symbol}" + ("" if whole else pattern[end:])
         pattern = stem[:start] + pattern
         found.append(Column(None, "symbol", Guess(Cell(type=column_type("text"))), ["x"]))
-    if part is not None and not any(column.is_time and column.able for column in columns):
-        given, (kind, forms) = ("day", ("date", (form,))) if day else ("period", ("text", None))
+    if part is not None and (orders or not any(column.is_time and column.able for column in columns)):
+        kind, forms = ("date", (form,)) if day else ("text", None)
         if given not in taken:
             found.append(Column(None, given, Guess(Cell(type=column_type(kind), format=forms)), ["x"]))
     elif not found:
@@ -336,7 +356,7 @@ def _loader(
         yield f"      {column.name}: {_cell(column.guess.cell)}{remark}"
 
 
-def _target(name: str, columns: list[Column], key: list[str]) -> Iterator[str]:
+def _target(name: str, columns: list[Column], key: list[str], order: str) -> Iterator[str]:
     yield ""
     yield "  target:"
     yield f"    table: {name}"
@@ -345,6 +365,8 @@ def _target(name: str, columns: list[Column], key: list[str]) -> Iterator[str]:
     remark = "  # what differs in each row of the sample; of rows with one key the newest is kept"
     yield f"    key: [{', '.join(key)}]{remark if key else ''}"
     yield f"    mode: {'upsert' if key else 'replace'}"
+    if order:
+        yield f"    order_by: {order}"
     yield ""
     yield "  sensor: true  # load new and changed files automatically"
 
