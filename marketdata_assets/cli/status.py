@@ -14,7 +14,7 @@ from marketdata_assets import databases, domains, overview, stores
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import dagster_instance
-from marketdata_assets.loading.file_ledger import FileEntry
+from marketdata_assets.loading.file_ledger import FileEntry, with_file
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.overview import FILE_STATES
@@ -117,7 +117,7 @@ def files(
     for row in rows:
         by = ", ".join(f"{count:,} rows replaced by {newer}" for newer, count in row["replaced"].items())
         if cause := "; ".join(filter(None, (row["reason"], by))):
-            output.console().print(f"{row['folder']}: {row['file']}: {cause}")
+            output.console().print(f"{row['folder']}: {with_file(row['file'], cause)}")
 
 
 def _files_of(domain: str) -> list[dict[str, Any]]:

@@ -117,6 +117,11 @@ def name_in(folder: Path, file: str) -> str:
     return file
 
 
+def with_file(file: str, reason: str) -> str:
+    """A reason with the file's name, which errors begin with already."""
+    return reason if reason.startswith((f"{file}:", f"{file}!")) else f"{file}: {reason}"
+
+
 def counts(entries: Iterable[FileEntry]) -> dict[FileState, int]:
     """How many files are in each state, zeros included."""
     found = Counter(entry.state for entry in entries)
@@ -135,7 +140,7 @@ def summary(entries: Sequence[FileEntry]) -> str:
         return "no files"
     parts = []
     for state, number in found.items():
-        named = [f"{one.file}: {one.reason}" for one in entries if one.state is state and one.reason]
+        named = [with_file(one.file, one.reason) for one in entries if one.state is state and one.reason]
         shown = state in (FileState.FAILED, FileState.NOT_TAKEN) and named
         if number:
             parts.append(f"{number} {state}" + (f" ({and_more(named, NAMED, '; ')})" if shown else ""))
