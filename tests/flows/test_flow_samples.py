@@ -143,6 +143,14 @@ def test_a_last_row_of_the_sample_declares_nothing_that_takes_rows_of_another_fi
     assert try_file(flow, after).rows.height == len(subjects) + 1
 
 
+@pytest.mark.parametrize("body", [1, 60_000])
+def test_a_last_line_without_an_end_is_named(body: int, tmp_path: Path) -> None:
+    whole = "symbol,date,close\n" + "A,2024-01-02,4900\n" * body
+    for text, named in ((whole, False), (whole[:-3], True)):
+        _, one, _ = made(tmp_path, "a.csv", text)
+        assert any("the last line has no end" in said for said in one.unsure) == named
+
+
 def test_a_row_that_begins_as_a_comment_does_is_one(tmp_path: Path) -> None:
     flow, one, path = made(tmp_path, "a.csv", "# made\nsymbol,date,px\nES,2024-01-02,1\n# end, of file\n")
     assert try_file(flow, path).rows["symbol"].to_list() == ["ES"]
