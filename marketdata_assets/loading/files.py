@@ -253,7 +253,7 @@ def units_of(file: Delivered) -> list[Unit]:
     with naming_failures(file.name):
         return [
             Unit(file, one.name, "!".join(one.within), one.size, problem=one.problem, within=one.within)
-            for one in listed(file.path, file.size, file.changed_ns)
+            for one in listed(file.path, file.size, file.changed_ns or file.modified_ns)
         ]
 
 
