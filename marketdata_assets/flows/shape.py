@@ -252,9 +252,13 @@ def without_totals(
     whole = [row for row in (*kept, *tail) if sum(map(bool, row)) > 1]
     subjects = {trait for row in whole for trait in _traits(_text(row))}
     footer: list[Row] = []
-    while len(end) > 2 and _is_footer(end[-1], whole[-LINES_TRIED:], subjects):
+    while end and (len(end) > 2 or len(end[-1]) != len(usual)) and _is_footer(end[-1], whole[-LINES_TRIED:], subjects):
         footer.insert(0, end.pop())
-    patterns = [*(_literal(_text(row)) for row in rows[:lead]), *map(_beginning, footer), *totals]
+    patterns = [
+        *(_of_header(row, subjects) for row in rows[:lead]),
+        *(_beginning(row, subjects) for row in footer),
+        *totals,
+    ]
     keys: dict[str, Any] = {}
     remarks = [f"{lead} more lines belong to the header, as {_shown(rows[0])}, and are no rows (drop)"] if lead else []
     if patterns:
@@ -263,7 +267,7 @@ def without_totals(
     if totals or footer:
         remarks.append(f"lines such as {_shown([*totals.values(), *footer][0])} are no rows (drop)")
     last = end[-1] if end else []
-    if len(last) != len(usual):
+    if len(last) != len(usual) > 0:
         cells = f"{len(last)} cells, not {len(usual)}"
         remarks.append(f"lines at the end, as {_shown(last)} with {cells}, are rejected; the file may be cut off")
     elif sum(map(bool, last)) <= 1 < len(last):
@@ -304,9 +308,8 @@ def _is_footer(row: Row, whole: Sequence[Row], subjects: Collection[str]) -> boo
     What begins as the rows do, with a code or a day, is a row, and has no values or is cut off.
     """
     filled = min((sum(kind(cell) != "empty" for cell in one) for one in whole), default=0)
-    short = sum(map(bool, row)) <= 1 < filled
-    uneven = any(len(row) != len(one) for one in whole[-1:])
-    return (short or uneven) and bool(_beginning(row)) and not _traits(_text(row)) <= {*subjects}
+    uneven = any(len(row) != len(one) for one in whole[:1])
+    return (uneven or sum(map(bool, row)) <= 1 < filled) and bool(_beginning(row, subjects))
 
 
 def _traits(text: str) -> set[str]:
@@ -316,11 +319,23 @@ def _traits(text: str) -> set[str]:
     }
 
 
-def _beginning(row: Row) -> str:
-    """A pattern of what such a line begins with: its words, else its only cell with any digits; empty if neither."""
-    if words := re.match(r"[^\d:：]{3,}", _text(row)):
+def _beginning(row: Row, subjects: Collection[str]) -> str:
+    """A pattern of what such a line begins with, and no row does: its words, else its only cell, with any digits.
+
+    Empty if it begins as rows do, whose texts have the traits of `subjects`.
+    """
+    text = _text(row)
+    words = re.match(r"[^\d:：]{3,}", text)
+    if words and not _traits(words[0].strip()) <= {*subjects}:
         return _literal(words[0].strip())
-    return re.sub(r"\d+", r"\\d+", _literal(_text(row))) + ALONE if sum(map(bool, row)) == 1 else ""
+    alone = sum(map(bool, row)) == 1 and not _traits(text) <= {*subjects}
+    return re.sub(r"\d+", r"\\d+", _literal(text)) + ALONE if alone else ""
+
+
+def _of_header(row: Row, subjects: Collection[str]) -> str:
+    """A pattern of what a further line of the header begins with: all its cells, if its first may be one of rows."""
+    cells = [_literal(cell) for cell in row if cell]
+    return r"\W+".join(cells) + ALONE if cells and _traits(_text(row)) <= {*subjects} else "".join(cells[:1])
 
 
 def _literal(text: str) -> str:

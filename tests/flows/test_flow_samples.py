@@ -143,6 +143,26 @@ def test_a_last_row_of_the_sample_declares_nothing_that_takes_rows_of_another_fi
     assert try_file(flow, after).rows.height == len(subjects) + 1
 
 
+@pytest.mark.parametrize("note", ["IBM: see note {}", "IBM {} shares", "Source: IBM {}", "数据来源：IBM{}"])
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_note_that_begins_with_a_ticker_takes_no_row_of_it(note: str, count: int, tmp_path: Path) -> None:
+    day = "symbol,close,volume\n" + "".join(f"{one},1.5,100\n" for one in (*TICKERS, "Source")[-count:])
+    flow, one, path = made(tmp_path, "some table.csv", day + note.format(1) + "\n")
+    assert any("are no rows (drop)" in said for said in one.unsure)
+    after = deliver(tmp_path, "next.csv", day + "IBM,2.5,100\n" + note.format(2) + "\n")
+    for file, expected in ((path, count), (after, count + 1)):
+        tried = try_file(flow, file)
+        assert (tried.rows.height, dict(tried.rejects)) == (expected, {})
+
+
+def test_a_first_row_without_numbers_takes_no_row_of_another_file(tmp_path: Path) -> None:
+    day = "symbol,close,volume\n{}\n" + "".join(f"{one},1.5,100\n" for one in TICKERS[1:])
+    flow, _, path = made(tmp_path, "some table.csv", day.format("AAPL,halted,halted"))
+    assert try_file(flow, path).rows.height == len(TICKERS) - 1
+    after = deliver(tmp_path, "next.csv", day.format("AAPL,2.5,100"))
+    assert try_file(flow, after).rows.height == len(TICKERS)
+
+
 @pytest.mark.parametrize("body", [1, 60_000])
 def test_a_last_line_without_an_end_is_named(body: int, tmp_path: Path) -> None:
     whole = "symbol,date,close\n" + "A,2024-01-02,4900\n" * body
