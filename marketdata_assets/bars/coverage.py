@@ -237,8 +237,15 @@ class Shift:
 
     @property
     def report(self) -> tuple[tuple[str, str, int], ...]:
-        """How many rows of an older file a newer one replaced, by both files."""
+        """How many rows of an older file, or member of the same file, a newer one replaced."""
         return tuple((*files, rows) for files, rows in sorted(self.replaced.items()))
+
+
+def _files(older: Provider, newer: Provider) -> tuple[str, str]:
+    """The files of both, or the members of one file."""
+    if older.source != newer.source:
+        return older.source, newer.source
+    return f"{older.source}!{older.unit}", f"{newer.source}!{newer.unit}"
 
 
 def _whose(times: Array, holders: Sequence[Holder]) -> Iterator[tuple[Holder, int]]:
@@ -287,13 +294,13 @@ def clear(
                     shift.due[holder.provider.key] += rows
                     shift.months[holder.provider.key].add(place[1])
             for holder, rows in _whose(np.intersect1d(own, newer), others):  # left to newer files
-                shift.replaced[provider.source, holder.provider.source] += rows
+                shift.replaced[_files(provider, holder.provider)] += rows
             deleted.append((place, others, owned, _delete(connection, place[0], np.union1d(owned, wins))))
     for place, others, owned, cursor in deleted:
         gone = np.array([time for (time,) in cursor] if cursor else [], np.int64)
         for holder, rows in _whose(np.setdiff1d(gone, owned), others):
             shift.taken[holder.provider.key] += rows
-            shift.replaced[holder.provider.source, provider.source] += rows
+            shift.replaced[_files(holder.provider, provider)] += rows
             if rows or not holder.named:
                 shift.records.append((holder.provider, *place, rows, holder.times))
     shift.replaced = +shift.replaced

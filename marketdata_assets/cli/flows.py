@@ -387,8 +387,9 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
             )
         if repeated := metadata.get("files_repeated"):
             output.notes().print(f"{repeated} files have the bytes of another file, and were not appended again")
+        left_out = f", {count:,} left out by rules" if (count := metadata.get("rows_left_out")) else ""
         files = (
-            f"; {metadata['files_loaded']} files loaded, {metadata['files_unchanged']} unchanged,"
+            f"{left_out}; {metadata['files_loaded']} files loaded, {metadata['files_unchanged']} unchanged,"
             f" {metadata['files_failed']} failed; {outcome.checks_passed} checks passed"
         )
         line = output.summary(metadata["rows"], metadata["rejected"], metadata["seconds"], files)

@@ -14,14 +14,14 @@ from marketdata_assets import databases, domains, overview, stores
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import dagster_instance
-from marketdata_assets.loading.file_ledger import FileEntry
+from marketdata_assets.loading.file_ledger import FileEntry, with_file
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.overview import FILE_STATES
 from marketdata_assets.settings import Settings
 
 FILES = ("asset", *FILE_STATES)
-ROWS = ("read", "loaded", "rejected", "duplicates", "replaced")
+ROWS = ("read", "loaded", "rejected", "duplicates", "left_out", "replaced")
 DUE = ("domain", "job", "first", "last")
 NAMED_CODES = 10
 REJECTED = ("dataset", "place", "reason", "row")
@@ -101,7 +101,7 @@ def files(
 ) -> None:
     """List every file of the watched folders: its state, and what became of its rows.
 
-    Rows read are loaded, rejected, duplicates, or replaced by a newer file.
+    Rows read are loaded, rejected, duplicates, left out by a rule of a flow, or replaced by a newer file.
     """
     known = tuple(name for name in Settings().domain_names if domains.find(name).files)
     chosen = among(known, [domain] if domain else (), "DOMAIN") or known
@@ -117,7 +117,7 @@ def files(
     for row in rows:
         by = ", ".join(f"{count:,} rows replaced by {newer}" for newer, count in row["replaced"].items())
         if cause := "; ".join(filter(None, (row["reason"], by))):
-            output.console().print(f"{row['folder']}: {row['file']}: {cause}")
+            output.console().print(f"{row['folder']}: {with_file(row['file'], cause)}")
 
 
 def _files_of(domain: str) -> list[dict[str, Any]]:

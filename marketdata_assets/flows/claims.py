@@ -33,11 +33,11 @@ def number(connection: psycopg.Connection, dataset: str, unit: Unit) -> int | No
 
 
 def states(connection: psycopg.Connection, dataset: str) -> dict[str, tuple[int | None, int | None, str | None]]:
-    """Size, modification time in ns and content hash of each unit's file when it was last read."""
+    """Size, time of the last change in ns and content hash of each unit's file when it was last read."""
     rows = connection.execute(
         "SELECT unit, size, modified_ns, content_hash FROM marketdata_flow_units WHERE dataset = %s", [dataset]
     )
-    return {unit: (size, modified, content) for unit, size, modified, content in rows}
+    return {unit: (size, changed, content) for unit, size, changed, content in rows}
 
 
 def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, *, wait: bool) -> int | None:
@@ -77,13 +77,13 @@ def _claimed(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: s
 
 
 def settle(
-    connection: psycopg.Connection, dataset: str, unit: Unit, content_hash: str | None, modified_ns: int | None
+    connection: psycopg.Connection, dataset: str, unit: Unit, content_hash: str | None, changed_ns: int | None
 ) -> None:
-    """End the claim and note which bytes were read; the file is hashed again next time when `modified_ns` is None."""
+    """End the claim and note which bytes were read; the file is hashed again next time when `changed_ns` is None."""
     connection.execute(
         "UPDATE marketdata_flow_units SET (size, modified_ns, content_hash, claim_until) = (%s, %s, %s, NULL)"
         " WHERE (dataset, unit) = (%s, %s)",
-        [unit.size, modified_ns, content_hash, dataset, unit.place],
+        [unit.size, changed_ns, content_hash, dataset, unit.place],
     )
 
 

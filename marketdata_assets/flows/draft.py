@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from marketdata_assets.flows import header, inference
-from marketdata_assets.flows.definition import GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
+from marketdata_assets.flows.definition import FILE_TIME, GLOBS, IDENTIFIER, OWN_COLUMNS, Loader
 from marketdata_assets.flows.inference import Guess
 from marketdata_assets.flows.reading import PACKED
 from marketdata_assets.flows.sample import Sample
@@ -44,6 +44,14 @@ DAY_PARTS = (
     (rf"(?<!\d)[0-3]\d{MONTH}{DAY}(?![\d.])", "%y%m%d"),
 )
 """What a day in a file's name looks like, and the form of it with the mark between its parts."""
+MONTH_NAME = rf"(?<![A-Za-z]){MONTHS}(r?uary|ch|il|[ey]|ust|t?ember|t|ober)?"
+UNSORTED = re.compile(
+    rf"{MONTH_NAME}(?![A-Za-z])|(?i:{MONTH_NAME})[-_. ]?{YEAR}|[一二三四五六七八九十]+月"
+    rf"|(?<!\d)(Q[1-4]|H[12]|0?[1-9]|1[0-2])[-_. ]?{YEAR}(?!\d)"
+)
+"""A month or quarter in a file's name that does not sort as text."""
+FILE_DAY = "file_day"
+"""The day of a file's name where it orders rows that have times of their own."""
 OTHER_FILES = re.compile(
     r"(?<![A-Za-z0-9])(\d+(s|m|min|h|d|w|mo)|[qhb]fq|adj|unadj|daily|weekly|monthly)(?![A-Za-z0-9])", re.IGNORECASE
 )
@@ -129,11 +137,25 @@ def draft(name: str, sample: Sample, path: Path) -> Draft:
     """The flow `name` that loads files such as the sample's at `path`."""
     columns, unsure = _columns(sample)
     file_name, of_file = _file_name(sample, columns)
+    key = _key(columns, of_file)
+    order, timed = "", any(column.is_time and column.able for column in columns)
+    if key and timed:
+        file_name, of_file = _file_name(sample, columns, orders=True)
+        order = FILE_DAY if FILE_DAY in {one.name for one in of_file} else ""
+        order = order or (FILE_TIME if UNSORTED.search(sample.unit.place) else "")
+    if order:
+        newest = (
+            "has the latest day in its name" if order == FILE_DAY else "was modified last, so copies must keep times"
+        )
+        unsure.append(f"names as {path.stem} do not sort by time; the file counts last that {newest} (order_by)")
     if file_name:
         unsure.append(
             f"{' and '.join(column.name for column in of_file)} of a row: taken from the file's name ({file_name})"
         )
-    key = _key(columns, of_file)
+    times = [column.name for column in columns if column.able and column.is_time and key]
+    if 0 < len(other_times := [one for one in times if one not in key]) < len(times):
+        named = [one for one in times if one in key]
+        unsure.append(f"key: {' and '.join(named)} is taken for the time of a row, not {' or '.join(other_times)}")
     folder = re.fullmatch(r"\d+(m|min|h|d)|[qhb]fq", path.parent.name)
     other = folder or (None if file_name else OTHER_FILES.search(path.stem))
     if other and key:
@@ -153,7 +175,7 @@ def draft(name: str, sample: Sample, path: Path) -> Draft:
     lines = [
         *_head(name, path, unsure),
         *_loader(name, sample, columns, file_name, of_file, path),
-        *_target(name, every, key),
+        *_target(name, every, key, order),
     ]
     types = {column.name: column.guess.unsure for column in every if column.guess.unsure}
     remarks = [*unsure, *(f"{name}: {reason}" for name, reason in types.items())]
@@ -176,7 +198,7 @@ def _columns(sample: Sample) -> tuple[list[Column], list[str]]:
         label = sample.labels.get(source, source)
         guess = inference.guess(f"{source} {header.identifier(label)}", texts)
         if sample.schema is not None:
-            guess = inference.of_schema(sample.schema[source])
+            guess = inference.of_schema(f"{source} {header.identifier(label)}", sample.schema[source])
         label = label or (
             "date" if guess.cell.type.kind == "date" else "time" if guess.cell.type.kind in TIMES else "index"
         )
@@ -212,11 +234,11 @@ def _identifier(source: str, number: int, taken: list[str]) -> str:
     return f"{name}_{number + 1}" if name in taken else name
 
 
-def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[Column]]:
+def _file_name(sample: Sample, columns: list[Column], orders: bool = False) -> tuple[str | None, list[Column]]:
     """A pattern of the file's name, and the columns that it gives: what the rows are about, and their day.
 
     Only what no column says is taken from it, and what differs from file to file: a day that columns have is captured
-    anyway.
+    anyway. With `orders` a day that does not sort as text is a column, which orders rows of one key.
     """
     name = sample.unit.place.replace("!", "/").rpartition("/")[2]
     for packed in PACKED:
@@ -227,8 +249,10 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
     pattern, found = stem, []
     day, form = _day(stem)
     part = day or PERIOD_PART.search(stem)
+    orders = orders and day is not None and not form.startswith(("%Y", "%y"))
+    given = FILE_DAY if orders else "day" if day else "period"
     if part is not None:
-        pattern = f"{stem[: part.start()]}{{{'day' if day else 'period'}}}{stem[part.end() :]}"
+        pattern = f"{stem[: part.start()]}{{{given}}}{stem[part.end() :]}"
     taken = {column.name for column in columns}
     about = any(inference.is_subject(column.words) for column in columns)
     varying = [one for one in columns if one.may_be_about]
@@ -240,8 +264,8 @@ def _file_name(sample: Sample, columns: list[Column]) -> tuple[str | None, list[
         pattern = "{symbol}" + ("" if whole else pattern[end:])
         pattern = stem[:start] + pattern
         found.append(Column(None, "symbol", Guess(Cell(type=column_type("text"))), ["x"]))
-    if part is not None and not any(column.is_time and column.able for column in columns):
-        given, (kind, forms) = ("day", ("date", (form,))) if day else ("period", ("text", None))
+    if part is not None and (orders or not any(column.is_time and column.able for column in columns)):
+        kind, forms = ("date", (form,)) if day else ("text", None)
         if given not in taken:
             found.append(Column(None, given, Guess(Cell(type=column_type(kind), format=forms)), ["x"]))
     elif not found:
@@ -265,6 +289,7 @@ def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
     named = [column.name for column in of_file]
     able = [column for column in columns if column.able]
     times = [column for column in able if column.is_time]
+    times.sort(key=lambda one: inference.RECORDED.search(one.words) is not None)
     fine = sorted((one for one in able if FINE_NAME.search(one.name)), key=lambda one: "trade" not in one.name)
     subjects = [one for one in columns if inference.is_subject(one.words) and one not in fine]
     subjects.sort(key=lambda one: re.search("country|region|curr|exch|market|type", one.name) is not None)
@@ -278,7 +303,8 @@ def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
     dimensions = [one for one in dimensions if not one.is_time or one not in times[:1]]
     always = [*about, *dimensions, *(one for one in clocks[:1] if one not in dimensions), *fine[:1]]
     ids = [one for one in able if one.kind == "bigint" and ID_NAME.search(one.name)]
-    others = [one for one in (*times, *subjects, *texts, *fine, *ids) if one in able and one not in always]
+    digits = [one for one in texts if subjects and all(map(str.isdigit, filter(None, one.texts)))]
+    others = [one for one in (*times, *subjects, *texts, *fine, *ids) if one in able and one not in (*always, *digits)]
     rows = len(columns[0].texts)
     for count in range(KEY_COLUMNS):
         for picked in combinations(others, count):
@@ -330,7 +356,7 @@ def _loader(
         yield f"      {column.name}: {_cell(column.guess.cell)}{remark}"
 
 
-def _target(name: str, columns: list[Column], key: list[str]) -> Iterator[str]:
+def _target(name: str, columns: list[Column], key: list[str], order: str) -> Iterator[str]:
     yield ""
     yield "  target:"
     yield f"    table: {name}"
@@ -339,6 +365,8 @@ def _target(name: str, columns: list[Column], key: list[str]) -> Iterator[str]:
     remark = "  # what differs in each row of the sample; of rows with one key the newest is kept"
     yield f"    key: [{', '.join(key)}]{remark if key else ''}"
     yield f"    mode: {'upsert' if key else 'replace'}"
+    if order:
+        yield f"    order_by: {order}"
     yield ""
     yield "  sensor: true  # load new and changed files automatically"
 

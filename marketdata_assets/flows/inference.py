@@ -39,6 +39,8 @@ SUBJECT = re.compile(
     re.IGNORECASE,
 )
 """Names of columns that say what a row is about, whose values are texts although they may be digits."""
+CODE = re.compile(r"code|symbol|ticker|(^|[_ ])sym($|[_ ])|代码|代碼|代號|代号|コード|코드", re.IGNORECASE)
+"""Those of them whose digits may begin with zeros."""
 NAMED = re.compile(r"(^|[_ ])(name|asset|company|issuer|entity|holding)($|[_ ])|名称|名稱|简称|簡稱", re.IGNORECASE)
 """Names of columns of names, which are texts although they may be words such as T and 1E5."""
 NOT_ABOUT = re.compile(
@@ -64,6 +66,18 @@ PRICE = re.compile(
     r"((adj|pre|last|avg|trade|order|limit|mark|index)_?)?(open|high|low|close|price|px|settle|vwap|nav|bid|ask|last)"
 )
 """Names of columns whose numbers may have a fraction although those of a sample have none."""
+VALUE = re.compile(
+    r"(^|[_ ])(vol(ume)?|amount|amt|turnover|qty|quantity|shares|money|open_?int(erest)?|oi|value)($|[_ ])"
+    r"|量|额|額|股数|股數|手数|笔数",
+    re.IGNORECASE,
+)
+"""Names of columns of numbers, which are so although zeros may be before them, and which identify no row."""
+RECORDED = re.compile(
+    r"(^|[_ ])(download|fetch|crawl|creat|updat|insert|ingest|receiv|recv|load|import|modif)"
+    r"|下载|下載|采集|抓取|入库|创建|更新",
+    re.IGNORECASE,
+)
+"""Names of times at which somebody has recorded a row."""
 NOT_OF_A_ROW = re.compile(r"(^|[_ ])(list|ipo)|expir|matur|birth|found|establish|deliver|上市|退市|到期|成立")
 """Names of times that are not those of a row."""
 EPOCHS: dict[int, Epoch] = {10: "s", 13: "ms", 16: "us", 19: "ns"}
@@ -114,7 +128,7 @@ GROUPED: tuple[dict[str, Any], ...] = (
     {"thousands": "'"},
 )
 GROUPS = r"[+-]?[1-9]\d{0,2}(\.\d{3})?"
-CLOCK = r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?"
+CLOCK = re.compile(r"([01]?\d|2[0-3]):?[0-5]\d(:?[0-5]\d([.:,]?\d+)?)?")
 CLOCK_DIGITS = re.compile(r"([01]?\d|2[0-3])[0-5]\d([0-5]\d(\d{3})?)?")
 TIME_LIKE = (
     r"\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}|\d{1,2}:\d\d|\d{1,2}[- ]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
@@ -125,6 +139,9 @@ DIGITS_OF_DOUBLE, MOST_DIGITS = 15, 38
 DIGITS_OF_BIGINT = 18
 DOUBLE = "kept as double, so 15 digits are exact"
 POINT = 'a point is taken for the decimal point; if it separates thousands, write {thousands: ".", decimal: ","}'
+ZEROS_LOST = "digits of several lengths are kept as text; if zeros before them were lost, have the files written again"
+ZEROS_OF_NUMBERS = "numbers in the file, kept as text; if zeros before them were lost, have the files written again"
+CLOCKS = "times of a day, which are kept as text, as they are written"
 NO_ZONE = "times have no offset; if they are instants, write {type: timestamptz, zone: Asia/Shanghai}"
 
 
@@ -166,7 +183,9 @@ def is_period(name: str, texts: Sequence[str | None]) -> bool:
 
 def is_clock(texts: Sequence[str | None]) -> bool:
     """Whether a column has times of a day."""
-    return bool(texts) and all(re.fullmatch(CLOCK, text or "") for text in texts)
+    return bool(texts) and all(
+        (CLOCK_DIGITS if (text or "").isdigit() else CLOCK).fullmatch(text or "") for text in texts
+    )
 
 
 def mostly_fractions(texts: Sequence[str | None]) -> bool:
@@ -198,7 +217,8 @@ def guess(name: str, texts: Sequence[str | None], *, decimal_comma: bool = False
         inner = guess(name, [re.sub(r"^=\"(.*)\"$|^'(.*)$", r"\1\2", value) for value in values])
         return Guess(inner.cell.model_copy(update={"excel_text": True}), inner.unsure)
     if is_subject(name):
-        return Guess(Cell(type=text), "" if values else "no value in the sample")
+        lost = CODE.search(name) and all(map(str.isdigit, values)) and len({*map(len, values)}) > 1
+        return Guess(Cell(type=text), (ZEROS_LOST if lost else "") if values else "no value in the sample")
     values = [value for value in values if value not in MISSING]
     if not values:
         return Guess(Cell(type=text), "no value in the sample")
@@ -206,10 +226,14 @@ def guess(name: str, texts: Sequence[str | None], *, decimal_comma: bool = False
     dated = _dated(values)
     others = any(all(map(other.fullmatch, values)) for other in (PERIODS, EXCELDATES))
     if named and not dated and not others and all(map(CLOCK_DIGITS.fullmatch, values)):
-        return Guess(Cell(type=text))
+        return Guess(Cell(type=text), CLOCKS)
     if is_period(name, values) and not all(map(str.isdigit, values)):
         return Guess(Cell(type=text), "quarters, months or years are kept as they are written")
     zeros = any(re.fullmatch(r"[+-]?0\d+(\.\d*)?", value) for value in values) and not dated
+    if zeros and (VALUE.search(name) or PRICE.fullmatch(name.rpartition(" ")[2])):
+        bare = _number(name, [re.sub(r"^([+-]?)0+(?=\d)", r"\1", value) for value in values], decimal_comma)
+        if bare:
+            return Guess(bare.cell.model_copy(update={"leading_zeros": True}), bare.unsure)
     for found in (
         _boolean(name, values),
         _time(name, values),
@@ -230,8 +254,8 @@ def guess(name: str, texts: Sequence[str | None], *, decimal_comma: bool = False
     return Guess(Cell(type=text))
 
 
-def of_schema(dtype: Any) -> Guess:
-    """The type of a column that has one already, as in Parquet."""
+def of_schema(name: str, dtype: Any) -> Guess:
+    """The type of a column that has one already, as in Parquet; what the rows are about is text there too."""
     if isinstance(dtype, pl.Decimal):
         return Guess(Cell(type=ColumnType("numeric", dtype.precision or 38, dtype.scale)))
     if isinstance(dtype, pl.Datetime):
@@ -239,6 +263,8 @@ def of_schema(dtype: Any) -> Guess:
     names = {pl.Date: "date", pl.Boolean: "boolean", pl.Float64: "double", pl.Float32: "double"}
     if dtype in names:
         return Guess(Cell(type=column_type(names[dtype])))
+    if dtype.is_integer() and is_subject(name):
+        return Guess(Cell(type=column_type("text")), ZEROS_OF_NUMBERS if CODE.search(name) else "")
     if dtype.is_integer():
         return Guess(Cell(type=column_type("numeric(20)" if dtype == pl.UInt64 else "bigint")))
     return Guess(Cell(type=column_type("text")))

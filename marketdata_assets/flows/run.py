@@ -247,8 +247,8 @@ def _outdated(
     again = {*lost, *new_columns.waiting(connection, flow)}
 
     def unchanged(unit: Unit) -> bool:
-        size, modified, content = states.get(unit.place, (None, None, None))
-        same_file = (size, modified) == (unit.size, unit.file.modified_ns)
+        size, changed, content = states.get(unit.place, (None, None, None))
+        same_file = (size, changed) == (unit.size, unit.file.changed_ns)
         loads_the_same = content is not None and same_file and loaded.get(unit.place) == content
         return loads_the_same and unit.place not in again
 

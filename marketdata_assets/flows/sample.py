@@ -127,15 +127,17 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
     keys: dict[str, Any] = {"format": "csv", "encoding": encoding, **form.keys, "skip_lines": first.first}
     if comment:
         titled = any(line.strip() and not line.startswith(comment) for line in lines[: first.first])
-        keys |= {"comment": comment, "skip_lines": first.first if titled else 0}
-        remarks.append(f"lines that begin with {comment} are no rows (comment)")
+        keys |= {"drop": shape.comments(comment, form), "skip_lines": first.first if titled else 0}
+        remarks.append(f"lines that begin with {comment} and have not {form.width} cells are no rows (drop)")
     if any(re.match(EMPTY, line) for line in lines[first.first :]):
-        keys["drop"] = EMPTY
+        keys["drop"] = "|".join(filter(None, (keys.get("drop"), EMPTY)))
         remarks.append("lines of delimiters alone are left out (drop)")
     if form.width == 1 and all(re.search(r"\S  +\S", line) for line in lines[first.first :] if line.strip()):
         remarks.append("each line is one cell; if its columns begin at fixed places, write format: fixed_width")
     behind = [line for line in form.lines if line.first > last.first] if not end else []
     uneven = [line for line in form.lines if first.first < line.first < last.first and len(line.cells) != form.width]
+    if b"\n" not in (end or raw)[-2:]:
+        remarks.append("the last line has no end; if the file was cut off there, so may be its last value")
     if uneven:
         example = " ".join(filter(None, uneven[0].cells))[:60]
         remarks.append(

@@ -23,13 +23,15 @@ COMMENTS = ("#", "//", "%")
 LINES_TRIED = 200
 TOTAL = re.compile(
     r"(?P<of>[^\W\d]{1,12}(?=小计|合计|总计))?"
-    r"(?P<word>合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|sum|平均|均值|file creation time)"
+    r"(?P<word>合\s*计|小\s*计|总\s*计|共\s*计|(grand |sub)?totals?|(?-i:[Ss]um)|平均|均值|file creation time)"
     r"(?=\s*([\d:：(（]|$))",
     re.IGNORECASE,
 )
 PERIOD = re.compile(r"(19|20)\d\d(-?(Q[1-4]|H[12]|0[1-9]|1[0-2]))?( \[YR(19|20)\d\d\])?", re.IGNORECASE)
-START, BEHIND = r'^[ \t",;|]*', r'[ \t]*([\d",;|:：(（]|$)'
+START, BEHIND = r'^[ \t",;|]*', r'[ \t\r]*([\d",;|:：(（]|$)'
 """What may be around the words that a line begins with."""
+ALONE = r'(?=[ \t\r",;|]*$)'
+"""Behind what is the only cell of a line."""
 
 Row = list[str | None]
 
@@ -101,6 +103,14 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
             " it; if its quotes are data, write quote: none"
         )
     return _cut(lines, best.keys), remarks
+
+
+def comments(mark: str, form: Form) -> str:
+    """A pattern of lines that begin with `mark`, but not of those with as many delimiters as rows have."""
+    delimiter = re.escape(form.keys["delimiter"])
+    cell = rf"((?!{delimiter})[^\n])*"
+    row = rf"(?!{cell}({delimiter}{cell}){{{form.width - 1}}}$)" if form.width > 1 else ""
+    return f"^{re.escape(mark)}{row}"
 
 
 def _agreeing(form: Form) -> int:
@@ -231,33 +241,40 @@ def without_totals(
 
     With them come the keys of the loader that leave the other lines out, and remarks.
     `tail` are the last rows of a file that continues behind the sample, `behind` the lines at its end that are cut
-    otherwise. What a line begins with is the better declaration, since a file may come without its footer.
+    otherwise. Lines are left out by what they begin with, and none that begins as rows do: another file may have no
+    footer, or values in the row that has none here.
     """
     usual, body = kinds(rows[:1000]), rows[lead:]
-    totals = {_words(match): row for row in (*body, *tail) if (match := _total(row)) and _is_other(row, usual)}
-    end = [row for row in tail or body if not _has_total(row, totals)]
-    footer = [*behind]
-    while len(end) > 2 and _is_footer(end[-1], end[:-1]):
+    every = (*body, *tail, *behind)
+    totals = {_words(match): row for row in every if (match := _total(row)) and _is_other(row, usual)}
+    kept = [row for row in body if not _has_total(row, totals)]
+    end = [row for row in (*(tail or kept), *behind) if not _has_total(row, totals)]
+    whole = [row for row in (*kept, *tail) if sum(map(bool, row)) > 1]
+    subjects = {trait for row in whole for trait in _traits(_text(row))}
+    footer: list[Row] = []
+    while end and (len(end) > 2 or len(end[-1]) != len(usual)) and _is_footer(end[-1], whole[-LINES_TRIED:], subjects):
         footer.insert(0, end.pop())
-    known = {found[0].strip(): row for row in footer if (found := re.match(r"[^\d:：]{3,}", _text(row)))}
-    blind = len(known) < len(footer)
-    patterns = [re.escape(one).replace(r"\ ", " ") for one in (*map(_text, rows[:lead]), *({} if blind else known))]
-    patterns += totals
+    patterns = [
+        *(_of_header(row, subjects) for row in rows[:lead]),
+        *(_beginning(row, subjects) for row in footer),
+        *totals,
+    ]
     keys: dict[str, Any] = {}
     remarks = [f"{lead} more lines belong to the header, as {_shown(rows[0])}, and are no rows (drop)"] if lead else []
     if patterns:
         words = "|".join(dict.fromkeys(patterns))
         keys["drop"] = f"{START}({words}){BEHIND}"
-    if totals or (footer and not blind):
-        shown = _shown(next(iter((totals or known).values())))
-        remarks.append(f"lines such as {shown} are no rows (drop)")
-    if blind:
-        keys["skip_footer"] = len(footer)
-        remarks.append(f"the last lines, as {_shown(footer[0])}, are no rows (skip_footer: {len(footer)})")
-    kept = [row for row in body if not _has_total(row, totals)]
+    if totals or footer:
+        remarks.append(f"lines such as {_shown([*totals.values(), *footer][0])} are no rows (drop)")
+    last = end[-1] if end else []
+    if len(last) != len(usual) > 0:
+        cells = f"{len(last)} cells, not {len(usual)}"
+        remarks.append(f"lines at the end, as {_shown(last)} with {cells}, are rejected; the file may be cut off")
+    elif sum(map(bool, last)) <= 1 < len(last):
+        remarks.append(f"the last row, {_shown(last)}, has one value and is loaded; if it is no row, write drop")
     if maybe := next((row for row in kept if any(cell and TOTAL.fullmatch(cell) for cell in row)), None):
         remarks.append(f"rows such as {_shown(maybe)} may be totals, and are loaded; write drop to leave them out")
-    return kept if tail else kept[: len(kept) - len(footer) + len(behind)], keys, remarks
+    return [row for row in kept if not any(row is one for one in footer)], keys, remarks
 
 
 def _text(row: Row) -> str:
@@ -276,19 +293,53 @@ def _has_total(row: Row, totals: Collection[str]) -> bool:
 
 def _words(total: re.Match[str]) -> str:
     """A pattern of the words of a total, whatever they are the total of."""
-    return (r"[^\W\d]{1,12}" if total["of"] else "") + re.escape(total["word"]).replace(r"\ ", " ")
+    return (r"[^\W\d]{1,12}" if total["of"] else "") + _literal(total["word"])
 
 
 def _is_other(row: Row, usual: Sequence[str]) -> bool:
-    """Whether a row has no value where the others have numbers or times, or no more than one value at all."""
-    typed = any(kind(cell) != most for cell, most in zip(row, usual, strict=True) if most in ("number", "time"))
-    return typed or sum(map(bool, row)) <= 1 < len(row)
+    """Whether a row has no value where the others have numbers or times, or another number of values, or just one."""
+    typed = any(kind(cell) != most for cell, most in zip(row, usual, strict=False) if most in ("number", "time"))
+    return typed or len(row) != len(usual) or sum(map(bool, row)) <= 1 < len(row)
 
 
-def _is_footer(row: Row, before: Sequence[Row]) -> bool:
-    """Whether a last row has one cell where those before it have several."""
-    filled = [sum(kind(cell) != "empty" for cell in one) for one in before[-LINES_TRIED:]]
-    return sum(map(bool, row)) <= 1 < min(filled)
+def _is_footer(row: Row, whole: Sequence[Row], subjects: Collection[str]) -> bool:
+    """Whether a last row is of another kind than `whole` ones: it begins otherwise, and has one cell or another number.
+
+    What begins as the rows do, with a code or a day, is a row, and has no values or is cut off.
+    """
+    filled = min((sum(kind(cell) != "empty" for cell in one) for one in whole), default=0)
+    uneven = any(len(row) != len(one) for one in whole[:1])
+    return (uneven or sum(map(bool, row)) <= 1 < filled) and bool(_beginning(row, subjects))
+
+
+def _traits(text: str) -> set[str]:
+    """What distinguishes sentences, labels and codes: whether it is a time, and marks that are in it."""
+    return {"time" if kind(text) == "time" else "code"} | {
+        mark for mark in (r"\s", "[:：]", r"[^\x00-\x7f]") if re.search(mark, text)
+    }
+
+
+def _beginning(row: Row, subjects: Collection[str]) -> str:
+    """A pattern of what such a line begins with, and no row does: its words, else its only cell, with any digits.
+
+    Empty if it begins as rows do, whose texts have the traits of `subjects`.
+    """
+    text = _text(row)
+    words = re.match(r"[^\d:：]{3,}", text)
+    if words and not _traits(words[0].strip()) <= {*subjects}:
+        return _literal(words[0].strip())
+    alone = sum(map(bool, row)) == 1 and not _traits(text) <= {*subjects}
+    return re.sub(r"\d+", r"\\d+", _literal(text)) + ALONE if alone else ""
+
+
+def _of_header(row: Row, subjects: Collection[str]) -> str:
+    """A pattern of what a further line of the header begins with: all its cells, if its first may be one of rows."""
+    cells = [_literal(cell) for cell in row if cell]
+    return r"\W+".join(cells) + ALONE if cells and _traits(_text(row)) <= {*subjects} else "".join(cells[:1])
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(r"\ ", " ")
 
 
 def _shown(row: Row) -> str:

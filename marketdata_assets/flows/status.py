@@ -112,7 +112,7 @@ def known_of(connection: psycopg.Connection, flow: FlowDefinition, units: Sequen
         [flow.dataset, [unit.place for unit in units]],
     )
     loaded: dict[str, dt.datetime] = dict(rows.fetchall())
-    files = [f"{unit.place} {unit.size} {unit.file.modified_ns} {loaded.get(unit.place)}" for unit in units]
+    files = [f"{unit.place} {unit.size} {unit.file.changed_ns} {loaded.get(unit.place)}" for unit in units]
     return "\n".join([run.code_version(flow), *sorted(files)])
 
 
@@ -121,7 +121,7 @@ def entries(
 ) -> list[FileEntry]:
     """The state of every file of the flow's folder below `folder`, an archive's members taken together.
 
-    Rows that a handler leaves out count as duplicates. Rows that a file kept of earlier contents count as read.
+    Rows that a file kept of earlier contents count as read.
     `outdated` are those of `run.outdated`, where the caller has them.
     """
     outdated = run.outdated(connection, flow, folder) if outdated is None else outdated
@@ -174,6 +174,7 @@ def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[di
 
 def _of_units(name: str, units: Sequence[Entry], failed: Entry | None, holders: Iterable[Holder]) -> FileEntry:
     read, rejected, left_out = (sum(getattr(unit, name) for unit in units) for name in ("read", "rejected", "skipped"))
+    appended = duplicates = sum(unit.skipped for unit in units if unit.outcome == "ok" and unit.error)
     state = FileState.FAILED if failed else FileState.LOADED if read else FileState.EMPTY
     loaded, replaced = 0, Counter[str]()
     for unit, holder, rows in holders:
@@ -182,11 +183,11 @@ def _of_units(name: str, units: Sequence[Entry], failed: Entry | None, holders: 
         elif holder == unit:
             loaded += rows
         elif _file(holder) == name:
-            left_out += rows
+            duplicates += rows
         else:
             replaced[_file(holder)] += rows
     reason = (failed.error or "the last load failed") if failed else ""
-    return FileEntry(name, state, reason, read, loaded, rejected, left_out, replaced)
+    return FileEntry(name, state, reason, read, loaded, rejected, duplicates, replaced, left_out - appended)
 
 
 def rows_by_unit(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:

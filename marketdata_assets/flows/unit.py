@@ -293,8 +293,8 @@ class _UnitLoad:
 
     def _settle(self, found: str) -> None:
         file, began = self.unit.file, int(self.started.timestamp() * 1e9)
-        modified = None if file.modified_ns > began - CLOCK_TICK_NS else file.modified_ns
-        claims.settle(self.connection, self.job.flow.dataset, self.unit, found, modified)
+        changed = None if file.modified_ns > began - CLOCK_TICK_NS else file.changed_ns
+        claims.settle(self.connection, self.job.flow.dataset, self.unit, found, changed)
 
     def _entry(self, prepared: Prepared, known: Entry | None) -> Entry:
         rejected = len(prepared.rejects)

@@ -76,8 +76,8 @@ def is_archive(name: str) -> bool:
 
 
 @lru_cache(maxsize=1000)
-def listed(path: Path, size: int, modified_ns: int) -> tuple[Member, ...]:
-    """The members that may be data, those of archives within included; `size` and `modified_ns` are the file's now."""
+def listed(path: Path, size: int, changed_ns: int) -> tuple[Member, ...]:
+    """The members that may be data, those of archives within included; `size` and `changed_ns` are the file's now."""
     containers, found, total = Containers(), list[Member](), 0
     try:
         for member in _members(containers, path, (), ""):

@@ -42,7 +42,8 @@ class FileEntry:
     """The state of one file, and what became of its rows.
 
     `reason` says why a file is due, failed or not taken, and what to do. Counts are rows of the content that is loaded:
-    `loaded` ones are in the table now; `replaced` has those that a newer file has replaced, by the file's name.
+    `loaded` ones are in the table now; `replaced` has those that a newer file has replaced, by the file's name;
+    `left_out` are lines that are declared to be no rows, and rows that a handler has left out.
     """
 
     file: str
@@ -53,11 +54,13 @@ class FileEntry:
     rejected: int = 0
     duplicates: int = 0
     replaced: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
 
     @property
     def balanced(self) -> bool:
         """Whether every row that was read has exactly one fate."""
-        return self.read == self.loaded + self.rejected + self.duplicates + sum(self.replaced.values())
+        kept = self.loaded + self.rejected + self.duplicates + self.left_out
+        return self.read == kept + sum(self.replaced.values())
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,11 @@ def name_in(folder: Path, file: str) -> str:
     return file
 
 
+def with_file(file: str, reason: str) -> str:
+    """A reason with the file's name, which errors begin with already."""
+    return reason if reason.startswith((f"{file}:", f"{file}!")) else f"{file}: {reason}"
+
+
 def counts(entries: Iterable[FileEntry]) -> dict[FileState, int]:
     """How many files are in each state, zeros included."""
     found = Counter(entry.state for entry in entries)
@@ -132,7 +140,7 @@ def summary(entries: Sequence[FileEntry]) -> str:
         return "no files"
     parts = []
     for state, number in found.items():
-        named = [f"{one.file}: {one.reason}" for one in entries if one.state is state and one.reason]
+        named = [with_file(one.file, one.reason) for one in entries if one.state is state and one.reason]
         shown = state in (FileState.FAILED, FileState.NOT_TAKEN) and named
         if number:
             parts.append(f"{number} {state}" + (f" ({and_more(named, NAMED, '; ')})" if shown else ""))

@@ -47,7 +47,7 @@ READABLE = 0o444  # by everyone: no further check
 
 
 Kind = Literal["file", "folder", "unlisted", "other"]
-Listed = tuple[str, str, int, int, str, Kind]
+Listed = tuple[str, str, int, int, str, Kind, int]
 """The fields of a `Delivered`, of which there may be a hundred thousand."""
 
 
@@ -57,6 +57,7 @@ class Delivered:
     printable; `problem` says why it cannot be read, as far as a listing shows.
 
     `unlisted` is what could not be scanned now, such as on a disk that fails, `other` a pipe or a link to nothing.
+    `changed_ns` is when anything of it changed, at the latest: a copy that keeps the modification time cannot set it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Delivered:
     modified_ns: int = 0
     problem: str = ""
     kind: Kind = "file"
+    changed_ns: int = 0
 
     @property
     def path(self) -> Path:
@@ -118,7 +120,12 @@ class Unit:
 def file_at(path: Path, name: str = "") -> Delivered:
     """A single file, under its own name or another. Raises OSError."""
     stat = path.stat()
-    return Delivered(name or path.name, str(path), stat.st_size, stat.st_mtime_ns)
+    return Delivered(name or path.name, str(path), stat.st_size, stat.st_mtime_ns, changed_ns=_changed(stat))
+
+
+def _changed(stat: os.stat_result) -> int:
+    """The later of both times: not every file system has that of a change."""
+    return max(stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def everything(folder: Path) -> list[Delivered]:
@@ -148,9 +155,9 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 def below(folder: Path, keep: Callable[[str], bool] = lambda name: True) -> Iterator[Listed]:
     """The files alone, in no order, as they are found. Raises OSError where one cannot be scanned now."""
     for found in _below(str(folder), "", keep):
-        if found[-1] == "unlisted":
+        if found[5] == "unlisted":
             raise OSError(f"{found[1]}: {found[4]}")
-        if found[-1] == "file":
+        if found[5] == "file":
             yield found
 
 
@@ -171,7 +178,7 @@ def _below(folder: str, prefix: str, keep: Callable[[str], bool]) -> Iterator[Li
     except OSError as error:
         if error.errno not in GONE:  # deleted since it was listed, or never there
             kind: Kind = "folder" if error.errno in FORBIDDEN else "unlisted"
-            yield readable(prefix.rstrip("/")) or ".", folder, 0, 0, _cause(error, "the folder"), kind
+            yield readable(prefix.rstrip("/")) or ".", folder, 0, 0, _cause(error, "the folder"), kind, 0
         return
     for child in children:
         if child.is_dir(follow_symlinks=False):
@@ -186,10 +193,11 @@ def _found(child: os.DirEntry[str], name: str) -> Listed | None:
         stat = child.stat()
     except OSError as error:
         if error.errno in (*GONE, errno.ELOOP) and child.is_symlink():
-            return name, child.path, 0, 0, "a link to nothing: deliver the file that it names, or delete it", "other"
+            return name, child.path, 0, 0, "a link to nothing: deliver the file that it names, or delete it", "other", 0
         if error.errno in GONE:
             return None
-        return name, child.path, 0, 0, _cause(error, "the file"), "other" if error.errno in FORBIDDEN else "unlisted"
+        of: Kind = "other" if error.errno in FORBIDDEN else "unlisted"
+        return name, child.path, 0, 0, _cause(error, "the file"), of, 0
     kind: Kind = "folder" if S_ISDIR(stat.st_mode) else "file" if S_ISREG(stat.st_mode) else "other"
     if kind == "folder":
         problem = "a link to a folder, which is not followed: move the files here"
@@ -199,7 +207,7 @@ def _found(child: os.DirEntry[str], name: str) -> Listed | None:
         problem = "no permission to read the file: grant it with chmod or chown"
     else:
         problem = ""
-    return name, child.path, stat.st_size, stat.st_mtime_ns, problem, kind
+    return name, child.path, stat.st_size, stat.st_mtime_ns, problem, kind, _changed(stat)
 
 
 def _cause(error: OSError, what: str) -> str:
@@ -245,7 +253,7 @@ def units_of(file: Delivered) -> list[Unit]:
     with naming_failures(file.name):
         return [
             Unit(file, one.name, "!".join(one.within), one.size, problem=one.problem, within=one.within)
-            for one in listed(file.path, file.size, file.modified_ns)
+            for one in listed(file.path, file.size, file.changed_ns or file.modified_ns)
         ]
 
 

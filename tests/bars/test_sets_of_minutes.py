@@ -77,6 +77,15 @@ def test_only_the_minutes_of_the_newer_file_are_replaced(
     assert run(either_dsn, tmp_path).units == ()
 
 
+def test_members_of_one_archive_that_replace_each_other_are_named(dsn: str, tmp_path: Path) -> None:
+    members = {f"{folder}/{code}_2000.csv": month_of(codes=(code,)) for folder in ("new", "old") for code in CODES[:1]}
+    deliver(tmp_path / "2000_1min.zip", members, 1)
+    replaced = run(dsn, tmp_path).replaced
+    older, newer = (f"2000_1min.zip!{folder}/{CODES[0]}_2000.csv" for folder in ("new", "old"))
+    assert [*replaced] == [(older, newer)]
+    balanced(dsn, tmp_path)
+
+
 def test_times_between_whole_minutes_are_minutes_of_their_own(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "a_2000.csv", csv_text(line(label) for label in minutes("2000-06-05 09:30:00", 9)), 1)
     deliver(

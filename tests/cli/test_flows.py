@@ -393,3 +393,16 @@ def test_all_flows_are_run_although_some_cannot_be(here: Command, tmp_path: Path
     assert again.stdout.splitlines()[-1] == "2 flows, 0 failed"
     assert "goes with no name" in here("flows", "run", "first", "--all").stderr
     assert "name a flow" in here("flows", "run").stderr
+
+
+def test_lines_that_a_rule_leaves_out_are_counted_by_themselves(here: Command, tmp_path: Path) -> None:
+    sample = tmp_path / "data" / "totals" / "eod_20240102.csv"
+    sample.parent.mkdir(parents=True)
+    sample.write_text("symbol,close,volume\n" + "".join(f"{one},1.5,100\n" for one in "ABCDE") + "Total,,500\n")
+    made = here("flows", "new", "totals", "--from", str(sample))
+    assert "lines such as 'Total 500' are no rows (drop)" in made.stdout + made.stderr
+    ran = here("flows", "run", "totals")
+    assert "totals        5 rows, 0 rejected" in ran.stdout, ran.stderr
+    assert ", 1 left out by rules; 1 files loaded" in ran.stdout
+    [row] = [one for one in answer(here("files", "flows", "--json"))["files"] if one["file"] == sample.name]
+    assert (row["read"], row["loaded"], row["duplicates"], row["left_out"]) == (6, 5, 0, 1)

@@ -7,6 +7,7 @@ doubt is named.
 import datetime as dt
 import io
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,58 @@ TIMES = {
 }  # fmt: skip
 
 
+RECORDED = {
+    "fetched": (
+        "download_time,symbol,date,close",
+        "2024-01-0{file} 08:00:01,A,2024-01-02,1\n2024-01-0{file} 08:00:02,A,2024-01-03,2\n",
+    ),
+    "created": (
+        "created_at,symbol,date,close",
+        "2024-01-0{file} 08:00:00,A,2024-01-02,1\n2024-01-0{file} 08:00:00,B,2024-01-02,2\n",
+    ),
+    "in Chinese": (
+        "代码,更新时间,日期,收盘",
+        "000001,2024-01-0{file} 08:00:00,2024-01-02,1\n000002,2024-01-0{file} 08:00:01,2024-01-02,2\n",
+    ),
+    "a padded volume": (
+        "code,date,volume,close",
+        "600000,20240102,000012{file},00010.50\n000001,20240102,000012{file},00009.20\n",
+    ),
+    "padded digits": (
+        "code,date,other,close",
+        "600000,20240102,00008012{file},10.50\n000001,20240102,00008012{file},9.20\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_rows_of_a_redelivery_replace_those_before(name: str, tmp_path: Path) -> None:
+    """When a row was recorded, and what is measured, identifies none."""
+    for file in (6, 5):
+        header, rows = RECORDED[name]
+        flow, one, _ = made(tmp_path, f"x{file}.csv", f"{header}\n{rows.format(file=file)}")
+    assert len(read_all(flow, tmp_path)) == 2
+    if "padded" not in name:
+        assert any(re.fullmatch("key: da(te|y) is taken for the time of a row, not .+", said) for said in one.unsure)
+    if "volume" in name:
+        row = read_all(flow, tmp_path)[0]
+        assert (row["volume"], row["close"]) == (126, Decimal("10.50"))
+
+
+def test_codes_that_are_numbers_are_text_and_named(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    pl.DataFrame({"code": [1, 600000], "day": [dt.date(2024, 1, 2)] * 2, "px": [1.5, 2.5]}).write_parquet(out)
+    rows = [{"code": code, "day": "2024-01-02", "px": 1.5} for code in (1, 600000)]
+    for file, data in (
+        ("a.parquet", out.getvalue()),
+        ("b.json", json.dumps(rows)),
+        ("c.csv", "code,day,px\n1,2024-01-02,1\n600000,2024-01-02,2\n"),
+    ):
+        flow, one, path = made(tmp_path, file, data)
+        assert try_file(flow, path).rows["code"].to_list() == ["1", "600000"]
+        assert "zeros before them were lost" in one.types["code"], file
+
+
 @pytest.mark.parametrize("name", TIMES)
 def test_no_file_replaces_rows_of_another(name: str, tmp_path: Path) -> None:
     file, header, row, key = TIMES[name]
@@ -327,7 +380,8 @@ POINTS = 'a point is taken for the decimal point; if it separates thousands, wri
     [
         ("high", ["188", "183"], "numeric(16,4)", ""),
         ("volume", ["188"], "bigint", ""),
-        ("volume", ["1", "-007"], "text", "some begin with 0"),
+        ("volume", ["1", "-007"], "bigint", ""),
+        ("time", ["93000", "931"], "text", "times of a day, which are kept as text, as they are written"),
         ("x", ["1 234,50", "2,5"], "numeric(16,4)", ""),
         ("x", ["$5.00", "-$3.00"], "numeric(16,4)", ""),
         ("x", ["1.234", "987"], "numeric(16,4)", POINTS),

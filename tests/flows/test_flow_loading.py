@@ -1,6 +1,7 @@
 """Files through a flow into its table: what is stored, what is in the ledger, and what a second run does."""
 
 import gzip
+import os
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -282,8 +283,36 @@ def test_rows_that_a_function_makes_and_leaves_out_are_counted(dsn: str, tmp_pat
     with psycopg.connect(dsn) as connection:
         assert checks.every_row_accounted(connection, prices).passed
         [entry] = [one for one in status.entries(connection, prices, tmp_path) if one.file == "a.csv"]
-    assert (entry.read, entry.loaded, entry.duplicates) == (4, 1, 3)
+    assert (entry.read, entry.loaded, entry.duplicates, entry.left_out) == (4, 1, 0, 3)
     assert entry.balanced
+
+
+def test_other_bytes_of_the_same_size_and_time_are_loaded(dsn: str, tmp_path: Path) -> None:
+    prices = loaded(dsn, tmp_path, a=[1, 2])
+    stat = (tmp_path / "a.csv").stat()
+    with psycopg.connect(dsn) as connection:
+        assert running.outdated(connection, prices, tmp_path) == []
+        (tmp_path / "a.csv").write_text(lines("a", [1, 3]))
+        os.utime(tmp_path / "a.csv", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as rsync -t and cp -p do
+        assert [unit.place for unit in running.outdated(connection, prices, tmp_path)] == ["a.csv"]
+    assert run(prices, dsn, tmp_path).rows == 2
+    assert closes(dsn) == [1, 3]
+    (tmp_path / "a.csv").chmod(0o640)
+    assert run(prices, dsn, tmp_path).units == ()
+    with psycopg.connect(dsn) as connection:
+        assert running.outdated(connection, prices, tmp_path) == []
+
+
+def test_lines_that_a_rule_leaves_out_are_no_duplicates(dsn: str, tmp_path: Path) -> None:
+    text = PRICES.replace("loader:", 'loader:\n  drop: "^Total"').replace("upsert\n  key: [code, day]", "append")
+    prices = flow(tmp_path, text)
+    for name in ("a.csv", "b.csv"):
+        deliver(tmp_path, name, lines("a", [1, 2]) + "Total,,3,200\n")
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        found = [one for one in status.entries(connection, prices, tmp_path) if one.file.endswith(".csv")]
+    assert [(one.read, one.loaded, one.duplicates, one.left_out) for one in found] == [(3, 2, 0, 1), (3, 0, 3, 0)]
+    assert all(one.balanced for one in found)
 
 
 def test_forgetting_an_archive_forgets_its_members(dsn: str, tmp_path: Path) -> None:

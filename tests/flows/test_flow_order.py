@@ -19,6 +19,7 @@ from tests.flows.flow_files import (
     deliver,
     flow,
     lines,
+    made,
     metadata,
     only_error,
     quarantined,
@@ -294,3 +295,29 @@ def test_rows_of_mode_append_cannot_be_forgotten(dsn: str, tmp_path: Path) -> No
     prices = flow(tmp_path, PRICES.replace("mode: upsert", "mode: append"))
     with psycopg.connect(dsn) as connection, pytest.raises(CannotForget, match="mode append keeps no record"):
         forget(connection, prices, ["a.csv"])
+
+
+NAMES = {
+    "days of Germany": (["prices_02.01.2024.csv", "prices_01.02.2024.csv", "prices_01.01.2025.csv"], "file_day"),
+    "days of America": (["prices_12-31-2023.csv", "prices_01-15-2024.csv"], "file_day"),
+    "months": (["prices_Jan2024.csv", "prices_Feb2024.csv"], "file time"),
+    "months in Chinese": (["行情十月.csv", "行情十一月.csv"], "file time"),
+    "quarters": (["prices_Q4-2023.csv", "prices_Q1-2024.csv"], "file time"),
+    "days that sort": (["prices_2024-01-02.csv", "prices_2024-02-01.csv"], "file name"),
+    "words": (["Market_2023.csv", "Market_2024.csv"], "file name"),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_a_new_flow_keeps_the_rows_of_the_latest_file(case: str, dsn: str, tmp_path: Path) -> None:
+    """Also where the days in the names of files do not sort as text."""
+    names, order = NAMES[case]
+    for number, name in enumerate(names):
+        text = "symbol,date,close\n" + "".join(f"{one},2024-01-01,{number + 1}\n" for one in "AB")
+        prices, one, _ = made(tmp_path, name, text)
+    assert (prices.target.order_by, any("do not sort by time" in said for said in one.unsure)) == (
+        order,
+        order != "file name",
+    )
+    run(prices, dsn, tmp_path)
+    assert rows(dsn, "SELECT DISTINCT close FROM prices") == [(len(names),)]

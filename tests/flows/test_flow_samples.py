@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.draft import draft
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import BadFile
-from tests.flows.flow_files import made, rows, run
+from tests.flows.flow_files import deliver, made, rows, run
 
 
 def test_a_file_that_is_no_table_says_so(tmp_path: Path) -> None:
@@ -87,7 +88,8 @@ ENDS: dict[str, tuple[str, str]] = {
     "a source": ("数据来源:通达信\n", "drop"),
     "a short line": ("END OF FILE\n", "drop"),
     "a day": ("Report generated 2024-01-02\n", "drop"),
-    "a count": ("60000,,\n", "skip_footer"),
+    "a count": ("60000,,\n", "drop"),
+    "a line of Windows": ("END OF FILE\r\n", "drop"),
     "nothing": ("", ""),
 }
 
@@ -95,6 +97,86 @@ ENDS: dict[str, tuple[str, str]] = {
 BODIES = {"short": BODY[:300], "middle": BODY[:400_000], "long": BODY}
 LENGTHS = [(name, length) for name in ENDS for length in ("short", "long")]
 LENGTHS += [("subtotals", "middle"), ("a count", "middle")]
+
+
+TICKERS = ("AAPL", "AMZN", "GOOG", "IBM", "META", "MSFT", "NVDA", "TSLA")
+STOCKS = [f"{600000 + n}" for n in range(8)]
+LAST: dict[str, tuple[str, Sequence[str], str, str, str]] = {
+    "without values": ("symbol,close,volume", TICKERS, "{},1.5,100", "ZION,,", ""),
+    "a code without values": ("代码,收盘,成交量", STOCKS, "{},1.5,100", "688999,,", ""),
+    "cut in a value": ("symbol,date,close,volume", TICKERS, "{},2024-01-02,1.5,100", "ZION,2024-01-02,4", "3 cells"),
+    "cut in a day": ("symbol,date,close,volume", TICKERS, "{},2024-01-02,1.5,100", "ZION,2024-01-0", "2 cells"),
+    "a delimiter too many": (
+        "symbol,date,close,name",
+        TICKERS,
+        "{},2024-01-02,1.5,A Inc",
+        "BRK.B,2024-01-02,9,B, I",
+        "5",
+    ),
+    "two of other widths": (
+        "symbol,day,px,qty",
+        TICKERS,
+        "{},2024-01-02,1,2",
+        "X1,2024-01-02,1,2,3\nX2,2024-01-02,5",
+        "3 c",
+    ),
+    "a ticker that is a word": ("symbol,close,volume", TICKERS, "{},1.5,100", "SUM,,", ""),
+    "a name of words": ("name,close,volume", [f"{one} Inc" for one in TICKERS], "{},1.5,100", "Zions Bancorp,,", ""),
+}
+
+
+@pytest.mark.parametrize("body", [1, 3000], ids=["short", "long"])
+@pytest.mark.parametrize("case", LAST)
+def test_a_last_row_of_the_sample_declares_nothing_that_takes_rows_of_another_file(
+    case: str, body: int, tmp_path: Path
+) -> None:
+    """A line that begins as the others do is a row of it, rejected where it has another number of cells, and named."""
+    header, subjects, line, last, cells = LAST[case]
+    lines = [line.format(subject) for subject in subjects] * body
+    flow, one, path = made(tmp_path, "some table.csv", "\n".join([header, *lines, last, ""]))
+    assert not {"drop", "skip_footer"} & flow.loader.model_fields_set
+    tried = try_file(flow, path)
+    assert len(tried.rejects) == (last.count("\n") + 1 if cells else 0)
+    assert any(cells in remark and repr(last.rpartition("\n")[2].split(",")[0])[:-1] in remark for remark in one.unsure)
+    subject = last.partition(",")[0]
+    after = deliver(tmp_path, "next.csv", "\n".join([header, *(line.format(one) for one in (*subjects, subject)), ""]))
+    assert try_file(flow, after).rows.height == len(subjects) + 1
+
+
+@pytest.mark.parametrize("note", ["IBM: see note {}", "IBM {} shares", "Source: IBM {}", "数据来源：IBM{}"])
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_note_that_begins_with_a_ticker_takes_no_row_of_it(note: str, count: int, tmp_path: Path) -> None:
+    day = "symbol,close,volume\n" + "".join(f"{one},1.5,100\n" for one in (*TICKERS, "Source")[-count:])
+    flow, one, path = made(tmp_path, "some table.csv", day + note.format(1) + "\n")
+    assert any("are no rows (drop)" in said for said in one.unsure)
+    after = deliver(tmp_path, "next.csv", day + "IBM,2.5,100\n" + note.format(2) + "\n")
+    for file, expected in ((path, count), (after, count + 1)):
+        tried = try_file(flow, file)
+        assert (tried.rows.height, dict(tried.rejects)) == (expected, {})
+
+
+def test_a_first_row_without_numbers_takes_no_row_of_another_file(tmp_path: Path) -> None:
+    day = "symbol,close,volume\n{}\n" + "".join(f"{one},1.5,100\n" for one in TICKERS[1:])
+    flow, _, path = made(tmp_path, "some table.csv", day.format("AAPL,halted,halted"))
+    assert try_file(flow, path).rows.height == len(TICKERS) - 1
+    after = deliver(tmp_path, "next.csv", day.format("AAPL,2.5,100"))
+    assert try_file(flow, after).rows.height == len(TICKERS)
+
+
+@pytest.mark.parametrize("body", [1, 60_000])
+def test_a_last_line_without_an_end_is_named(body: int, tmp_path: Path) -> None:
+    whole = "symbol,date,close\n" + "A,2024-01-02,4900\n" * body
+    for text, named in ((whole, False), (whole[:-3], True)):
+        _, one, _ = made(tmp_path, "a.csv", text)
+        assert any("the last line has no end" in said for said in one.unsure) == named
+
+
+def test_a_row_that_begins_as_a_comment_does_is_one(tmp_path: Path) -> None:
+    flow, one, path = made(tmp_path, "a.csv", "# made\nsymbol,date,px\nES,2024-01-02,1\n# end, of file\n")
+    assert try_file(flow, path).rows["symbol"].to_list() == ["ES"]
+    assert "lines that begin with # and have not 3 cells are no rows (drop)" in one.unsure
+    after = deliver(tmp_path, "b.csv", "# made\nsymbol,date,px\n#ES,2024-01-03,1\nNQ,2024-01-03,2\n# end\n")
+    assert try_file(flow, after).rows["symbol"].to_list() == ["#ES", "NQ"]
 
 
 @pytest.mark.parametrize(("name", "length"), LENGTHS)

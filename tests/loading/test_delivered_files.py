@@ -113,6 +113,12 @@ def test_the_state_of_a_file(
     assert entry.reason or state in (FileState.LOADED, FileState.EMPTY)
 
 
+def test_a_reason_names_its_file_once() -> None:
+    for reason in ("a.csv:1: the file is empty", "a.csv!b.csv: no text", "no text"):
+        shown = file_ledger.summary([FileEntry("a.csv", FileState.FAILED, reason)])
+        assert (shown.count("a.csv"), shown[:18]) == (1, "1 file: 1 failed (")
+
+
 def test_a_row_without_a_fate_is_seen() -> None:
     entry = FileEntry("a.csv", FileState.LOADED, "", 10, 5, 1, 2, {"b.csv": 2})
     assert entry.balanced

@@ -196,14 +196,14 @@ def repair(flow: FlowDefinition) -> Repair:
 
 
 def states_of(flow: FlowDefinition, folder: Path) -> dict[str, watch.State]:
-    """Size and modification time of all files of the flow below the data folder."""
+    """Size and last change of all files of the flow below the data folder."""
     from marketdata_assets.flows.run import find_units
 
     return _states(find_units(flow, folder))
 
 
 def _states(units: "Iterable[Unit]") -> dict[str, watch.State]:
-    return {unit.place: [unit.size, unit.file.modified_ns] for unit in units}
+    return {unit.place: [unit.size, unit.file.changed_ns] for unit in units}
 
 
 def due(

@@ -82,6 +82,7 @@ def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
     return {
         "rows": ended.rows,
         "rejected": ended.rejected,
+        "rows_left_out": sum(unit.skipped for unit in ended.units if unit.error is None),
         "rows_kept": ended.total("kept"),
         "rows_per_second": round(ended.rows / ended.seconds) if ended.seconds else 0,
         "files_loaded": ended.count("ok"),

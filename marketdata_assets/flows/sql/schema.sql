@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS marketdata_flow_units (
     dataset      text        NOT NULL,
     unit         text        NOT NULL,
     size         bigint,                                          -- of the file when content_hash was made
-    modified_ns  bigint,
+    modified_ns  bigint,                                          -- its last change, of bytes, times or permissions
     content_hash text,
     run_id       text,                                            -- the run that has claimed the unit
     claimed_at   timestamptz,
