@@ -103,7 +103,7 @@ class Outbox:
                 if len(sent) >= rate.limit:
                     wait = max(wait, sent[0] + rate.seconds - now)
             if wait > 0:
-                self._later = self._loop.call_later(wait, self._flush)
+                self._later = self._loop.call_later(max(wait, 0.001), self._flush)  # a timer may be early by less
                 return
             for window in self._windows:
                 window.sent.append(now)
