@@ -87,6 +87,8 @@ def test_blank_optional_cell_is_null(column: str) -> None:
         ({"close": "9.99"}, "close 9.99 < low 10.00"),
         ({"code": "600000"}, "code '600000' is not sh, sz or bj and six digits"),
         ({"time": "2001-01-01 09:30:00"}, "time 2001-01-01 09:30:00 is outside 2000, the year in the file's name"),
+        ({"time": "2000-06-09 09:30:59"}, "time 2000-06-09 09:30:59 is not on a whole minute"),
+        ({"time": "2000-06-09 9:30:01"}, "time 2000-06-09 9:30:01 is not on a whole minute"),
         ({"time": "2000-02-30 09:30:00"}, "time '2000-02-30 09:30:00' is not a time"),
         ({"name": "a,b"}, "12 columns, expected 11"),
         ({"name": "a\0b"}, "name holds a NUL character"),
