@@ -234,7 +234,7 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
         [reject] = content.undated
         words = {
             "600000": "write 600000.SH",
-            "AAPL.DE": "no exchange 'DE'",
+            "AAPL.DE": "no exchange 'DE' is known; there are symbols as 600000.SH, 0700.HK, AAPL.US, VOD.L, 7203.T",
             "1.SZ": "write 000001.SZ: its leading zeros are lost",
             "60000.sh": "has no six digits; write it as 600000.SH",
             "６０００００.SH": "has no six digits; write it as 600000.SH",

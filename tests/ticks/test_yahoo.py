@@ -208,9 +208,9 @@ def test_every_recorded_chart_is_read(yahoo_server: YahooServer, clients: Client
         result["indicators"]["quote"] = [{key: values[:count] for key, values in quote.items()}]
         expected = sum(any(values[number] is not None for values in quote.values()) for number in range(count))
     yahoo_server.say(json.dumps(document).encode())
-    config = yahoo_config(symbol_mapping=SymbolMapping(suffixes={}, symbols={"ANY.DE": result["meta"]["symbol"]}))
+    config = yahoo_config(symbol_mapping=SymbolMapping(suffixes={}, symbols={"600000.SH": result["meta"]["symbol"]}))
     days = Days(MONDAY, MONDAY)
-    delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars("ANY.DE", days), config=config)
+    delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars("600000.SH", days), config=config)
     assert (delivery.rows.height, delivery.rejected) == (expected, ())
     if expected:
         first = next(value for value in quote["close"] if value is not None)
