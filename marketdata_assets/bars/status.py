@@ -105,10 +105,12 @@ def file_entries(
 
 
 def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:
-    """The files with the counts of their rows."""
+    """The files with the counts of their rows; the reason of a loaded one says what of its last delivery is removed."""
     known = loaded_files(connection)
+    removed = connection.execute(statement(__package__, "accounts/removed.sql"), {"dataset": DATASET}).fetchall()
+    said = {file: f"removed {rows:,} rows of the delivery before, of which it has none" for file, rows in removed}
     found = ((one, known.get(one.file, one)) for one in files)
-    return [replace(counted, state=one.state, reason=one.reason) for one, counted in found]
+    return [replace(counted, state=one.state, reason=one.reason or said.get(one.file, "")) for one, counted in found]
 
 
 def loaded_files(connection: psycopg.Connection) -> dict[str, FileEntry]:

@@ -149,12 +149,14 @@ class Attempt:
             started=self.started,
         )
 
-    def report(self, changed: Iterable[Place], replaced: tuple[tuple[str, str, int], ...] = ()) -> UnitReport:
-        """How it ended: the rows of which codes and months have `changed`, and whose were replaced."""
+    def report(
+        self, changed: Iterable[Place], replaced: tuple[tuple[str, str, int], ...] = (), removed: int = 0
+    ) -> UnitReport:
+        """How it ended: the rows of which codes and months have `changed`, whose were replaced, how many removed."""
         months = tuple(sorted({month for _, month in changed}))
         outcome: Outcome = "ok" if self.parsed.rows else "empty"
         counts = self.parsed.rows, self.rows, len(self.parsed.rejects)
-        return UnitReport(self.unit.place, outcome, *counts, months=months, replaced=replaced)
+        return UnitReport(self.unit.place, outcome, *counts, months=months, replaced=replaced, removed=removed)
 
 
 class _Overtaken(Exception):
@@ -229,7 +231,9 @@ def _commit(connection: psycopg.Connection, attempt: Attempt) -> UnitReport:
         ledger.add_rejects(connection, DATASET, *provider.key, parsed.rejects)
         counts = coverage.counts(connection, provider) if attempt.recorded else (attempt.rows, attempt.superseded)
         ledger.record(connection, attempt.entry(*counts))
-    return attempt.report(changed, shift.report)
+    rows = {place: span.rows for place, span in loading.items()}
+    removed = sum(max(0, before.rows - rows.get(place, 0)) for place, before in had.items())
+    return attempt.report(changed, shift.report, removed)
 
 
 def remove(connection: psycopg.Connection, place: str, provider: Provider, run_id: str) -> UnitReport:
@@ -241,7 +245,7 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
         if known is None or known.outcome == "removed":
             return UnitReport(place, "unchanged")
         changed, _ = take_back(connection, provider, known, "removed", run_id)
-    return UnitReport(place, "removed", months=tuple(sorted(changed)))
+    return UnitReport(place, "removed", months=tuple(sorted(changed)), removed=known.rows)
 
 
 def take_back(

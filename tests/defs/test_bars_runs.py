@@ -274,9 +274,16 @@ def test_late_correction_reaches_the_kline_by_its_month(either_bars_env: BarsEnv
 def test_rows_that_vanished_from_the_file_leave_the_kline(either_bars_env: BarsEnv) -> None:
     deliver(either_bars_env.folder, 2014, [3, 4])
     assert either_bars_env.run("2014-03", "2014-04").success
+    before = sum(rows_by_month(either_bars_env).values())
     rest = deliver(either_bars_env.folder, 2014, [4], age_seconds=1800)
-    assert either_bars_env.run("2014-03", "2014-04").success
+    result = either_bars_env.run("2014-03", "2014-04")
+    assert result.success
     assert set(rows_by_month(either_bars_env)) == {"2014-04"}
+    found = totals(result, BARS)
+    assert found["removed"] == before - sum(rows_by_month(either_bars_env).values())
+    half = found["removed"] // 2
+    members = ", ".join(f"{half:,} rows of 2014_1min.zip!{code}_2014.csv" for code, _ in STOCKS)
+    assert found["removed_of"] == members
     assert either_bars_env.rows(KLINE_QUERY) == expected_kline(rest)
 
 

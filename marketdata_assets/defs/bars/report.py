@@ -72,6 +72,8 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
         "rejected": loaded.rejected,
         "replaced": sum(loaded.replaced.values()),
         "replaced_by": replaced_by(loaded),
+        "removed": loaded.total("removed"),
+        "removed_of": removed_of(loaded),
         "codes": summary.codes,
         "rows_per_second": round(loaded.rows / loaded.seconds) if loaded.seconds else 0,
         "files_loaded": loaded.count("ok"),
@@ -88,6 +90,12 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
 def replaced_by(loaded: BarsReport) -> str:
     """How many rows of which older file which newer one replaced: `12 rows of a.csv by b.csv`."""
     texts = [f"{rows:,} rows of {older} by {newer}" for (older, newer), rows in loaded.replaced.items()]
+    return and_more(texts, MAX_LISTED)
+
+
+def removed_of(loaded: BarsReport) -> str:
+    """How many rows of which file its new delivery has none of: `12 rows of a.csv`."""
+    texts = [f"{unit.removed:,} rows of {unit.unit}" for unit in loaded.units if unit.removed]
     return and_more(texts, MAX_LISTED)
 
 
