@@ -10,7 +10,7 @@ import numpy as np
 from marketdata_assets.bars import layout
 from marketdata_assets.bars.layout import PRICES, is_table, year_of_unit
 from marketdata_assets.bars.profiles import Shapes
-from marketdata_assets.bars.rules import DAY, SCALE, Array, Bars, judge
+from marketdata_assets.bars.rules import DAY, SCALE, Array, Bars, judge, remedy
 from marketdata_assets.bars.sources import Source, opened
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Delivered, Opener, Unit
@@ -49,7 +49,8 @@ def _of(opener: Opener, unit: Unit, shapes: Shapes, rows: int) -> dict[str, Any]
     except LoadError as error:
         return {"place": unit.place, "problems": [str(error)]}
     problems = [source.problem] if source.problem else []
-    for check in (rejects.check_limit, source.labels.check):
+    year = year_of_unit(unit)
+    for check in (lambda place: rejects.check_limit(place, remedy(rejects, year)), source.labels.check):
         try:
             check(unit.place)
         except LoadError as error:

@@ -19,7 +19,7 @@ from marketdata_assets.bars.coverage import Place, Provider, Span
 from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, year_of_unit
 from marketdata_assets.bars.profiles import SHIPPED, Shapes
 from marketdata_assets.bars.reading import Rows
-from marketdata_assets.bars.rules import Bars, judge
+from marketdata_assets.bars.rules import Bars, judge, remedy
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.sources import opened
 from marketdata_assets.loading.files import Opener, Unit
@@ -306,7 +306,7 @@ def parse(
                     compact_at += COMPACT_ROWS
                     for span in parsed.spans.values():
                         span.compact()
-        rejects.check_limit(unit.place, raw=source.raw)
+        rejects.check_limit(unit.place, remedy(rejects, year_of_unit(unit)), source.raw)
         source.labels.check(unit.place)
         if rejects:
             parsed.rejects = rejects.for_quarantine(source.raw(set(rejects.reasons)))
