@@ -16,7 +16,7 @@ from marketdata_assets.bars.layout import DECIMALS, PRICES
 from marketdata_assets.bars.reading import Rows
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.reference.codes import canonical
+from marketdata_assets.reference.codes import canonical, contradiction
 from marketdata_assets.reference.records import LABELS, Label, labelled_otherwise
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -195,6 +195,11 @@ def _judge_text(
         np.broadcast_to(unknown[code], rows),
         lambda cell: f"code {cell('code')!r} is not sh, sz or bj and six digits" if cell("code") else "code is missing",
     )
+    wrong = {text: why for text in canonicals if (why := contradiction(text))}
+    if wrong:
+        mask = np.array([*(text in wrong for text in canonicals), False])
+        reason = lambda cell: f"code {cell('code')!r}: {wrong[canonical(cell('code')) or '']}"  # noqa: E731
+        verdicts.reject(np.broadcast_to(mask[code], rows), reason)
     unprintable = np.array([*("\0" in text for text in names), False])
     verdicts.reject(np.broadcast_to(unprintable[name], rows), "name holds a NUL character")
 

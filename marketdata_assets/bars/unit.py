@@ -5,7 +5,8 @@ processes is in `ingest`.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,15 +17,16 @@ from psycopg import errors as pg
 
 from marketdata_assets.bars import changes, coverage, days, minutes
 from marketdata_assets.bars.coverage import Place, Provider, Span
-from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, year_of_unit
-from marketdata_assets.bars.profiles import SHIPPED, Shapes
+from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, TABLES, year_of_unit
+from marketdata_assets.bars.profiles import SHIPPED, Shapes, code_in
 from marketdata_assets.bars.reading import Rows
 from marketdata_assets.bars.rules import Bars, judge, remedy
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.sources import opened
+from marketdata_assets.loading.file_ledger import NAMED
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.loading.reports import UnitReport
+from marketdata_assets.loading.reports import UnitReport, and_more
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome, Reject
 from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool
@@ -51,6 +53,8 @@ class Parsed:
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
     spans: dict[Place, Span] = field(default_factory=dict)
+    remark: str = ""
+    """What a person should know of it although it is loaded."""
     payload: Spool = field(default_factory=Spool)
     """The rows to load, encoded."""
     sorted: bool = True
@@ -144,6 +148,7 @@ class Attempt:
             superseded=superseded,
             outcome="ok" if parsed.rows else "empty",
             attempted_hash=unit.checksum,
+            error=parsed.remark or None,
             code_version=CODE_VERSION,
             run_id=self.job.run_id,
             started=self.started,
@@ -156,7 +161,10 @@ class Attempt:
         months = tuple(sorted({month for _, month in changed}))
         outcome: Outcome = "ok" if self.parsed.rows else "empty"
         counts = self.parsed.rows, self.rows, len(self.parsed.rejects)
-        return UnitReport(self.unit.place, outcome, *counts, months=months, replaced=replaced, removed=removed)
+        remark = self.parsed.remark or None
+        return UnitReport(
+            self.unit.place, outcome, *counts, months=months, error=remark, replaced=replaced, removed=removed
+        )
 
 
 class _Overtaken(Exception):
@@ -314,7 +322,20 @@ def parse(
         parsed.payload.close()
         raise
     parsed.rows = rejects.rows
+    parsed.remark = "; ".join(_remarks(unit, sorted({code for code, _ in parsed.spans})))
     return parsed
+
+
+def _remarks(unit: Unit, codes: Sequence[str]) -> Iterator[str]:
+    """What may be wrong with a file of these codes that is loaded. Of a packed one the end is checked by its CRC."""
+    named = code_in(unit.name.rpartition("/")[2], bare=False)
+    if named and codes and named not in codes:
+        yield f"its name says {named} and its rows {and_more(codes, NAMED)}: the rows count"
+    if not unit.member and unit.size and not unit.name.lower().endswith((".gz", *TABLES)):
+        with unit.file.path.open("rb") as stream:
+            stream.seek(-min(unit.size, 2), os.SEEK_END)
+            if b"\n" not in stream.read():
+                yield "its last line has no end: its last row may be cut, then deliver it again"
 
 
 def _measure(

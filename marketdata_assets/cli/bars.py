@@ -120,6 +120,8 @@ def tell(outcome: RunOutcome) -> None:
         output.console().print(
             "minute bars   " + output.summary(bars["rows"], bars["rejected"], bars["seconds"], extra)
         )
+    for remark in bars.get("remarks", ()):
+        output.warn("remark", remark)
     if lines:
         output.console().print(
             f"monthly kline {lines['rows']:,} rows by {lines['engine']}, {lines['seconds']:.1f} s;"

@@ -65,6 +65,13 @@ def exchange(digits: str) -> str | None:
     return "SZ" if digits.startswith(("0", "2", "3")) else None
 
 
+def contradiction(symbol: str) -> str:
+    """Why `600000.SZ` is no stock of the exchange that it names, or `000300.SH` an index; empty where it may be."""
+    digits, _, named = symbol.partition(".")
+    found = exchange(digits)
+    return "" if found in (None, named) else f"{digits} is a number of stocks of {found}, not of {named}"
+
+
 Board = Literal["main", "chinext", "star", "beijing", "other"]
 
 _PREFIXES: tuple[tuple[str, str, Board], ...] = (

@@ -278,7 +278,7 @@ class Folder:
         if ours in mapping.symbols:
             return ours
         symbol = exchanges.canonical(ours or name)
-        return symbol if symbol and mapping.theirs(symbol) else None
+        return symbol if symbol and mapping.theirs(symbol) and not codes.contradiction(symbol) else None
 
     def _no_symbol(self, text: str) -> str:
         if not text.strip():
@@ -286,7 +286,9 @@ class Folder:
         exchange = text.strip().rpartition(".")[2]
         if codes.misspelt(text.strip().upper()):
             return f"symbol {text!r} has no six digits; {codes.advice(text)}"
-        if exchanges.canonical(text):
+        if meant := exchanges.canonical(text):
+            if wrong := codes.contradiction(meant):
+                return f"symbol {text!r}: {wrong}"
             return f"symbol {text!r}: no exchange {exchange!r} in symbol_mapping of files in the providers file"
         if "." in text and not exchange.isdigit() and not exchanges.is_known(text.upper()):
             return f"symbol {text!r}: {exchanges.not_known(exchange)}"

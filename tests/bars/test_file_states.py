@@ -153,6 +153,26 @@ def test_a_file_that_only_seems_to_be_of_a_year_is_to_be_renamed(dsn: str, tmp_p
     assert kind["problems"][0].endswith(said)
 
 
+def test_a_file_whose_name_and_rows_disagree_or_whose_end_may_be_cut_is_remarked(dsn: str, tmp_path: Path) -> None:
+    other = GOOD.replace(b"sh600000", b"sz000116")
+    deliver(tmp_path / "sh600116_2000.csv", other)
+    deliver(tmp_path / "sh600000_2000.csv", GOOD[:-1])
+    deliver(tmp_path / "2000_1min.zip", {"sh600117.csv": other.replace(b"000116", b"000117")[:-1]})
+    report = run(dsn, tmp_path, ALL)
+    assert report.failed == ()
+    said = {
+        "sh600116_2000.csv": "its name says 600116.SH and its rows 000116.SZ: the rows count",
+        "sh600000_2000.csv": "its last line has no end: its last row may be cut, then deliver it again",
+        "2000_1min.zip": "sh600117.csv: its name says 600117.SH and its rows 000117.SZ: the rows count",
+    }
+    entries = looked(dsn, tmp_path)
+    assert {name: (entry.state, entry.reason) for name, entry in entries.items()} == {
+        name: (FileState.LOADED, text) for name, text in said.items()
+    }
+    remarks = {str(unit.error) for unit in report.units}
+    assert remarks == {text.removeprefix("sh600117.csv: ") for text in said.values()}
+
+
 def test_rows_that_a_newer_file_replaced_are_counted_with_its_name(dsn: str, tmp_path: Path) -> None:
     labels = minutes("2000-06-09 09:30:00", 200)
     deliver(tmp_path / "old_2000.csv", csv_text(map(line, [*labels, labels[0]])), day=1)

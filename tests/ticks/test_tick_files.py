@@ -217,6 +217,8 @@ def test_quotes_that_do_not_close_on_their_line_hide_no_row(tmp_path: Path) -> N
         ("600000", False),
         ("600000.0", False),
         ("AAPL.DE", False),
+        ("600612.XSHE", False),
+        ("000513.SH", False),
         ("1.SZ", False),
         ("60000.sh", False),
         ("６０００００.SH", False),
@@ -236,6 +238,8 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
         words = {
             "600000": "write 600000.SH",
             "AAPL.DE": "no exchange 'DE' is known; there are symbols as 600000.SH, 0700.HK, AAPL.US, VOD.L, 7203.T",
+            "600612.XSHE": "600612 is a number of stocks of SH, not of SZ",
+            "000513.SH": "000513 is a number of stocks of SZ, not of SH",
             "1.SZ": "write 000001.SZ: its leading zeros are lost",
             "60000.sh": "has no six digits; write it as 600000.SH",
             "６０００００.SH": "has no six digits; write it as 600000.SH",

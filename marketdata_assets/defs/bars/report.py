@@ -62,6 +62,7 @@ def _good_months(dsn: str, loaded: BarsReport) -> dict[str, dict[str, Any]]:
 
 def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[str, Any]:
     summary = status.bars_summary(connection)
+    remarks = [f"{unit.unit}: {unit.error}" for unit in loaded.units if unit.outcome == "ok" and unit.error]
     preview = connection.execute(
         """SELECT time, code, name, open, high, low, close, volume, amount FROM stock_1min_qfq
            ORDER BY code DESC, time DESC LIMIT 8"""
@@ -74,6 +75,7 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
         "replaced_by": replaced_by(loaded),
         "removed": loaded.total("removed"),
         "removed_of": removed_of(loaded),
+        "remarks": remarks[:MAX_LISTED],
         "codes": summary.codes,
         "rows_per_second": round(loaded.rows / loaded.seconds) if loaded.seconds else 0,
         "files_loaded": loaded.count("ok"),
