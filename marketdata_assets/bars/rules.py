@@ -81,7 +81,7 @@ def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
     expected = f"{first} to {last}" if year is None else f"{year}, {OF_NAME}"
     outside = (time < _year_start(first)) | (time >= _year_start(last + 1))
     verdicts.reject(outside, lambda cell: f"time {cell('time')} is outside {expected}")
-    verdicts.reject(time % MINUTE != 0, lambda cell: f"time {cell('time')} is not on a whole minute")
+    verdicts.reject(time // MINUTE * MINUTE != time, lambda cell: f"time {cell('time')} is not on a whole minute")
     _judge_text(verdicts, code, canonicals, name, names)
     scaled = _judge_numbers(verdicts, values, null)
     for upper, lower in (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), ("close", "low")):
