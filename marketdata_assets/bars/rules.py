@@ -195,11 +195,11 @@ def _judge_text(
         np.broadcast_to(unknown[code], rows),
         lambda cell: f"code {cell('code')!r} is not sh, sz or bj and six digits" if cell("code") else "code is missing",
     )
-    wrong = {text: why for text in canonicals if (why := contradiction(text))}
-    if wrong:
-        mask = np.array([*(text in wrong for text in canonicals), False])
-        reason = lambda cell: f"code {cell('code')!r}: {wrong[canonical(cell('code')) or '']}"  # noqa: E731
-        verdicts.reject(np.broadcast_to(mask[code], rows), reason)
+    wrong = np.array([*(bool(contradiction(text)) for text in canonicals), False])
+    verdicts.reject(
+        np.broadcast_to(wrong[code], rows),
+        lambda cell: f"code {cell('code')!r}: {contradiction(canonical(cell('code')) or '')}",
+    )
     unprintable = np.array([*("\0" in text for text in names), False])
     verdicts.reject(np.broadcast_to(unprintable[name], rows), "name holds a NUL character")
 
