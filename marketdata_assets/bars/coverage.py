@@ -113,12 +113,13 @@ NOBODY = Provider("", "", 0)
 
 @dataclass(frozen=True)
 class Had:
-    """What a unit provided of a code and month, and when its file was delivered (ns)."""
+    """What a unit provided of a code and month, in how many rows, and when its file was delivered (ns)."""
 
     first: dt.datetime
     last: dt.datetime
     delivered: int
     minutes: bytes | None
+    rows: int
 
 
 @dataclass(frozen=True)

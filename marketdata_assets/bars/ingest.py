@@ -96,7 +96,8 @@ def ingest(
             if before := reports.get(report.unit):  # an earlier pass: the later outcome, the rows and months of both
                 touched_months = tuple(sorted({*before.months, *report.months}))
                 rows, replaced = before.rows + report.rows, before.replaced + report.replaced
-                report = replace(report, rows=rows, months=touched_months, replaced=replaced)
+                removed = before.removed + report.removed
+                report = replace(report, rows=rows, months=touched_months, replaced=replaced, removed=removed)
             reports[report.unit] = report
         if not tasks:
             break

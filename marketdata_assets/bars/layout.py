@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from marketdata_assets.loading.archives import is_archive
 from marketdata_assets.loading.errors import BadFile, LoadError
 from marketdata_assets.loading.file_ledger import other_suffix
 from marketdata_assets.loading.files import Delivered, Unit, everything, file_hash, members
@@ -21,6 +22,7 @@ SUFFIXES = (".zip", *MEMBERS)
 PACKED = (".7z", ".rar")
 DOCUMENTS = (".md", ".pdf", ".url", ".doc", ".docx")
 DATED = re.compile(r"\d{4}")
+UNPACK = "unpack it, and deliver the files or a zip of them"
 UNDATED = "a text without a code or a day in its name"
 
 # 时间,代码,名称,开盘价,收盘价,最高价,最低价,成交量,成交额,涨幅,振幅
@@ -59,7 +61,7 @@ def why_not_taken(found: Delivered) -> str:
     if found.is_folder:
         return ""
     if found.name.lower().endswith(PACKED):
-        return "archives of 7-Zip and RAR are not read: unpack it, and deliver the files or a zip of them"
+        return f"archives of 7-Zip and RAR are not read: {UNPACK}"
     if _is_document(found.name) or _is_undated(found.name):
         return f"{UNDATED} is a document; else convert or rename it, as SH600000.txt"
     return other_suffix(found.name, SUFFIXES, "minute bars")
@@ -87,22 +89,31 @@ def units(file: Delivered) -> list[Unit]:
     A zip is known by its directory alone: CRC-32 and size of each member. One without members is a unit itself.
     """
     if file.problem:
-        return [Unit(file, problem=file.problem)]
+        return [_unread(Unit(file), file.problem)]
     try:
         if not file.is_zip:
             return [Unit(file, size=file.size, checksum=file_hash(file))]
         found = [unit for unit in members(file) if not _is_document(unit.member)]
     except BadFile as error:
         return [Unit(file, problem=error.cause)]
-    bars = [replace(unit, problem=unit.problem or _why_not_read(unit.member)) for unit in found]
+    bars = [unit if unit.problem else _unread(unit, _why_not_read(unit.member)) for unit in found]
     return list({unit.member: unit for unit in bars}.values()) or [Unit(file, problem="the zip holds no CSV file")]
 
 
+def _unread(unit: Unit, why: str) -> Unit:
+    """The unit with a cause and a remedy, if any, for which it cannot be loaded: `not read: convert it`."""
+    cause, _, remedy = why.partition(": ")
+    return replace(unit, problem=cause, remedy=remedy)
+
+
 def _why_not_read(member: str) -> str:
-    """Why a member of a zip is no bars; empty when it may be."""
+    """Why a member of a zip is no bars, and what to do; empty when it may be."""
     if _is_undated(member):
-        return f"{UNDATED}; name it as SH600000.txt, or leave it out"
-    return "" if member.lower().endswith(MEMBERS) else f"the member is not a {', '.join(MEMBERS)}"
+        return f"{UNDATED}: name it as SH600000.txt, or leave it out"
+    if is_archive(member) or member.lower().endswith(PACKED):
+        return f"an archive within a zip is not read: {UNPACK}"
+    why = other_suffix(member, MEMBERS, "minute bars")
+    return why and f"{why}, or leave it out of the zip"
 
 
 @lru_cache(maxsize=65536)

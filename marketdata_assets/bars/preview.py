@@ -10,13 +10,14 @@ import numpy as np
 from marketdata_assets.bars import layout
 from marketdata_assets.bars.layout import PRICES, is_table, year_of_unit
 from marketdata_assets.bars.profiles import Shapes
-from marketdata_assets.bars.rules import SCALE, Array, Bars, judge
+from marketdata_assets.bars.rules import DAY, SCALE, Array, Bars, judge, remedy
 from marketdata_assets.bars.sources import Source, opened
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Delivered, Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 
 NEWEST = 2000  # bars that judge the units: prices adjusted forward are then nearest to the traded ones
+MUCH_BELOW = 0.05  # of the price, is amount by volume in other units, whatever the adjustment
 REASONS = 5  # listed
 
 
@@ -48,7 +49,8 @@ def _of(opener: Opener, unit: Unit, shapes: Shapes, rows: int) -> dict[str, Any]
     except LoadError as error:
         return {"place": unit.place, "problems": [str(error)]}
     problems = [source.problem] if source.problem else []
-    for check in (rejects.check_limit, source.labels.check):
+    year = year_of_unit(unit)
+    for check in (lambda place: rejects.check_limit(place, remedy(rejects, year)), source.labels.check):
         try:
             check(unit.place)
         except LoadError as error:
@@ -96,15 +98,19 @@ def _first(bars: Sequence[Bars], rows: int) -> list[dict[str, Any]]:
 def _units(bars: Sequence[Bars], profile: str) -> str:
     """What amount by volume says of the units."""
     priced = np.hstack([np.empty((5, 0)), *map(_priced, bars)])
-    low, high, price, off, _ = priced[:, np.argsort(priced[4])[-NEWEST:]]
+    low, high, price, off, time = priced[:, np.argsort(priced[4])[-NEWEST:]]
     if not len(price):
         return "no bar says whether they are"
     inside = float(np.mean((price + off >= low) & (price - off <= high)))
-    ratio = float(np.median(price / ((low + high) / 2)))
+    ratios = price / ((low + high) / 2)
+    ratio, day = float(np.median(ratios)), time // DAY
+    by_day = [float(np.median(ratios[day == one])) for one in np.unique(day)]
+    if 0 < sum(wrong := [one <= MUCH_BELOW for one in by_day]) < len(by_day):
+        return f"amount by volume is no price on {sum(wrong)} of the newest {len(by_day)} days: convert these alone"
     if inside > 0.5:
         return f"amount by volume is within low and high in {inside:.0%} of the newest bars"
     seems = "as of bars that were adjusted for dividends since"
-    if ratio <= 0.05:
+    if ratio <= MUCH_BELOW:
         remedy = "volume: shares" if ratio >= 0.005 else "amount: thousands"
         seems = f"so the unit seems to be another one; write {profile}: {{{remedy}}}"
     elif ratio >= 50:

@@ -16,7 +16,7 @@ from marketdata_assets.bars.layout import DECIMALS, PRICES
 from marketdata_assets.bars.reading import Rows
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.reference.codes import canonical
+from marketdata_assets.reference.codes import canonical, contradiction
 from marketdata_assets.reference.records import LABELS, Label, labelled_otherwise
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,6 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SCALE = 10_000
 LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12 - 1)}
 FIRST_YEAR, LAST_YEAR = 1900, 2099
+OF_NAME = "the year in the file's name"
 SHORTEST_DAY = 48
 """Bars of 5 minutes of a day; so many bars of a minute are not all at full 5 minutes."""
 MINUTE, DAY = 60_000_000, 86_400_000_000
@@ -77,9 +78,10 @@ def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
     verdicts = _Verdicts(block, rejects)
     verdicts.reject(time == np.iinfo(np.int64).min, "time is missing")
     first, last = (FIRST_YEAR, LAST_YEAR) if year is None else (year, year)
-    expected = f"{first} to {last}" if year is None else f"{year}, the year in the file's name"
+    expected = f"{first} to {last}" if year is None else f"{year}, {OF_NAME}"
     outside = (time < _year_start(first)) | (time >= _year_start(last + 1))
     verdicts.reject(outside, lambda cell: f"time {cell('time')} is outside {expected}")
+    verdicts.reject(time // MINUTE * MINUTE != time, lambda cell: f"time {cell('time')} is not on a whole minute")
     _judge_text(verdicts, code, canonicals, name, names)
     scaled = _judge_numbers(verdicts, values, null)
     for upper, lower in (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), ("close", "low")):
@@ -90,6 +92,13 @@ def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
         {column: scaled[column] for column in DECIMALS}, scaled["volume"], optional, np.arange(len(time)),
     )  # fmt: skip
     return bars if verdicts.rejected is None else bars.take(~verdicts.rejected)
+
+
+def remedy(rejects: Rejects, year: int | None) -> str:
+    """What to do about too many rejected rows, where not the usual: of a file that `year` may only seem to be of."""
+    if not any(reason.endswith(OF_NAME) for reason in rejects.reasons.values()):
+        return ""
+    return f"Rename the file if {year} is not the year of its rows; else correct it and deliver it again."
 
 
 @dataclass
@@ -185,6 +194,11 @@ def _judge_text(
     verdicts.reject(
         np.broadcast_to(unknown[code], rows),
         lambda cell: f"code {cell('code')!r} is not sh, sz or bj and six digits" if cell("code") else "code is missing",
+    )
+    wrong = np.array([*(bool(contradiction(text)) for text in canonicals), False])
+    verdicts.reject(
+        np.broadcast_to(wrong[code], rows),
+        lambda cell: f"code {cell('code')!r}: {contradiction(canonical(cell('code')) or '')}",
     )
     unprintable = np.array([*("\0" in text for text in names), False])
     verdicts.reject(np.broadcast_to(unprintable[name], rows), "name holds a NUL character")

@@ -20,7 +20,7 @@ from marketdata_assets.bars.layout import why_not_taken, year_of
 from marketdata_assets.bars.plan import Task
 from marketdata_assets.bars.profiles import SHIPPED, Shapes
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.loading.file_ledger import FORGOTTEN, FileEntry, FileState, Recorded, state_of
+from marketdata_assets.loading.file_ledger import FORGOTTEN, NAMED, FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.files import Delivered, everything
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.loading.states import State, worst
@@ -105,10 +105,16 @@ def file_entries(
 
 
 def with_counts(connection: psycopg.Connection, files: Iterable[FileEntry]) -> list[FileEntry]:
-    """The files with the counts of their rows."""
+    """The files with the counts of their rows; the reason of a loaded one is what there is to say of it."""
     known = loaded_files(connection)
+    said = defaultdict[str, list[str]](list)
+    for file, text in connection.execute(statement(__package__, "accounts/remarks.sql"), {"dataset": DATASET}):
+        said[file].append(text)
     found = ((one, known.get(one.file, one)) for one in files)
-    return [replace(counted, state=one.state, reason=one.reason) for one, counted in found]
+    return [
+        replace(counted, state=one.state, reason=one.reason or and_more(said[one.file], NAMED, "; "))
+        for one, counted in found
+    ]
 
 
 def loaded_files(connection: psycopg.Connection) -> dict[str, FileEntry]:

@@ -5,7 +5,8 @@ processes is in `ingest`.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,15 +17,16 @@ from psycopg import errors as pg
 
 from marketdata_assets.bars import changes, coverage, days, minutes
 from marketdata_assets.bars.coverage import Place, Provider, Span
-from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, year_of_unit
-from marketdata_assets.bars.profiles import SHIPPED, Shapes
+from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, TABLES, year_of_unit
+from marketdata_assets.bars.profiles import SHIPPED, Shapes, code_in
 from marketdata_assets.bars.reading import Rows
-from marketdata_assets.bars.rules import Bars, judge
+from marketdata_assets.bars.rules import Bars, judge, remedy
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.sources import opened
+from marketdata_assets.loading.file_ledger import NAMED
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.loading.reports import UnitReport
+from marketdata_assets.loading.reports import UnitReport, and_more
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome, Reject
 from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool
@@ -51,6 +53,8 @@ class Parsed:
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
     spans: dict[Place, Span] = field(default_factory=dict)
+    remark: str = ""
+    """What a person should know of it although it is loaded."""
     payload: Spool = field(default_factory=Spool)
     """The rows to load, encoded."""
     sorted: bool = True
@@ -144,17 +148,23 @@ class Attempt:
             superseded=superseded,
             outcome="ok" if parsed.rows else "empty",
             attempted_hash=unit.checksum,
+            error=parsed.remark or None,
             code_version=CODE_VERSION,
             run_id=self.job.run_id,
             started=self.started,
         )
 
-    def report(self, changed: Iterable[Place], replaced: tuple[tuple[str, str, int], ...] = ()) -> UnitReport:
-        """How it ended: the rows of which codes and months have `changed`, and whose were replaced."""
+    def report(
+        self, changed: Iterable[Place], replaced: tuple[tuple[str, str, int], ...] = (), removed: int = 0
+    ) -> UnitReport:
+        """How it ended: the rows of which codes and months have `changed`, whose were replaced, how many removed."""
         months = tuple(sorted({month for _, month in changed}))
         outcome: Outcome = "ok" if self.parsed.rows else "empty"
         counts = self.parsed.rows, self.rows, len(self.parsed.rejects)
-        return UnitReport(self.unit.place, outcome, *counts, months=months, replaced=replaced)
+        remark = self.parsed.remark or None
+        return UnitReport(
+            self.unit.place, outcome, *counts, months=months, error=remark, replaced=replaced, removed=removed
+        )
 
 
 class _Overtaken(Exception):
@@ -229,7 +239,9 @@ def _commit(connection: psycopg.Connection, attempt: Attempt) -> UnitReport:
         ledger.add_rejects(connection, DATASET, *provider.key, parsed.rejects)
         counts = coverage.counts(connection, provider) if attempt.recorded else (attempt.rows, attempt.superseded)
         ledger.record(connection, attempt.entry(*counts))
-    return attempt.report(changed, shift.report)
+    rows = {place: span.rows for place, span in loading.items()}
+    removed = sum(max(0, before.rows - rows.get(place, 0)) for place, before in had.items())
+    return attempt.report(changed, shift.report, removed)
 
 
 def remove(connection: psycopg.Connection, place: str, provider: Provider, run_id: str) -> UnitReport:
@@ -241,7 +253,7 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
         if known is None or known.outcome == "removed":
             return UnitReport(place, "unchanged")
         changed, _ = take_back(connection, provider, known, "removed", run_id)
-    return UnitReport(place, "removed", months=tuple(sorted(changed)))
+    return UnitReport(place, "removed", months=tuple(sorted(changed)), removed=known.rows)
 
 
 def take_back(
@@ -302,7 +314,7 @@ def parse(
                     compact_at += COMPACT_ROWS
                     for span in parsed.spans.values():
                         span.compact()
-        rejects.check_limit(unit.place, raw=source.raw)
+        rejects.check_limit(unit.place, remedy(rejects, year_of_unit(unit)), source.raw)
         source.labels.check(unit.place)
         if rejects:
             parsed.rejects = rejects.for_quarantine(source.raw(set(rejects.reasons)))
@@ -310,7 +322,20 @@ def parse(
         parsed.payload.close()
         raise
     parsed.rows = rejects.rows
+    parsed.remark = "; ".join(_remarks(unit, sorted({code for code, _ in parsed.spans})))
     return parsed
+
+
+def _remarks(unit: Unit, codes: Sequence[str]) -> Iterator[str]:
+    """What may be wrong with a file of these codes that is loaded. Of a packed one the end is checked by its CRC."""
+    named = code_in(unit.name.rpartition("/")[2], bare=False)
+    if named and codes and named not in codes:
+        yield f"its name says {named} and its rows {and_more(codes, NAMED)}: the rows count"
+    if not unit.member and unit.size and not unit.name.lower().endswith((".gz", *TABLES)):
+        with unit.file.path.open("rb") as stream:
+            stream.seek(-min(unit.size, 2), os.SEEK_END)
+            if b"\n" not in stream.read():
+                yield "its last line has no end: its last row may be cut, then deliver it again"
 
 
 def _measure(

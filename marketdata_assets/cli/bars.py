@@ -113,11 +113,15 @@ def tell(outcome: RunOutcome) -> None:
         if outcome.run_id:
             extra = f"; {bars['codes']} codes, {bars['files_unchanged']} files unchanged"
             extra += f"; replaced {bars['replaced_by']}" if bars["replaced"] else ""
+            if bars["removed"]:
+                extra += f"; removed {bars['removed_of']}: the new delivery has none of them"
         else:
             extra = f"; nothing to load, {bars['months_unchanged']} months are up to date"
         output.console().print(
             "minute bars   " + output.summary(bars["rows"], bars["rejected"], bars["seconds"], extra)
         )
+    for remark in bars.get("remarks", ()):
+        output.warn("remark", remark)
     if lines:
         output.console().print(
             f"monthly kline {lines['rows']:,} rows by {lines['engine']}, {lines['seconds']:.1f} s;"

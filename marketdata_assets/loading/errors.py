@@ -15,12 +15,13 @@ class LoadError(TerminalError):
 
 
 class BadFile(LoadError):
-    """A file, or a member of a zip, cannot be read to its end."""
+    """A file, or a member of a zip, cannot be read to its end; without another `remedy` it is to be delivered again."""
 
-    def __init__(self, place: str, cause: str) -> None:
+    def __init__(self, place: str, cause: str, remedy: str = "") -> None:
         self.place = place
         self.cause = cause
-        super().__init__(f"{place}: {cause}. Deliver the file again; rows loaded from it before are kept.")
+        remedy = remedy[:1].upper() + remedy[1:] or "Deliver the file again"
+        super().__init__(f"{place}: {cause}. {remedy}; rows loaded from it before are kept.")
 
 
 class CannotForget(LoadError):

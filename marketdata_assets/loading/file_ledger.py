@@ -84,7 +84,10 @@ def state_of(found: Delivered, recorded: Recorded | None, *, not_taken: str = ""
         return recorded.entry
     if waiting:
         return FileEntry(found.name, FileState.WAITING, "it changed a moment ago and may still be being written")
-    return FileEntry(found.name, FileState.DUE, "changed since it was loaded" if recorded else "never loaded")
+    if recorded is None:
+        return FileEntry(found.name, FileState.DUE, "never loaded")
+    before = "its load failed" if recorded.entry.state is FileState.FAILED else "it was loaded"
+    return FileEntry(found.name, FileState.DUE, f"changed since {before}")
 
 
 def outcome_of(entry: Entry, name: str, reason: str = "", replaced: Mapping[str, int] | None = None) -> FileEntry:
@@ -141,7 +144,7 @@ def summary(entries: Sequence[FileEntry]) -> str:
     parts = []
     for state, number in found.items():
         named = [with_file(one.file, one.reason) for one in entries if one.state is state and one.reason]
-        shown = state in (FileState.FAILED, FileState.NOT_TAKEN) and named
+        causes = and_more(named, NAMED, "; ") if state in (FileState.FAILED, FileState.NOT_TAKEN) else ""
         if number:
-            parts.append(f"{number} {state}" + (f" ({and_more(named, NAMED, '; ')})" if shown else ""))
+            parts.append(f"{number} {state}" + (f" ({causes})" if causes else ""))
     return f"{len(entries)} file{'s' if len(entries) > 1 else ''}: {', '.join(parts)}"

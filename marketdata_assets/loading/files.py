@@ -94,8 +94,9 @@ class Unit:
     `member` is the readable name inside the zip, `stored` the name as Python's zipfile has it; both are empty for a
     file. `size` is unpacked for members. `checksum` identifies the content: a member's (`crc32:<hex>:<size>`) is that
     of the zip's directory, a file's is empty unless the caller has taken one.
-    `problem` says why it cannot be opened at all. `within` are the stored names of the archives around a member of a
-    tar or of an archive within an archive, from the outermost on, and its own; others are read in place.
+    `problem` says why it cannot be opened at all, and `remedy` what to do if not to deliver it again. `within` are the
+    stored names of the archives around a member of a tar or of an archive within an archive, from the outermost on, and
+    its own; others are read in place.
     """
 
     file: Delivered
@@ -104,6 +105,7 @@ class Unit:
     size: int = 0
     checksum: str = ""
     problem: str = ""
+    remedy: str = ""
     within: tuple[str, ...] = ()
 
     @property
@@ -291,7 +293,7 @@ class Opener:
 
     def _open(self, unit: Unit, file: FileIO | None, stack: ExitStack) -> tuple[Stream, int]:
         if unit.problem:
-            raise BadFile(unit.place, unit.problem)
+            raise BadFile(unit.place, unit.problem, unit.remedy)
         raw, packed = self._open_member(unit, stack) if file is None else (file, os.fstat(file.fileno()).st_size)
         name = unit.name.lower()
         if name.endswith(".gz"):

@@ -22,7 +22,8 @@ class UnitReport:
 
     Counts are rows: `read` from the source, `rows` loaded, `rejected` into quarantine, `skipped` left out on purpose.
     `months` (`YYYY-MM`) are those whose rows changed, or, of a failed unit, those it leaves incomplete. `replaced` has
-    an older file, a newer one, and how many rows of the older one it replaced.
+    an older file, a newer one, and how many rows of the older one it replaced. `removed` are rows of the last delivery
+    that this one no longer has.
     """
 
     unit: str
@@ -34,6 +35,7 @@ class UnitReport:
     months: tuple[str, ...] = ()
     error: str | None = None
     replaced: tuple[tuple[str, str, int], ...] = ()
+    removed: int = 0
 
 
 Report = TypeVar("Report", bound=UnitReport)

@@ -65,6 +65,14 @@ def exchange(digits: str) -> str | None:
     return "SZ" if digits.startswith(("0", "2", "3")) else None
 
 
+def contradiction(symbol: str) -> str:
+    """Why `600000.SZ` is nothing of the exchange that it names; empty where it may be, as the index `000300.SH`."""
+    digits, _, named = symbol.partition(".")
+    found = exchange(digits)
+    known = found in (None, named) or (named == "SH" and digits.startswith("000"))
+    return "" if known else f"{digits} is a number of stocks of {found}, not of {named}"
+
+
 Board = Literal["main", "chinext", "star", "beijing", "other"]
 
 _PREFIXES: tuple[tuple[str, str, Board], ...] = (

@@ -214,6 +214,11 @@ def is_known(symbol: str) -> bool:
     return (suffix, separator == "-") in _BY_SUFFIX
 
 
+def not_known(suffix: str) -> str:
+    """That no exchange has a suffix, so that its clock is not known either, and which symbols there are."""
+    return f"no exchange {suffix!r} is known; there are symbols as {', '.join(one.example for one in EXCHANGES)}"
+
+
 def misspelt(symbol: str) -> bool:
     """Whether it is no symbol, or another spelling of one, although it names another exchange than the mainland's."""
     return is_known(symbol) and exchange_of(symbol) is not MAINLAND and canonical(symbol) != symbol

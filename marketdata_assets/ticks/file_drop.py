@@ -275,10 +275,10 @@ class Folder:
         """What the symbol mapping makes of a name, or of another spelling of it."""
         name, mapping = text.strip().upper(), self.config.symbol_mapping
         ours = mapping.ours(name)
-        if ours is not None and (ours in mapping.symbols or not exchanges.is_known(ours)):
+        if ours in mapping.symbols:
             return ours
         symbol = exchanges.canonical(ours or name)
-        return symbol if symbol and mapping.theirs(symbol) else None
+        return symbol if symbol and mapping.theirs(symbol) and not codes.contradiction(symbol) else None
 
     def _no_symbol(self, text: str) -> str:
         if not text.strip():
@@ -286,10 +286,12 @@ class Folder:
         exchange = text.strip().rpartition(".")[2]
         if codes.misspelt(text.strip().upper()):
             return f"symbol {text!r} has no six digits; {codes.advice(text)}"
-        if exchanges.canonical(text) or (
-            "." in text and not exchange.isdigit() and not exchanges.is_known(text.upper())
-        ):
+        if meant := exchanges.canonical(text):
+            if wrong := codes.contradiction(meant):
+                return f"symbol {text!r}: {wrong}"
             return f"symbol {text!r}: no exchange {exchange!r} in symbol_mapping of files in the providers file"
+        if "." in text and not exchange.isdigit() and not exchanges.is_known(text.upper()):
+            return f"symbol {text!r}: {exchanges.not_known(exchange)}"
         return f"symbol {text!r} {exchanges.advice(text)}"
 
 

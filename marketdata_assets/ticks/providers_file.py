@@ -15,7 +15,7 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
-from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, exchange_of, split
+from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, exchange_of, not_known, split
 from marketdata_assets.reference.records import Label
 
 Table = Literal["tick_data", "order_book", "factors"]
@@ -75,6 +75,14 @@ class SymbolMapping(Section):
     """The provider's suffixes of other exchanges than the mainland's, unless they are listed."""
     suffixes: dict[str, str]
     symbols: dict[str, str] = Field(default={})
+
+    @model_validator(mode="after")
+    def _check_exchanges(self) -> Self:
+        known = {suffix for one in EXCHANGES for suffix in one.suffixes}
+        for suffix in [*self.suffixes, *(split(ours)[2] for ours in self.symbols)]:
+            if suffix not in known:
+                raise ValueError(not_known(suffix))
+        return self
 
     @model_validator(mode="after")
     def _check_reversible(self) -> Self:

@@ -16,7 +16,8 @@ from marketdata_assets.bars.reading import any_times
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.file_ledger import FileState
-from tests.bars.bar_files import books_balance, run, table
+from tests.bars.bar_files import books_balance, csv_text, deliver, line, run, table
+from tests.bars.bar_files import minutes as bar_minutes
 from tests.bars.vendor_bars import CODES, MONTHS, OWN, SHAPES, Row, classic, jq, jq_many, market, read_classic, rq
 
 
@@ -52,6 +53,36 @@ def test_a_shape_is_loaded_as_a_plain_reading_has_it_or_rejected_by_name(dsn: st
         entries = status.file_entries(connection, folder, MONTHS, profiles.read(own))
     assert {found.state for found in entries} == {FileState.LOADED}
     assert all(found.balanced and found.rejected == 0 for found in entries)
+
+
+@pytest.mark.parametrize("name", ["vendor.csv", "classic.csv", "joinquant.parquet", "joinquant.feather", "small.zip"])
+def test_a_bar_off_the_whole_minute_is_rejected_in_every_lane(dsn: str, tmp_path: Path, name: str) -> None:
+    frame = pl.from_pandas(market(CODES[0])).rename({"amount": "money"}).drop("code")
+    frame = frame.with_columns(code=pl.lit("600000.XSHG"), volume=pl.col("volume").cast(pl.Float64))
+    late = frame["time"].dt.offset_by(pl.Series(["30s", *["0s"] * (len(frame) - 1)]))
+    frame = frame.with_columns(late)
+    if name.endswith("parquet"):
+        frame.write_parquet(tmp_path / name)
+    elif name.endswith("feather"):
+        frame.write_ipc(tmp_path / name)
+    elif name == "vendor.csv":
+        frame.write_csv(tmp_path / name, datetime_format="%Y-%m-%d %H:%M:%S")
+    else:
+        times = ["2024-01-31 09:31:30", *bar_minutes("2024-01-31 09:32:00", 110)]
+        text = csv_text(line(time) for time in times)
+        members = {f"sh60000{number}.csv": text.replace(b"sh600000", b"sh60000%d" % number) for number in range(2)}
+        deliver(tmp_path / name, members if name == "small.zip" else text)
+    report = run(dsn, tmp_path, MONTHS)
+    assert [(unit.outcome, unit.rejected, unit.rows) for unit in report.units] == [
+        ("ok", 1, unit.read - 1) for unit in report.units
+    ]
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute("SELECT DISTINCT reason FROM marketdata_quarantine").fetchall()
+    assert [reason.replace(".000000", "") for (reason,) in found] == [
+        "time 2024-01-31 09:31:30 is not on a whole minute"
+    ]
+    assert all(time.second == 0 for time, *_ in table(dsn))
+    books_balance(dsn)
 
 
 def test_shipped_profiles_need_no_line_and_the_lines_of_others_are_few() -> None:

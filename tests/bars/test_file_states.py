@@ -7,8 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from marketdata_assets.bars import schema, status
+from marketdata_assets.bars import preview, schema, status
+from marketdata_assets.bars.profiles import SHIPPED
 from marketdata_assets.loading.file_ledger import FileEntry, FileState
+from marketdata_assets.loading.files import file_at
 from tests.bars.bar_files import csv_text, deliver, line, minutes, months, run
 
 ALL = [*months(2000), *months(2001)]
@@ -118,14 +120,57 @@ def test_a_text_of_a_zip_that_may_be_bars_is_never_passed_over(dsn: str, tmp_pat
     )
 
 
-def test_a_member_that_is_no_csv_fails_its_zip(dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("member", "remedy"),
+    [
+        ("sh600000_2000.xlsx", ".arrow. Convert or rename it, or leave it out of the zip; rows loaded"),
+        ("sh600000_2000.csv.bak", ".arrow. Convert or rename it, or leave it out of the zip; rows loaded"),
+        ("inner.zip", "an archive within a zip is not read. Unpack it, and deliver the files or a zip of them; rows"),
+        ("sh600000_2000.csv.7z", "not read. Unpack it, and deliver the files or a zip of them; rows loaded"),
+        ("浦发银行.txt", "its name. Name it as SH600000.txt, or leave it out; rows loaded"),
+    ],
+)
+def test_a_member_that_is_no_csv_fails_its_zip_with_what_to_do(
+    dsn: str, tmp_path: Path, member: str, remedy: str
+) -> None:
     with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:
         archive.writestr("sh600000_2000.csv", GOOD)
-        archive.writestr("sh600000_2000.xlsx", b"x")
+        archive.writestr(member, b"x")
     assert len(run(dsn, tmp_path, ALL).failed) == 1
     entry = looked(dsn, tmp_path)["bars.zip"]
     assert (entry.state, entry.loaded) == (FileState.FAILED, 3)
-    assert "sh600000_2000.xlsx: the member is not a .csv" in entry.reason
+    assert entry.reason.startswith(f"bars.zip!{member}: ")
+    assert remedy in entry.reason
+    assert "Deliver the file again" not in entry.reason
+
+
+def test_a_file_that_only_seems_to_be_of_a_year_is_to_be_renamed(dsn: str, tmp_path: Path) -> None:
+    file = deliver(tmp_path / "sh600000_v2001.csv", GOOD)
+    [failed] = run(dsn, tmp_path, ["2000-06", "2001-06"]).failed
+    said = "Rename the file if 2001 is not the year of its rows; else correct it and deliver it again."
+    assert str(failed.error).endswith(said)
+    [kind] = preview.of_file(file_at(file, file.name), SHIPPED, 0)
+    assert kind["problems"][0].endswith(said)
+
+
+def test_a_file_whose_name_and_rows_disagree_or_whose_end_may_be_cut_is_remarked(dsn: str, tmp_path: Path) -> None:
+    other = GOOD.replace(b"sh600000", b"sz000116")
+    deliver(tmp_path / "sh600116_2000.csv", other)
+    deliver(tmp_path / "sh600000_2000.csv", GOOD[:-1])
+    deliver(tmp_path / "2000_1min.zip", {"sh600117.csv": other.replace(b"000116", b"000117")[:-1]})
+    report = run(dsn, tmp_path, ALL)
+    assert report.failed == ()
+    said = {
+        "sh600116_2000.csv": "its name says 600116.SH and its rows 000116.SZ: the rows count",
+        "sh600000_2000.csv": "its last line has no end: its last row may be cut, then deliver it again",
+        "2000_1min.zip": "sh600117.csv: its name says 600117.SH and its rows 000117.SZ: the rows count",
+    }
+    entries = looked(dsn, tmp_path)
+    assert {name: (entry.state, entry.reason) for name, entry in entries.items()} == {
+        name: (FileState.LOADED, text) for name, text in said.items()
+    }
+    remarks = {str(unit.error) for unit in report.units}
+    assert remarks == {text.removeprefix("sh600117.csv: ") for text in said.values()}
 
 
 def test_rows_that_a_newer_file_replaced_are_counted_with_its_name(dsn: str, tmp_path: Path) -> None:

@@ -86,14 +86,15 @@ def test_members_of_one_archive_that_replace_each_other_are_named(dsn: str, tmp_
     balanced(dsn, tmp_path)
 
 
-def test_times_between_whole_minutes_are_minutes_of_their_own(dsn: str, tmp_path: Path) -> None:
+def test_times_between_whole_minutes_are_no_minutes_beside_the_others(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "a_2000.csv", csv_text(line(label) for label in minutes("2000-06-05 09:30:00", 9)), 1)
     deliver(
         tmp_path / "b_2000.csv", csv_text(line(label, price="11") for label in minutes("2000-06-05 09:30:30", 9)), 2
     )
-    run(dsn, tmp_path)
-    assert len(table(dsn)) == 18
-    balanced(dsn, tmp_path)
+    [failed] = run(dsn, tmp_path).failed
+    assert "b_2000.csv: 9 of 9 rows rejected" in str(failed.error)
+    assert "time 2000-06-05 09:30:30 is not on a whole minute" in str(failed.error)
+    assert len(table(dsn)) == 9
 
 
 def test_a_redelivery_gives_back_to_the_next_newest_and_no_further(either_dsn: str, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from marketdata_assets.bars import checks, kline
+from marketdata_assets.bars import checks, kline, preview
+from marketdata_assets.bars.profiles import SHIPPED
+from marketdata_assets.loading.files import file_at
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo import sample_bars
 from tests.bars.bar_files import csv_text, deliver, line, run
@@ -99,6 +101,39 @@ def test_bars_in_right_units_or_of_which_nobody_can_tell_are_not_named(
     deliver(tmp_path / f"sh600009_{year}.csv", bars(days=days, dividend=dividend, **changes), day=-39)
     found = judged(connection, dsn, tmp_path, year)
     assert (found.count, found.checked) == (0, 12)
+
+
+def mixed(wrong: int, **changes: Change) -> bytes:
+    """The first days of a file in other units than the rest."""
+    head, *first = bars(days=DAYS[:wrong], **changes).splitlines(keepends=True)
+    return b"".join([head, *first, *bars(days=DAYS[wrong:]).splitlines(keepends=True)[1:]])
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(2, "2 of 5"), (1, "1 of 5"), (4, "4 of 5")])
+@pytest.mark.parametrize(
+    ("changes", "ratio", "remedy"),
+    [
+        ({"成交量": lambda lots: lots * 100}, 0.01, "volume seems to be in shares: divide it by 100"),
+        ({"成交额": lambda yuan: yuan / 1000}, 0.001, "amount seems to be in thousands of yuan: multiply it by 1000"),
+    ],
+    ids=["shares", "thousands"],
+)
+def test_days_of_a_file_in_other_units_than_its_others_are_counted(
+    connection: psycopg.Connection,
+    dsn: str,
+    tmp_path: Path,
+    changes: dict[str, Change],
+    ratio: float,
+    remedy: str,
+    wrong: int,
+    said: str,
+) -> None:
+    file = deliver(tmp_path / f"sh600009_{YEAR}.csv", mixed(wrong, **changes), day=-39)
+    [example] = judged(connection, dsn, tmp_path).examples
+    assert float(example["ratio"]) == pytest.approx(ratio, rel=0.1)
+    assert example["remedy"].startswith(f"of {said} days only, such as {DAYS[0]}: {remedy}")
+    [kind] = preview.of_file(file_at(file, file.name), SHIPPED, 0)
+    assert f"no price on {wrong} of the newest" in kind["units"]
 
 
 def test_single_bars_are_judged_too(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:

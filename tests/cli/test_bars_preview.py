@@ -85,7 +85,7 @@ def test_of_a_zip_each_kind_is_shown_once(tmp_path: Path) -> None:
         (3, "all.zip!600000.XSHG.csv", "jqdata"), (2, "all.zip!a.csv", None), (1, "all.zip!c.rar", None)
     ]  # fmt: skip
     assert "no profile fits its first line 'a,b'" in found[1]["problems"][0]
-    assert "the member is not a .csv" in found[2]["problems"][0]
+    assert "an archive within a zip is not read. Unpack it" in found[2]["problems"][0]
 
 
 @pytest.mark.parametrize(

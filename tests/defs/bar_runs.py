@@ -194,6 +194,14 @@ def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
 
 
+def recorded_verdicts(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """By check, whether it passed, with those that a step has logged before it failed."""
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    events = [entry.dagster_event for entry in instance.all_logs(result.run_id, of_type=kind)]
+    found = [event.asset_check_evaluation_data for event in events if event]
+    return {one.check_name: one.passed for one in found}
+
+
 def materializations(
     instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, asset: dg.AssetKey
 ) -> dict[str, dict[str, Any]]:

@@ -23,8 +23,9 @@ from tests.defs.alpha_runs import (
     drop_slice,
     keys,
 )
-from tests.defs.bar_runs import failures, totals, verdicts
+from tests.defs.bar_runs import failures, recorded_verdicts, totals, verdicts
 
+NAMES = {"every_id_landed", "unique_ids", "unique_check_names", "required_fields", "repeat_changes_nothing"}
 CHAIN = (FILES, PACKAGES, REGULAR, SUPER)
 ALL_MONTHS = ("aa|2024-01", "aa|2024-03")
 
@@ -174,6 +175,19 @@ def test_raw_file_that_cannot_be_read_fails_its_month_only(alphas_env: AlphasEnv
     assert "1 of 4 partitions failed" not in told
     assert str(path) in told
     assert alphas_env.materialized(PACKAGES) == {"old|2024-01"}
+
+
+def test_what_is_imported_beside_a_package_that_cannot_be_read_is_checked(alphas_env: AlphasEnv) -> None:
+    for number, month in enumerate(MONTHS[:2]):
+        drop_slice(alphas_env.root, "old", month, [alpha(f"aaaaaa{number}", month)])
+    alphas_env.partitions("old")
+    assert alphas_env.run("old|2024-01", "old|2024-02", assets=[PACKAGES]).success
+    [package] = alphas_env.root.rglob("*2024-02-*.ndjson")
+    package.write_bytes(package.read_bytes()[:-40])
+    result = alphas_env.run("old|2024-01", "old|2024-02", assets=[REGULAR], checks=True)
+    assert package.name in failures(result)["regular_alphas"]
+    assert alphas_env.ids("regular", "old") == {"aaaaaa0"}
+    assert recorded_verdicts(alphas_env.instance, result) == dict.fromkeys(NAMES, True)
 
 
 @pytest.mark.parametrize(

@@ -211,10 +211,11 @@ def test_kline_of_good_stocks_is_refreshed_in_the_run_in_which_a_member_fails(
     assert {record.run_id for record in marked} == {result.run_id}
     assert {record.partition_key for record in marked} == {"2015-01", "2015-02"}
     assert {record.asset_materialization.metadata["stale_stocks"].value for record in marked} == {"600001.SH"}
-    keys = [spec.key for spec in specs(KLINE.to_user_string())]
+    keys = [spec.key for asset in (BARS, KLINE) for spec in specs(asset.to_user_string())]
     found = either_bars_env.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    assert {(one.run_id, one.status.value) for one in found.values()} == {(result.run_id, "SUCCEEDED")}
-    assert len(found) == len(keys)
+    assert {found[key].run_id for key in keys} == {result.run_id}
+    failed = {key.name for key in keys if found[key].status.value != "SUCCEEDED"}
+    assert failed == {"bars_complete"}, "three days of a month are no month"
     months = ["2015-01", "2015-02"]
     assert find_mismatches(either_bars_env.instance, KLINE.to_user_string(), BAR_MONTHS, months) == set()
 
@@ -273,9 +274,16 @@ def test_late_correction_reaches_the_kline_by_its_month(either_bars_env: BarsEnv
 def test_rows_that_vanished_from_the_file_leave_the_kline(either_bars_env: BarsEnv) -> None:
     deliver(either_bars_env.folder, 2014, [3, 4])
     assert either_bars_env.run("2014-03", "2014-04").success
+    before = sum(rows_by_month(either_bars_env).values())
     rest = deliver(either_bars_env.folder, 2014, [4], age_seconds=1800)
-    assert either_bars_env.run("2014-03", "2014-04").success
+    result = either_bars_env.run("2014-03", "2014-04")
+    assert result.success
     assert set(rows_by_month(either_bars_env)) == {"2014-04"}
+    found = totals(result, BARS)
+    assert found["removed"] == before - sum(rows_by_month(either_bars_env).values())
+    half = found["removed"] // 2
+    members = ", ".join(f"{half:,} rows of 2014_1min.zip!{code}_2014.csv" for code, _ in STOCKS)
+    assert found["removed_of"] == members
     assert either_bars_env.rows(KLINE_QUERY) == expected_kline(rest)
 
 

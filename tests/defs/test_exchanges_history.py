@@ -8,11 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
 from marketdata_assets.partitions import range_tags
 from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.live_market import Happened
-from tests.defs.bar_runs import execute, failures
+from tests.defs.bar_runs import execute, failures, recorded_verdicts
 from tests.defs.exchange_runs import YESTERDAY, ExchangesEnv
 
 FIRST, LAST = (str(YESTERDAY - dt.timedelta(days=days)) for days in (2, 1))
@@ -44,6 +45,8 @@ def test_days_are_loaded_once_and_days_that_fail_are_named(exchanges_env: Exchan
     asset = dg.AssetKey(HISTORY)
     assert exchanges_env.materialized(asset) == {LAST}
     assert exchanges_env.counts()["exchange_klines"] == 2 * 1440
+    checked = recorded_verdicts(exchanges_env.instance, failed)
+    assert checked.keys() == {spec.name for spec in specs(HISTORY)}, "what is loaded is checked"
     again = load(exchanges_env)
     assert again.success, failures(again)
     assert exchanges_env.materialized(asset) == {FIRST, LAST}

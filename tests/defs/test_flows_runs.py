@@ -10,7 +10,7 @@ import pytest
 from marketdata_assets.defs.run_files import of_a_command
 from marketdata_assets.partitions import range_tags
 from marketdata_demo import sample_flows
-from tests.defs.bar_runs import failures, materializations, verdicts
+from tests.defs.bar_runs import failures, materializations, recorded_verdicts, verdicts
 from tests.defs.flow_runs import PRICES, FlowsEnv
 
 FRIDAY = dt.date(2026, 11, 20)
@@ -105,8 +105,9 @@ def test_many_files_land_and_cost_nothing_the_second_time(flows_env: FlowsEnv, m
 def test_bad_file_fails_the_run_by_name_and_the_others_land(flows_env: FlowsEnv) -> None:
     sample_flows.write(flows_env.data / "stock_daily", 3, FRIDAY, days=12)
     flows_env.deliver("sz000999.csv", "not,the,header\n1,2,3\n")
-    run = flows_env.run("stock_daily", NOVEMBER)
+    run = flows_env.run("stock_daily", NOVEMBER, checks=True)
     assert not run.success
+    assert recorded_verdicts(flows_env.instance, run) == PASSED, "what is loaded is checked"
     said = failures(run)["stock_daily"]
     assert said.startswith("1 files failed, the others are loaded")
     assert "sz000999.csv" in said

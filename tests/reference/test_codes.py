@@ -2,7 +2,7 @@
 
 import pytest
 
-from marketdata_assets.reference.codes import advice, canonical, exchange
+from marketdata_assets.reference.codes import advice, canonical, contradiction, exchange
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,8 @@ def test_digits_tell_the_exchange(digits: str, venue: str | None) -> None:
 )
 def test_a_code_without_an_exchange_gets_advice(code: str, words: str) -> None:
     assert advice(code) == words
+
+
+@pytest.mark.parametrize("symbol", ["600000.SH", "900901.SH", "510300.SH", "000001.SZ", "920001.BJ", "1.HK"])
+def test_numbers_that_may_be_of_their_exchange_contradict_nothing(symbol: str) -> None:
+    assert contradiction(symbol) == ""

@@ -36,10 +36,11 @@ def written(folder: Path, text: str, name: str = "a.csv", age: int = 0) -> Path:
 
 
 def test_a_csv_file_is_read_in_exchange_time(tmp_path: Path) -> None:
-    written(tmp_path, "\ufeff" + HEADER + ROW)
+    written(tmp_path, "\ufeff" + HEADER + ROW.replace("06-02", "06-03"))
     delivery = bars(tmp_path)
     assert (delivery.outcome, delivery.provider, delivery.rows.schema) == ("ok", "files", BARS)
-    assert delivery.rows.row(0) == (SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0, "files", "a.csv")
+    moment = INSTANT + dt.timedelta(days=1)
+    assert delivery.rows.row(0) == (SYMBOL, moment, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0, "files", "a.csv")
 
 
 def test_a_year_that_no_store_has_rejects_its_row_alone(tmp_path: Path) -> None:
@@ -216,6 +217,8 @@ def test_quotes_that_do_not_close_on_their_line_hide_no_row(tmp_path: Path) -> N
         ("600000", False),
         ("600000.0", False),
         ("AAPL.DE", False),
+        ("600612.XSHE", False),
+        ("000513.SH", False),
         ("1.SZ", False),
         ("60000.sh", False),
         ("６０００００.SH", False),
@@ -234,7 +237,9 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
         [reject] = content.undated
         words = {
             "600000": "write 600000.SH",
-            "AAPL.DE": "no exchange 'DE'",
+            "AAPL.DE": "no exchange 'DE' is known; there are symbols as 600000.SH, 0700.HK, AAPL.US, VOD.L, 7203.T",
+            "600612.XSHE": "600612 is a number of stocks of SH, not of SZ",
+            "000513.SH": "000513 is a number of stocks of SZ, not of SH",
             "1.SZ": "write 000001.SZ: its leading zeros are lost",
             "60000.sh": "has no six digits; write it as 600000.SH",
             "６０００００.SH": "has no six digits; write it as 600000.SH",

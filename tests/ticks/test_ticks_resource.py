@@ -1,5 +1,6 @@
 """The providers file and the resource of it: limits, symbol mapping, folders, and a token in no configuration."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.resources import Ticks
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.errors import TicksError
@@ -112,6 +114,17 @@ def test_symbols_are_mapped_by_suffix_or_by_name() -> None:
         "600000.SS", "000002.SZ", "AAPL", None, None, None,
     ]  # fmt: skip
     assert [mapping.ours(one) for one in ("600000.SS", "AAPL", "600000.SH")] == ["600000.SH", "AAPL.US", None]
+
+
+@pytest.mark.parametrize("changes", ["suffixes: {SH: SH, DE: DE}", "suffixes: {}, symbols: {BMW.DE: BMW.DE}"])
+def test_no_mapping_has_an_exchange_whose_clock_is_not_known(tmp_path: Path, changes: str) -> None:
+    file = tmp_path / "providers.yaml"
+    section = re.sub(
+        r"symbol_mapping:\n.*\n.*\n", f"symbol_mapping: {{{changes}}}\n", SHIPPED[SHIPPED.index("files:") :]
+    )
+    file.write_text(section)
+    with pytest.raises(InvalidConfigFile, match="no exchange 'DE' is known; there are symbols as 600000"):
+        read(file)
 
 
 codes = st.from_regex(r"[0-9]{6}", fullmatch=True)

@@ -208,9 +208,9 @@ def test_every_recorded_chart_is_read(yahoo_server: YahooServer, clients: Client
         result["indicators"]["quote"] = [{key: values[:count] for key, values in quote.items()}]
         expected = sum(any(values[number] is not None for values in quote.values()) for number in range(count))
     yahoo_server.say(json.dumps(document).encode())
-    config = yahoo_config(symbol_mapping=SymbolMapping(suffixes={}, symbols={"ANY.DE": result["meta"]["symbol"]}))
+    config = yahoo_config(symbol_mapping=SymbolMapping(suffixes={}, symbols={"600000.SH": result["meta"]["symbol"]}))
     days = Days(MONDAY, MONDAY)
-    delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars("ANY.DE", days), config=config)
+    delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars("600000.SH", days), config=config)
     assert (delivery.rows.height, delivery.rejected) == (expected, ())
     if expected:
         first = next(value for value in quote["close"] if value is not None)
@@ -262,7 +262,7 @@ def test_a_day_whose_turnover_and_volume_make_no_price_of_it_is_flagged(times: d
 
 def test_bars_are_the_same_however_rows_come() -> None:
     config = yahoo_config()
-    moment = dt.datetime(2025, 6, 2, 1, 30, tzinfo=dt.UTC)
+    moment = dt.datetime(2025, 6, 3, 1, 30, tzinfo=dt.UTC)
     rows = [
         {"line": number, "raw": "", "ts": moment + dt.timedelta(minutes=number), "open": 10.0, "high": high, "low": 9.0,
          "close": close, "volume": volume, "turnover": None}

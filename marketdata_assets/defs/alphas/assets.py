@@ -26,7 +26,7 @@ from marketdata_assets.alphas.record_sets import BY_TIME, RECORD_SETS, RecordSet
 from marketdata_assets.alphas.record_sets import CODE_VERSION as RECORDS_VERSION
 from marketdata_assets.dagster_internals import StepContext
 from marketdata_assets.defs.alphas import checks, report
-from marketdata_assets.defs.checks import log_results
+from marketdata_assets.defs.checks import log_results, log_skipped
 from marketdata_assets.defs.metadata import HOURLY, asset, table_schema
 from marketdata_assets.defs.partition_results import (
     Ended,
@@ -206,6 +206,10 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         has = Resources(mongo=mongo, brain=brain, alphas_dir=alphas_dir, workers=workers)
         with as_dagster_failure():
             ended = import_kind(context, kind, pairs, config, has)
+        if ended.failed:
+            good = [pair for pair in pairs if str(alpha_key(*pair)) not in ended.failed]
+            with mongo.databases() as databases:
+                log_skipped(context, checks.answers(databases, alphas_dir.path, kind, good, brain))
         return _finish(context, ended, has)
 
     return alphas

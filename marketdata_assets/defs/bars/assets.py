@@ -70,16 +70,18 @@ def load(
     return loaded
 
 
-def refresh_changed(context: StepContext, dsn: str, loaded: BarsReport) -> KlineReport:
-    """Refresh and check the K-line of the months of the run, and mark those whose K-line equals their minutes."""
+def refresh_changed(context: StepContext, dsn: str, clickhouse: ClickHouse, loaded: BarsReport) -> KlineReport:
+    """Check the bars of the run, refresh and check their K-line, and mark months whose K-line equals their minutes."""
     months = {*loaded.months, *loaded.loaded_months}
+    known = partial(checks.known_of, clickhouse, sorted(months))
+    log_results(context, checks.answers(dsn, checks.BARS, sorted(months), known))
     with connect(dsn) as connection:
         due = status.kline_due(connection, months)
     refreshed = kline.refresh(dsn, due)
     with connect(dsn) as connection:
         filled = status.kline_rows_by_month(connection, months)
     report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
-    if due or filled:  # Dagster skips the checks of the K-line when files failed
+    if due or filled:
         log_results(context, checks.answers(dsn, checks.KLINE, sorted(months), checks.Known))
     return refreshed
 
@@ -90,7 +92,12 @@ def refresh_changed(context: StepContext, dsn: str, loaded: BarsReport) -> Kline
     code_version=CODE_VERSION,
 )
 def stock_1min_qfq(
-    context: dg.AssetExecutionContext, config: LoadConfig, postgres: Postgres, bar_files: BarFiles, workers: Workers
+    context: dg.AssetExecutionContext,
+    config: LoadConfig,
+    postgres: Postgres,
+    clickhouse: ClickHouse,
+    bar_files: BarFiles,
+    workers: Workers,
 ) -> dg.MaterializeResult:
     """1-minute bars of A-shares, adjusted forward, exactly as the newest files have them.
 
@@ -99,9 +106,9 @@ def stock_1min_qfq(
     """
     with as_dagster_failure():
         loaded = load(context, config, run_partitions(context), postgres, bar_files, workers)
-    if loaded.failed:  # then Dagster skips the step of the K-line, and its checks
+    if loaded.failed:  # then Dagster skips the step of the K-line, and the checks of both
         try:
-            refresh_changed(context, postgres.dsn, loaded)
+            refresh_changed(context, postgres.dsn, clickhouse, loaded)
         except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
             context.log.error(f"the K-line is not refreshed: {error}")
     return report.bars(context, postgres.dsn, loaded)
@@ -162,9 +169,7 @@ def load_selected_bars(
         months = check_selected(config.months, BAR_MONTHS.get_partition_keys())
         loaded = load(context, config, months, postgres, bar_files, workers)
         metadata = report.mark_bars(context, postgres.dsn, loaded)
-        refreshed = refresh_changed(context, postgres.dsn, loaded)
-        known = partial(checks.known_of, clickhouse, months)
-        log_results(context, checks.answers(postgres.dsn, checks.BARS, months, known))
+        refreshed = refresh_changed(context, postgres.dsn, clickhouse, loaded)
     metadata |= {"kline": dg.MetadataValue.json(report.kline_counts(refreshed))}
     report.raise_failures(loaded, metadata)
     context.add_output_metadata(metadata)

@@ -62,6 +62,7 @@ def _good_months(dsn: str, loaded: BarsReport) -> dict[str, dict[str, Any]]:
 
 def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[str, Any]:
     summary = status.bars_summary(connection)
+    remarks = [f"{unit.unit}: {unit.error}" for unit in loaded.units if unit.outcome == "ok" and unit.error]
     preview = connection.execute(
         """SELECT time, code, name, open, high, low, close, volume, amount FROM stock_1min_qfq
            ORDER BY code DESC, time DESC LIMIT 8"""
@@ -72,6 +73,9 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
         "rejected": loaded.rejected,
         "replaced": sum(loaded.replaced.values()),
         "replaced_by": replaced_by(loaded),
+        "removed": loaded.total("removed"),
+        "removed_of": removed_of(loaded),
+        "remarks": remarks[:MAX_LISTED],
         "codes": summary.codes,
         "rows_per_second": round(loaded.rows / loaded.seconds) if loaded.seconds else 0,
         "files_loaded": loaded.count("ok"),
@@ -88,6 +92,12 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
 def replaced_by(loaded: BarsReport) -> str:
     """How many rows of which older file which newer one replaced: `12 rows of a.csv by b.csv`."""
     texts = [f"{rows:,} rows of {older} by {newer}" for (older, newer), rows in loaded.replaced.items()]
+    return and_more(texts, MAX_LISTED)
+
+
+def removed_of(loaded: BarsReport) -> str:
+    """How many rows of which file its new delivery has none of: `12 rows of a.csv`."""
+    texts = [f"{unit.removed:,} rows of {unit.unit}" for unit in loaded.units if unit.removed]
     return and_more(texts, MAX_LISTED)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.checks import results, specs
+from marketdata_assets.defs.checks import log_skipped, results, specs
 from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import APIS, FEED, HISTORY, HISTORY_JOB, HISTORY_TABLES
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
@@ -75,16 +75,21 @@ def check_tables(client: Client, wanted: Collection[dg.AssetCheckKey]) -> Iterat
 def _day_checks(asset: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{asset}_checks", specs=specs(asset), can_subset=True, pool="clickhouse")
     def checks(context: dg.AssetCheckExecutionContext, clickhouse: ClickHouse) -> Iterator[dg.AssetCheckResult]:
-        from marketdata_assets.exchanges.tables import checks as questions
-
         with clickhouse.client("exchanges") as client:
-            wanted_days = tuple(days_of(context.run.tags))
-            newest = questions.newest_history if asset == HISTORY else questions.newest
-            question = questions.Question(client, wanted_days) if wanted_days else newest(client)
-            wanted = context.selected_asset_check_keys
-            yield from results([asset], wanted, lambda _, name: getattr(questions, name)(question))
+            yield from answers(client, asset, days_of(context.run.tags), context.selected_asset_check_keys)
 
     return checks
+
+
+def answers(
+    client: Client, asset: str, about: Sequence[dt.date], wanted: Collection[dg.AssetCheckKey] | None = None
+) -> Iterator[dg.AssetCheckResult]:
+    """The results of the checks of some days of an asset, of all or those `wanted`; without days of the newest day."""
+    from marketdata_assets.exchanges.tables import checks as questions
+
+    newest = questions.newest_history if asset == HISTORY else questions.newest
+    question = questions.Question(client, tuple(about)) if about else newest(client)
+    yield from results([asset], wanted, lambda _, name: getattr(questions, name)(question))
 
 
 day_checks = [_day_checks(asset) for asset in ("exchange_ohlcv_1m", "exchange_gaps", HISTORY)]
@@ -137,7 +142,10 @@ def finish(
     context: dg.AssetExecutionContext, client: Client, found: Found, failed: dict[str, str]
 ) -> dg.MaterializeResult:
     """Materialize the days that did not fail; a Failure names the others."""
-    rows = row_count(client, context.asset_key.to_user_string())
+    name = context.asset_key.to_user_string()
+    if failed:
+        log_skipped(context, answers(client, name, days_of(context.run.tags)))
+    rows = row_count(client, name)
     return finish_partitions(context, report.together(found) | rows, found, failed)
 
 
@@ -156,8 +164,8 @@ def bars_of_day(context: dg.AssetExecutionContext, client: Client, exchanges: Ex
     return of_day
 
 
-def bars_of_the_run(context: dg.AssetExecutionContext, of_day: OfDay) -> dict[str, str]:
-    """Where the run has a step for bars, compute and materialize them here; the causes of the days that failed.
+def bars_of_the_run(context: dg.AssetExecutionContext, client: Client, of_day: OfDay) -> dict[str, str]:
+    """Where the run has a step for bars, compute, materialize and check them; the causes of the days that failed.
 
     For a step of gaps of which a day failed: Dagster then skips the bars of all days.
     """
@@ -165,6 +173,7 @@ def bars_of_the_run(context: dg.AssetExecutionContext, of_day: OfDay) -> dict[st
         return {}
     found, failed = each_day(context, BARS, of_day)
     log_partitions(context, BARS.to_user_string(), found, failed)
+    log_skipped(context, answers(client, BARS.to_user_string(), days_of(context.run.tags)))
     return {f"{BARS.to_user_string()} {key}": cause for key, cause in failed.items()}
 
 
@@ -200,7 +209,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
 
             found, failed = each_day(context, context.asset_key, of_day)
             if failed:
-                failed |= bars_of_the_run(context, bars_of_day(context, client, exchanges))
+                failed |= bars_of_the_run(context, client, bars_of_day(context, client, exchanges))
             return finish(context, client, found, failed)
 
     @by_day(deps=["exchange_trades", exchange_gaps], kinds={"clickhouse", "table", "sql"}, code_version="bars-1")
@@ -270,6 +279,8 @@ def exchange_history(
             complete=lambda done: marks(map(str, done)),
         )
         total = loaded_days(client)[1]
+        if loaded.failed:
+            log_skipped(context, answers(client, HISTORY, wanted))
     rows = {f"rows_from_{origin}": sum(one.rows for one in loaded.units if one.origin == origin) for origin in ORIGINS}
     context.log_event(dg.AssetObservation(APIS, metadata={"exchange": config.exchange, **rows}))
     by_day: dict[str, dict[str, Any]] = {}

@@ -18,7 +18,7 @@ from typing import Any
 import dagster as dg
 
 from marketdata_assets.config_files import Document, InvalidConfigFile, Location, naming_failures
-from marketdata_assets.defs.checks import result
+from marketdata_assets.defs.checks import log_skipped, result
 from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import (
@@ -179,9 +179,13 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         marks.show_failed(key for unit in ended.failed for key in (unit.unit, *unit.months))
         files = [unit.file.path for unit in found]
         context.log_event(observed_files(files_key(flow), folder / at.loader.folder, files))
-        materialized = report.of(context, flow, postgres.dsn, ended, unfinished)
-        with as_dagster_failure():
-            fetched.check(flow)
+        try:
+            materialized = report.of(context, flow, postgres.dsn, ended, unfinished)
+            with as_dagster_failure():
+                fetched.check(flow)
+        except dg.Failure:
+            log_skipped(context, answers(flow, postgres.dsn))
+            raise
         return materialized
 
     return load
@@ -225,8 +229,7 @@ CHECKS = {
 
 def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
     """The checks of one flow: that of keys only where there is a key, and one for all that is expected of a column."""
-    names = [name for name in CHECKS if flow.target.key or name != "keys_unique"]
-    declared = {name: CHECKS[name] for name in names} | expected_of(flow)
+    declared = {name: CHECKS[name] for name in _asked(flow)} | expected_of(flow)
 
     @dg.multi_asset_check(
         name=f"{flow.name}_checks",
@@ -234,19 +237,28 @@ def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
         pool="timescale",
     )
     def checks(postgres: Postgres) -> Iterator[dg.AssetCheckResult]:
-        from marketdata_assets.flows import checks as questions
-
-        with connect(postgres.dsn) as connection:
-            for name in names:
-                yield result(flow.name, name, getattr(questions, name)(connection, flow))
-            for column, expected in flow.quality.columns.items():
-                finding = questions.column_as_expected(connection, flow, column, expected)
-                yield result(flow.name, f"{column}_as_expected", finding)
-            if flow.quality.rows:
-                finding = questions.rows_as_expected(connection, flow, flow.quality.rows)
-                yield result(flow.name, "rows_as_expected", finding)
+        yield from answers(flow, postgres.dsn)
 
     return checks
+
+
+def _asked(flow: FlowDefinition) -> list[str]:
+    return [name for name in CHECKS if flow.target.key or name != "keys_unique"]
+
+
+def answers(flow: FlowDefinition, dsn: str) -> Iterator[dg.AssetCheckResult]:
+    """The results of the checks of one flow."""
+    from marketdata_assets.flows import checks as questions
+
+    with connect(dsn) as connection:
+        for name in _asked(flow):
+            yield result(flow.name, name, getattr(questions, name)(connection, flow))
+        for column, expected in flow.quality.columns.items():
+            finding = questions.column_as_expected(connection, flow, column, expected)
+            yield result(flow.name, f"{column}_as_expected", finding)
+        if flow.quality.rows:
+            finding = questions.rows_as_expected(connection, flow, flow.quality.rows)
+            yield result(flow.name, "rows_as_expected", finding)
 
 
 def expected_of(flow: FlowDefinition) -> dict[str, str]:

@@ -3,11 +3,12 @@
 -- are. So one of less than a 20th of the range says that units are wrong, whatever the adjustment; one that is 100, 1000 or 10000
 -- times a price of the range says so only in the last five years before the delivery, in a month whose range is narrow: near zero,
 -- where dividends were subtracted, the ratio of two prices says nothing. `ratio` is the average price to the middle of the range.
+-- A month whose price is below its range may have some days in other units: then its days are judged one by one.
 WITH priced AS (
     SELECT month, code, low, high, amount / volume / 100 AS price FROM stock_monthly_kline
     WHERE month = ANY(%(months)s) AND volume > 0 AND amount > 0 AND low > 0
 ), judged AS (
-    SELECT p.month, p.code, p.price / ((p.low + p.high) / 2) AS ratio, newest.source, newest.delivered, newest.last,
+    SELECT p.month, p.code, p.price / ((p.low + p.high) / 2) AS ratio, p.price < 0.98 * p.low AS below, newest.source,
            CASE WHEN p.price * 20 < p.low THEN 'low'
                 WHEN p.high < 1.5 * p.low AND EXISTS (
                     SELECT FROM (VALUES (100), (1000), (10000)) AS by (times)
@@ -18,14 +19,33 @@ WITH priced AS (
         SELECT source, delivered, last FROM stock_1min_coverage c
         WHERE c.code = p.code AND c.month = p.month::date AND rows > superseded
         ORDER BY delivered DESC, source DESC LIMIT 1) newest
+), suspect AS (
+    SELECT * FROM judged WHERE wrong IS NOT NULL OR below
+), days AS (
+    SELECT s.code, s.month, d.day, d.price / ((d.low + d.high) / 2) AS ratio,
+           d.price * 20 < d.low OR s.wrong = 'high' AND d.price > 50 * d.high AS is_wrong
+    FROM suspect s CROSS JOIN LATERAL (
+        SELECT time::date AS day, sum(amount) / sum(volume) / 100 AS price, min(low) AS low, max(high) AS high
+        FROM stock_1min_qfq b
+        WHERE b.code = s.code AND b.time >= s.month AND b.time < s.month + interval '1 month'
+          AND volume > 0 AND amount > 0 AND low > 0
+        GROUP BY 1) d
+), counted AS (
+    SELECT code, month, count(*) AS days, count(*) FILTER (WHERE is_wrong) AS wrong_days, min(day) FILTER (WHERE is_wrong) AS day,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio) FILTER (WHERE is_wrong) AS ratio
+    FROM days GROUP BY code, month
 ), wrong AS (
-    SELECT source, wrong, count(DISTINCT code) AS codes, min(code) AS code, min(month) AS month,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio) AS ratio
-    FROM judged WHERE wrong IS NOT NULL GROUP BY source, wrong
+    SELECT source, count(DISTINCT code) AS codes, min(code) AS code, min(month) AS month,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY coalesce(c.ratio, s.ratio)) AS ratio,
+           sum(wrong_days) AS wrong_days, sum(days) AS days, min(day) AS day
+    FROM suspect s LEFT JOIN counted c USING (code, month) WHERE wrong IS NOT NULL OR wrong_days > 0
+    GROUP BY source, coalesce(wrong, 'low')
 )
 SELECT source AS file, codes, code, to_char(month, 'YYYY-MM') AS month,
        CASE WHEN ratio < 1 THEN trim(to_char(ratio, '0.000000')) ELSE trim(to_char(ratio, '9999990.0')) END AS ratio,
-       CASE WHEN ratio BETWEEN 0.005 AND 0.05 THEN 'volume seems to be in shares: divide it by 100'
+       CASE WHEN wrong_days > 0 AND wrong_days < days
+            THEN 'of ' || wrong_days || ' of ' || days || ' days only, such as ' || day || ': ' ELSE '' END
+       || CASE WHEN ratio BETWEEN 0.005 AND 0.05 THEN 'volume seems to be in shares: divide it by 100'
             WHEN ratio < 0.005 AND ratio >= 0.0005 THEN 'amount seems to be in thousands of yuan: multiply it by 1000'
             WHEN ratio < 0.0005 THEN 'volume in shares, or amount in thousands or ten thousands of yuan: convert them'
             WHEN ratio < 500 THEN 'amount seems to be in cents, or volume in hundreds of lots: convert it'
