@@ -87,7 +87,7 @@ def test_blank_optional_cell_is_null(column: str) -> None:
         ({"close": "9.99"}, "close 9.99 < low 10.00"),
         ({"code": "600000"}, "code '600000' is not sh, sz or bj and six digits"),
         ({"code": "sz600132"}, "code 'sz600132': 600132 is a number of stocks of SH, not of SZ"),
-        ({"code": "000300.XSHG"}, "code '000300.XSHG': 000300 is a number of stocks of SZ, not of SH"),
+        ({"code": "002300.XSHG"}, "code '002300.XSHG': 002300 is a number of stocks of SZ, not of SH"),
         ({"code": "sh920001"}, "code 'sh920001': 920001 is a number of stocks of BJ, not of SH"),
         ({"time": "2001-01-01 09:30:00"}, "time 2001-01-01 09:30:00 is outside 2000, the year in the file's name"),
         ({"time": "2000-06-09 09:30:59"}, "time 2000-06-09 09:30:59 is not on a whole minute"),
