@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import msgspec
 import polars as pl
 from pymongo.database import Database
 
@@ -17,7 +18,7 @@ from marketdata_assets.logs import get_logger
 from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.read.sources import Mongo, of_mongo
-from marketdata_assets.stores.mongo import CODEC, Databases
+from marketdata_assets.stores.mongo import CODEC, Databases, usable
 
 BATCH = 5_000
 log = get_logger(__name__)
@@ -81,7 +82,7 @@ def joined(databases: Databases, record_set: RecordSet, names: Sequence[str], al
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for (account,), group in alphas.partition_by("account", as_dict=True).items():
-        for one in documents_of(databases, record_set, account, group["id"].to_list(), names=names):
+        for one in documents_of(databases, record_set, account, group["id"].drop_nulls(), names=names):
             found[account, one["_id"]] = one
     types: dict[str, str] = {name: given for one in found.values() for name, given in one["types"].items()}
     rows = [found.get(key) for key in alphas.select("account", "id").iter_rows()]
@@ -93,10 +94,10 @@ def _joined(
 ) -> pl.Series:
     path = f"{record_set}.{name}"
     if name in SINGLE:
-        return pl.Series(path, [row and row[name] for row in rows], dtype=SINGLE[name])
+        return pl.Series(path, [row and row.get(name) for row in rows], dtype=SINGLE[name])
     if name not in types and any(rows):
         raise UnknownColumn(f"record set {record_set}", path, [f"{record_set}.{one}" for one in (*types, *SINGLE)])
-    lists = [row.get("columns", {}).get(name) if row else None for row in rows]
+    lists = [row["columns"].get(name) if row else None for row in rows]
     given = types.get(name, name)
     flat = _typed(record_set, name, list(chain.from_iterable(one or () for one in lists)), given)
     parts = list(_slices(flat, [None if one is None else len(one) for one in lists]))
@@ -120,11 +121,19 @@ def present_accounts(database: Database[Any], what: str, accounts: str | Sequenc
     return names
 
 
+class _Records(msgspec.Struct):
+    columns: dict[str, list[Any]]
+    types: dict[str, str]
+    min: float | None = None
+    max: float | None = None
+    fetched: dt.datetime | None = None
+
+
 def documents_of(
     databases: Databases,
     record_set: RecordSet,
     account: str,
-    ids: Sequence[str] | None,
+    ids: Iterable[str] | None,
     kind: Kind | None = None,
     names: Sequence[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -132,12 +141,11 @@ def documents_of(
     shown = None if names is None else dict.fromkeys((*SINGLE, "types", *(f"columns.{name}" for name in names)), 1)
     collection = databases[asset_name(record_set)][account].with_options(codec_options=CODEC)
     of_kind = {} if kind is None else {"kind": kind}
-    if ids is None:
-        yield from collection.find(of_kind, shown).sort("_id", 1)
-        return
-    wanted = sorted(set(ids))
-    for start in range(0, len(wanted), BATCH):
-        yield from collection.find({**of_kind, "_id": {"$in": wanted[start : start + BATCH]}}, shown).sort("_id", 1)
+    wanted = None if ids is None else sorted(set(ids))
+    starts = range(0, len(wanted or ()), BATCH)
+    conditions = [{}] if wanted is None else [{"_id": {"$in": wanted[at : at + BATCH]}} for at in starts]
+    found = (collection.find({**of_kind, **one}, shown).sort("_id", 1) for one in conditions)
+    yield from usable(collection, chain.from_iterable(found), _Records)
 
 
 def _repeated(values: Iterable[str], lengths: Sequence[int]) -> pl.Series:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from pymongo import MongoClient
 
+from marketdata_assets import read
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.alphas.errors import BadOptions, NoCredentials
@@ -138,7 +139,13 @@ def test_submission_checks_are_no_part_of_the_daily_run(env: RecordsEnv) -> None
     assert due_pairs(env.mongo, [env.account], Filters(), LATER, 10) == [(env.account, MONTH)]
     for record_set in DAILY:
         documents = [
-            {"_id": one.id, "dateCreated": one.created, "dateModified": modified(one), "fetched": LATER}
+            {
+                "_id": one.id,
+                "dateCreated": one.created,
+                "dateModified": modified(one),
+                "fetched": LATER,
+                "columns": {},
+            }
             for one in ALPHAS
         ]
         env.mongo[asset_name(record_set)][env.account].insert_many(documents)
@@ -302,3 +309,27 @@ def test_the_client_says_what_a_record_set_is(env: RecordsEnv) -> None:
     first, second, third = with_client(env.server, env.home, ask)
     assert (type(first), type(second), third) == (Pending, Records, None)
     assert second.types == {"date": "date", "pnl": "amount"}
+
+
+def test_odd_documents_of_another_program_cost_no_other(
+    env: RecordsEnv, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert env.month().outcome == "ok"
+    alphas, records = env.mongo["regular_alphas"][env.account], env.mongo["alpha_pnl"][env.account]
+    alphas.insert_one({"_id": "stray", "type": "REGULAR", "dateCreated": NOVEMBER.start})
+    undated, bare = sorted(env.stored("pnl"))[:2]
+    records.update_one({"_id": undated}, {"$unset": {"dateModified": ""}})
+    records.update_one({"_id": bare}, {"$unset": {"columns": ""}})
+    with caplog.at_level("WARNING"):
+        assert env.state("pnl") == (State.STALE, 12)
+    stray, old = (one.getMessage() for one in caplog.records)
+    assert f"regular_alphas.{env.account} documents=1 id=stray" in stray and "missing required field `id`" in stray
+    assert f"alpha_pnl.{env.account} documents=1 id={undated}" in old and "`dateModified`" in old
+    monkeypatch.setenv("MARKETDATA_MONGO_URI", env.uri)
+    assert read.alpha_records("pnl", accounts=env.account)["alpha"].n_unique() == 11
+    frame = read.alphas(accounts=env.account, columns=["id", "pnl.pnl", "pnl.fetched"])
+    assert (frame.height, frame["pnl.pnl"].null_count()) == (sum(one.kind == "regular" for one in ALPHAS) + 1, 2)
+    assert read.alpha_correlations(accounts=env.account, filters=Filters(), pool=Filters()).height == 12
+    month = env.month()
+    assert (month.outcome, month.fetched) == ("ok", 2)
+    assert env.state("pnl") == (State.OK, 12)
