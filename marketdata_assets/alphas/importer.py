@@ -6,7 +6,7 @@ Which packages to import is decided in `ingest`. An import is idempotent: it can
 import datetime as dt
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -107,11 +107,6 @@ def is_empty(database: Database[Document], account: str) -> bool:
     collection to find any document.
     """
     return not database[account].estimated_document_count()
-
-
-def is_emptied(database: Database[Document], account: str, entries: Iterable[Entry]) -> bool:
-    """Whether the ledger has documents of an account whose collection is empty or dropped."""
-    return any(entry.rows for entry in entries) and is_empty(database, account)
 
 
 @dataclass(frozen=True)
