@@ -71,6 +71,13 @@ class RequestRejected(AlphasError):
         super().__init__(f"{request}: BRAIN answered {status} ({answer}). A retry will not help.")
 
 
+class UnsafeId(AlphasError):
+    """An alpha's id that would lead to another address."""
+
+    def __init__(self) -> None:
+        super().__init__("its id is empty, or has a slash or a control character: no request is sent for it")
+
+
 class NotOffered(AlphasError):
     """The API does not give a record set to an account, such as production correlations to those of no consultant."""
 

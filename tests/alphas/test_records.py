@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +333,15 @@ def test_odd_documents_of_another_program_cost_no_other(
     month = env.month()
     assert (month.outcome, month.fetched) == ("ok", 2)
     assert env.state("pnl") == (State.OK, 12)
+
+
+def test_ids_of_another_form_are_requested_and_those_that_lead_elsewhere_fail(env: RecordsEnv) -> None:
+    odd = [replace(make(number, NOVEMBER.start), id=name) for number, name in ((70, "r_us"), (71, "中文1"))]
+    env.server.add_alphas(EMAIL, odd)
+    documents = env.mongo["regular_alphas"][env.account]
+    documents.insert_many(
+        [{"_id": name, "id": name, "dateCreated": NOVEMBER.start} for name in ("r_us", "中文1", "a/b")]
+    )
+    month = env.month()
+    assert (month.alphas, month.fetched, [*month.failed]) == (15, 14, ["a/b"])
+    assert all(env.stored("pnl")[one.id]["columns"]["pnl"] for one in odd)
