@@ -4,6 +4,7 @@ Backoff and timeouts are in `marketdata_assets.http_client`.
 """
 
 import datetime as dt
+import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import httpx
 import msgspec
 
 from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
-from marketdata_assets.alphas.raw_files import OLDEST, alpha_of
+from marketdata_assets.alphas.raw_files import OLDEST, NoAlpha, alpha_of, members, split
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import (
@@ -36,7 +37,10 @@ _AVAILABLE = re.compile(r"available in (\d+) second")
 
 @dataclass(frozen=True)
 class Page:
-    """A page of the list: alphas as their raw bytes, and beside each its id and date."""
+    """A page of the list: alphas as their raw bytes, and beside each its id and date.
+
+    What is no alpha has its digest in place of an id: it is written with the others, and rejected when it is packaged.
+    """
 
     count: int  # in the whole window, not on this page
     results: list[bytes]
@@ -77,10 +81,24 @@ _list = msgspec.json.Decoder(_List)
 def decode_page(content: bytes) -> Page:
     """Decode a page of the list. Raises ValueError or msgspec.DecodeError."""
     content.decode()
-    listed = _list.decode(content)
-    alphas = [alpha_of(raw, OLDEST) for raw in listed.results]
-    results = [bytes(alpha.raw) for alpha in alphas]
-    return Page(listed.count, results, [alpha.id for alpha in alphas], [alpha.created for alpha in alphas])
+    try:
+        listed = _list.decode(content)
+        count, results = listed.count, [bytes(raw) for raw in listed.results]
+    except msgspec.DecodeError as error:
+        found = members(content)
+        if not {"count", "results"} <= found.keys():
+            raise
+        count, results = msgspec.json.decode(found["count"], type=int), split(found["results"], "results", False, error)
+    heads = [_head(raw) for raw in results]
+    return Page(count, results, [name for name, _ in heads], [created for _, created in heads])
+
+
+def _head(raw: bytes) -> tuple[str, dt.datetime | None]:
+    try:
+        alpha = alpha_of(raw, OLDEST)
+        return alpha.id, alpha.created
+    except NoAlpha:
+        return f"no alpha {hashlib.md5(raw, usedforsecurity=False).hexdigest()}", None
 
 
 def decode_listed(content: bytes) -> Listed:
@@ -90,9 +108,8 @@ def decode_listed(content: bytes) -> Listed:
 
 
 def decode_alpha(content: bytes) -> bytes:
-    """Check that the response is one alpha and return it. Raises ValueError or msgspec.DecodeError."""
-    content.decode()
-    alpha_of(content, OLDEST)
+    """Check that the response is one object and return it. Raises ValueError or msgspec.DecodeError."""
+    members(content)
     return content
 
 
