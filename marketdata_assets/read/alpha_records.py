@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import bson
 import msgspec
 import polars as pl
 from pymongo.database import Database
@@ -162,12 +163,17 @@ def _typed(record_set: RecordSet, name: str, values: list[Any], given: str) -> p
     except (ValueError, TypeError, OverflowError):
         cells = [_cell(convert, value) for value in values]
         odd = [value for value, cell in zip(values, cells, strict=True) if cell is None and value is not None]
-        first = {"values": len(odd), "value": str(odd[0])[:40]} if odd else {}
-        log.warning("odd_values", of=asset_name(record_set), column=name, wanted=given or "number", **first)
+        if odd:
+            first = {"values": len(odd), "value": str(odd[0])[:40]}
+            log.warning("odd_values", of=asset_name(record_set), column=name, wanted=given or "number", **first)
         return pl.Series(name, cells, dtype=dtype)
 
 
 def _cell(convert: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        value = value.date().isoformat()
+    if isinstance(value, bson.Decimal128):
+        value = value.to_decimal()
     try:
         return None if value is None else convert(value)
     except (ValueError, TypeError, OverflowError):

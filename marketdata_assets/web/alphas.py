@@ -62,7 +62,9 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
     def drawn(key: str) -> dict[str, Any]:
         account, _, name = key.rpartition("/")
         dates, pnl = found[key] if why[key] in (None, CONSTANT) else ([], [])
-        return {"account": account or None, "id": name, "days": dates, "pnl": pnl, "why": why[key]}
+        days, totals = np.array(dates, "datetime64[D]").astype(str).tolist(), np.array(pnl, np.float64).tolist()
+        known = [total if np.isfinite(total) else None for total in totals]
+        return {"account": account or None, "id": name, "days": days, "pnl": known, "why": why[key]}
 
     return {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days)}
 

@@ -1,18 +1,22 @@
 """The pages of alphas and flows: what is stored of them, compared and rejected, against what was put there."""
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import psycopg
 import pytest
+from bson import Decimal128
 from pymongo import MongoClient
 
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.definition import read
 from marketdata_assets.flows.run import run_flow
+from marketdata_assets.read import alpha_records as read_records
 from marketdata_assets.web.pages import STATIC
 from tests.ui.browser import browser, missing_browser
 from tests.web.served_market import HOSTILE, TOKEN, answer, get, on, served
@@ -21,6 +25,7 @@ from tests.web.test_web_browser import CONTRAST, NAMELESS, WIDER, shots
 __all__ = ["shots"]  # a fixture
 
 DAYS = 300
+TYPES = {"date": "date", "pnl": "amount"}
 ALPHAS = {"Alp1": ("USA", "ACTIVE", 2.5), "Alp2": ("USA", "UNSUBMITTED", 1.5), "Alp3": ("EUR", "UNSUBMITTED", None)}
 FLOW = """loader:
   folder: closes
@@ -128,6 +133,23 @@ def test_alphas_without_a_usable_series_are_compared_by_account_and_say_why(unus
         assert {one["why"].split(":")[0] for one in found["alphas"] if one["why"]} <= known.keys()
         long = ",".join(f"{'account' * 5}{number}/Alp1" for number in range(8))
         assert len(answer(url, "/api/alphas/compared", ids=long)["alphas"]) == 8
+
+
+def test_values_of_another_program_are_drawn_as_days_and_numbers(
+    alphas: str, mongo_client: MongoClient[dict[str, Any]]
+) -> None:
+    days = [dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(number) for number in range(90)]
+    columns = {"date": days, "pnl": [float("nan"), *(float(number**2) for number in range(89))]}
+    mongo_client["alpha_pnl"]["web2"].insert_one({"_id": "Odd1", "columns": columns, "types": TYPES})
+    columns = {"date": [f"{day:%Y-%m-%d}" for day in days], "pnl": [Decimal128(str(number)) for number in range(90)]}
+    mongo_client["alpha_pnl"]["web2"].insert_one({"_id": "Dec1", "columns": columns, "types": TYPES})
+    with served(on(mongo=alphas)) as url:
+        one, other = answer(url, "/api/alphas/compared", ids="Odd1,Dec1")["alphas"]
+    assert (one["days"][0], one["pnl"][:3], one["why"]) == ("2024-01-01", [None, 0.0, 1.0], None)
+    assert other["why"].startswith("PnL cannot be read")
+    frame = read_records("pnl", ["Odd1", "Dec1"], "web2", connection=mongo_client)
+    assert frame["date"].null_count() == 0
+    assert frame.filter(pl.col("alpha") == "Dec1")["pnl"].to_list() == [float(number) for number in range(90)]
 
 
 @pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
