@@ -135,16 +135,27 @@ def rejected(response: httpx.Response) -> bool:
 
 
 def throttled(response: httpx.Response) -> bool:
-    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says.
+    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says, or another server answers for it.
 
-    A 429 in any words does, unless it names a wait of minutes at most.
+    A 429 in any words does, unless it names a wait of minutes at most; so does a success that is no JSON.
     """
+    if response.is_success:
+        try:
+            decode_authentication(response.content)
+        except NOT_JSON:
+            return True
+        return False
     text = reason(response)
-    if response.is_success or _THROTTLED.search(text):
-        return not response.is_success
-    said = _AVAILABLE.search(text)
-    wait = float(said[1]) if said else retry_after(response, dt.datetime.now(dt.UTC))
+    if _THROTTLED.search(text):
+        return True
+    wait = _said_wait(text) or retry_after(response, dt.datetime.now(dt.UTC))
     return response.status_code == httpx.codes.TOO_MANY_REQUESTS and (wait is None or wait > LONGEST_BLOCK_SECONDS)
+
+
+def _said_wait(text: str) -> float | None:
+    """The seconds of `Expected available in 30 seconds.`"""
+    said = _AVAILABLE.search(text)
+    return float(said[1]) if said else None
 
 
 def _joined(value: object) -> str:
@@ -231,7 +242,7 @@ class ApiRequests:
         if response.is_success:
             return ApiResponse(response, decode(response.content))
         text = self.redact(reason(response))
-        if later := self._http.retry_later(response, text, default_wait=pause):
+        if later := self._http.retry_later(response, text, default_wait=_said_wait(text) or pause):
             return later
         raise RequestRejected(request, response.status_code, self._http.rejection(response, text))
 

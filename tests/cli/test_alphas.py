@@ -237,10 +237,10 @@ def test_throttled_login_is_sent_once_and_shown(alphas_env: AlphasEnv) -> None:
     for _ in range(2):
         failed = alphas_env.run("alphas", "fetch", "--account", "pt", "--months", MONTH)
         assert failed.returncode == 1
-        assert "BRAIN throttles the logins of account pt (429: BIOMETRICS_THROTTLED" in failed.stderr
+        assert "BRAIN takes no login of account pt (429: BIOMETRICS_THROTTLED" in failed.stderr
     assert alphas_env.brain.asked("POST /authentication") == 1
     [row] = [row for row in alphas_env.said("alphas", "accounts")["accounts"] if row["account"] == "pt"]
-    assert row["session"].startswith("throttled until 20")
+    assert row["session"].startswith("paused until 20")
 
 
 def test_account_without_credentials_is_named_and_the_others_are_fetched(alphas_env: AlphasEnv) -> None:
