@@ -196,7 +196,7 @@ def import_package(
             return _record_failure(database, package, record, attempt, error)
         entry = replace(
             attempt,
-            content_hash=None if prepared.skipped else attempt.attempted_hash,
+            content_hash=None if prepared.skipped or written.rejected else attempt.attempted_hash,
             slices=[package.month],
             read=prepared.read,
             skipped=prepared.skipped,
