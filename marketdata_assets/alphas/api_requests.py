@@ -89,16 +89,16 @@ def decode_page(content: bytes) -> Page:
         if not {"count", "results"} <= found.keys():
             raise
         count, results = msgspec.json.decode(found["count"], type=int), split(found["results"], "results", False, error)
-    heads = [_head(raw) for raw in results]
-    return Page(count, results, [name for name, _ in heads], [created for _, created in heads])
-
-
-def _head(raw: bytes) -> tuple[str, dt.datetime | None]:
-    try:
-        alpha = alpha_of(raw, OLDEST)
-        return alpha.id, alpha.created
-    except NoAlpha:
-        return f"no alpha {hashlib.md5(raw, usedforsecurity=False).hexdigest()}", None
+    page = Page(count, results, [], [])
+    for raw in results:
+        try:
+            alpha = alpha_of(raw, OLDEST)
+            name, created = alpha.id, alpha.created
+        except NoAlpha:
+            name, created = f"no alpha {hashlib.md5(raw, usedforsecurity=False).hexdigest()}", None
+        page.ids.append(name)
+        page.created.append(created)
+    return page
 
 
 def decode_listed(content: bytes) -> Listed:
@@ -148,7 +148,8 @@ def throttled(response: httpx.Response) -> bool:
     text = reason(response)
     if _THROTTLED.search(text):
         return True
-    wait = _said_wait(text) or retry_after(response, dt.datetime.now(dt.UTC))
+    said = _said_wait(text)
+    wait = retry_after(response, dt.datetime.now(dt.UTC)) if said is None else said
     return response.status_code == httpx.codes.TOO_MANY_REQUESTS and (wait is None or wait > LONGEST_BLOCK_SECONDS)
 
 

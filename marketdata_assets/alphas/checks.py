@@ -200,7 +200,6 @@ def _within(window: Window) -> dict[str, dt.datetime]:
     return {"$gte": window.start, "$lt": window.end}
 
 
-NO_COLUMNS = "it has no columns"
 UNEVEN = "columns of different lengths"
 UNORDERED = "its times do not ascend"
 OUTSIDE = "a correlation outside of -1 to 1"
@@ -249,9 +248,6 @@ def records_valid(scope: RecordScope) -> Finding:
 
 def _causes(document: Document, by_time: bool) -> Iterator[str]:
     columns: dict[str, list[Any]] = document.get("columns", {})
-    if not columns:
-        yield from () if "columns" in document else [NO_COLUMNS]
-        return
     if len({len(values) for values in columns.values()}) > 1:
         yield UNEVEN
     if by_time:

@@ -62,6 +62,7 @@ def test_one_alpha_and_an_unknown_one(server: BrainServer, tmp_path: Path) -> No
     server.add_alphas(EMAIL, odd)
     for name, found in ((alpha.id, alpha.body), ("nothere", None), *((one.id, one.body) for one in odd)):
         assert with_client(server, tmp_path, lambda one, name=name: one.alpha(name)) == found  # type: ignore[misc]
+    assert server.log[-1] == "GET /alphas/a%20b%3Fc%3D%252F%23d"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../authentication", "a/b", "a\\b", "a\nb", "\ud800"])

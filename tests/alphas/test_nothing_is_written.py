@@ -118,13 +118,11 @@ def test_the_client_is_the_only_way_to_brain() -> None:
 
 
 def test_names_of_alphas_cannot_lead_elsewhere(server: BrainServer, tmp_path: Path) -> None:
-    async def ask(one: BrainClient) -> list[Any]:
+    async def ask(one: BrainClient) -> None:
         for name in ("A/submit", "../simulations", "A\\submit", ""):
             with pytest.raises(UnsafeId):
                 await one.alpha(name)
         assert one.requests == 0
-        return [await one.alpha(name) for name in ("A?x", "A%2Fsubmit", "Ä")]
 
-    assert with_client(server, tmp_path, ask) == [None] * 3
-    asked = [line for line in server.log if "/authentication" not in line]
-    assert asked == ["GET /alphas/A%3Fx", "GET /alphas/A%252Fsubmit", "GET /alphas/%C3%84"]
+    with_client(server, tmp_path, ask)
+    assert server.log == []
