@@ -322,7 +322,7 @@ def test_odd_documents_of_another_program_cost_no_other(
     records.update_one({"_id": bare}, {"$unset": {"columns": ""}})
     with caplog.at_level("WARNING"):
         assert env.state("pnl") == (State.STALE, 12)
-    stray, old = (one.getMessage() for one in caplog.records)
+    stray, old = (line for line in caplog.messages if line.startswith("unusable_documents"))
     assert f"regular_alphas.{env.account} documents=1 id=stray" in stray and "missing required field `id`" in stray
     assert f"alpha_pnl.{env.account} documents=1 id={undated}" in old and "`dateModified`" in old
     monkeypatch.setenv("MARKETDATA_MONGO_URI", env.uri)
