@@ -83,7 +83,7 @@ def joined(databases: Databases, record_set: RecordSet, names: Sequence[str], al
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for (account,), group in alphas.partition_by("account", as_dict=True).items():
-        for one in documents_of(databases, record_set, account, group["id"].drop_nulls(), names=names):
+        for one in documents_of(databases, record_set, account, group["id"].to_list(), names=names):
             found[account, one["_id"]] = one
     types: dict[str, str] = {name: given for one in found.values() for name, given in one["types"].items()}
     rows = [found.get(key) for key in alphas.select("account", "id").iter_rows()]
@@ -134,7 +134,7 @@ def documents_of(
     databases: Databases,
     record_set: RecordSet,
     account: str,
-    ids: Iterable[str] | None,
+    ids: Sequence[str] | None,
     kind: Kind | None = None,
     names: Sequence[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -142,7 +142,7 @@ def documents_of(
     shown = None if names is None else dict.fromkeys((*SINGLE, "types", *(f"columns.{name}" for name in names)), 1)
     collection = databases[asset_name(record_set)][account].with_options(codec_options=CODEC)
     of_kind = {} if kind is None else {"kind": kind}
-    wanted = None if ids is None else sorted(set(ids))
+    wanted = None if ids is None else sorted({*filter(None, ids)})
     starts = range(0, len(wanted or ()), BATCH)
     conditions = [{}] if wanted is None else [{"_id": {"$in": wanted[at : at + BATCH]}} for at in starts]
     found = (collection.find({**of_kind, **one}, shown).sort("_id", 1) for one in conditions)

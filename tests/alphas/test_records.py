@@ -35,6 +35,7 @@ from marketdata_assets.alphas.record_sets import (
     decode_check,
     decode_records,
 )
+from marketdata_assets.export import alphas as export_alphas
 from marketdata_assets.loading.states import State
 from marketdata_assets.stores.mongo import CODEC
 from marketdata_demo import sample_records
@@ -312,7 +313,7 @@ def test_the_client_says_what_a_record_set_is(env: RecordsEnv) -> None:
 
 
 def test_odd_documents_of_another_program_cost_no_other(
-    env: RecordsEnv, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    env: RecordsEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert env.month().outcome == "ok"
     alphas, records = env.mongo["regular_alphas"][env.account], env.mongo["alpha_pnl"][env.account]
@@ -330,6 +331,8 @@ def test_odd_documents_of_another_program_cost_no_other(
     frame = read.alphas(accounts=env.account, columns=["id", "pnl.pnl", "pnl.fetched"])
     assert (frame.height, frame["pnl.pnl"].null_count()) == (sum(one.kind == "regular" for one in ALPHAS) + 1, 2)
     assert read.alpha_correlations(accounts=env.account, filters=Filters(), pool=Filters()).height == 12
+    exported = export_alphas(tmp_path / "pnl.parquet", "regular", [env.account], record_set="pnl")
+    assert exported.rows == read.alpha_records("pnl", accounts=env.account, kind="regular").height
     month = env.month()
     assert (month.outcome, month.fetched) == ("ok", 2)
     assert env.state("pnl") == (State.OK, 12)
