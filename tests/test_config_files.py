@@ -108,7 +108,6 @@ CASES = {
         ("false", '"yes"', "0.enabled: should be a valid boolean, was 'yes'"),
         ('"first"', "null", "0.description: should be a valid string, was None"),
         ('"key": "a.b"', '"key": "lk"', "1: account 'lk' is listed twice; remove one"),
-        ('"key": "a.b"', '"key": "LK"', "1: accounts 'lk' and 'LK' both read their e-mail from MARKETDATA_BRAIN_EMAIL_LK"),  # noqa: E501
     ],
     "secrets": [
         ("token:", "tokn:", "tokn: unknown key; did you mean 'token'?"),

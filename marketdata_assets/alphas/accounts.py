@@ -5,6 +5,7 @@ Accounts are `[{"user_key": "lk", "description": "first account", "enabled": tru
 owner may read; neither is ever shown, not by `repr` and not in an error.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ def read(file: Path) -> list[Account]:
 
 
 def _name_conflicts(accounts: Iterable[Account]) -> Iterator[tuple[Location, str]]:
-    """Names given twice, and names that would read the same environment variables."""
+    """Names given twice, and names that read the same environment variable, if it is set."""
     first: dict[str, str] = {}
     for number, account in enumerate(accounts):
         variable = credential_variables(account.key)[0]
@@ -80,9 +81,9 @@ def _name_conflicts(accounts: Iterable[Account]) -> Iterator[tuple[Location, str
         first.setdefault(variable, account.key)
         if other == account.key:
             yield (number,), f"account {account.key!r} is listed twice; remove one"
-        elif other is not None:
+        elif other is not None and {variable, variable + secret_values.SUFFIX} & os.environ.keys():
             both = f"accounts {other!r} and {account.key!r}"
-            yield (number,), f"{both} both read their e-mail from {variable}; rename one"
+            yield (number,), f"{both} both read their e-mail from {variable}; unset it, or rename one"
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ credentials and cookies go to the configured server only. What is done with alph
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -27,7 +28,7 @@ from marketdata_assets.alphas.api_requests import (
     decode_listed,
     decode_page,
 )
-from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
+from marketdata_assets.alphas.errors import LoginRejected, RequestRejected, UnsafeId
 from marketdata_assets.alphas.layout import Kind, Window, stamp
 from marketdata_assets.alphas.login import Login
 from marketdata_assets.alphas.record_sets import PATHS, POLL_SECONDS, Pending, Records, RecordSet, decoder
@@ -47,6 +48,7 @@ PATIENCE = 50
 """A server that times out with so many requests seldom gets faster: trials must stay a small part of the requests."""
 
 _MAX_LOGINS = 4
+_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class BrainClient:
@@ -97,7 +99,7 @@ class BrainClient:
         return await self._get(path, decode_page)
 
     async def alpha(self, alpha_id: str) -> bytes | None:
-        """The raw bytes of one alpha; None when the API does not know it."""
+        """The raw bytes of one alpha; None when the API does not know it. Raises UnsafeId."""
         answer = await self._of_alpha(alpha_id, "", decode_alpha)
         return answer.value if answer else None
 
@@ -106,7 +108,7 @@ class BrainClient:
         return await self._get(f"{path}?{urlencode(parameters)}" if parameters else path, decode_listed)
 
     async def records(self, alpha_id: str, record_set: RecordSet) -> Records | Pending | None:
-        """A record set of one alpha; Pending while BRAIN computes it, None when there is none."""
+        """A record set of one alpha; Pending while BRAIN computes it, None when there is none. Raises UnsafeId."""
         answer = await self._of_alpha(alpha_id, f"/{PATHS[record_set]}", decoder(record_set))
         if answer is None or answer.value is None:
             return None
@@ -117,10 +119,10 @@ class BrainClient:
 
     async def _of_alpha(self, alpha_id: str, what: str, decode: Callable[[bytes], T]) -> ApiResponse[T] | None:
         """The response about one alpha; None when the API does not know it."""
-        if not (alpha_id.isalnum() and alpha_id.isascii()):
-            return None
+        if alpha_id in ("", ".", "..") or _UNSAFE.search(alpha_id):
+            raise UnsafeId
         try:
-            return await self._response(f"/alphas/{alpha_id}{what}", decode)
+            return await self._response(f"/alphas/{quote(alpha_id, safe='')}{what}", decode)
         except RequestRejected as error:
             if error.status == httpx.codes.NOT_FOUND:
                 return None

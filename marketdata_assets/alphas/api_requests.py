@@ -4,6 +4,7 @@ Backoff and timeouts are in `marketdata_assets.http_client`.
 """
 
 import datetime as dt
+import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import httpx
 import msgspec
 
 from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
-from marketdata_assets.alphas.raw_files import OLDEST, alpha_of
+from marketdata_assets.alphas.raw_files import OLDEST, NoAlpha, alpha_of, members, split
 from marketdata_assets.budget import Budget
 from marketdata_assets.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.http_client import (
@@ -36,7 +37,10 @@ _AVAILABLE = re.compile(r"available in (\d+) second")
 
 @dataclass(frozen=True)
 class Page:
-    """A page of the list: alphas as their raw bytes, and beside each its id and date."""
+    """A page of the list: alphas as their raw bytes, and beside each its id and date.
+
+    What is no alpha has its digest in place of an id: it is written with the others, and rejected when it is packaged.
+    """
 
     count: int  # in the whole window, not on this page
     results: list[bytes]
@@ -77,10 +81,24 @@ _list = msgspec.json.Decoder(_List)
 def decode_page(content: bytes) -> Page:
     """Decode a page of the list. Raises ValueError or msgspec.DecodeError."""
     content.decode()
-    listed = _list.decode(content)
-    alphas = [alpha_of(raw, OLDEST) for raw in listed.results]
-    results = [bytes(alpha.raw) for alpha in alphas]
-    return Page(listed.count, results, [alpha.id for alpha in alphas], [alpha.created for alpha in alphas])
+    try:
+        listed = _list.decode(content)
+        count, results = listed.count, [bytes(raw) for raw in listed.results]
+    except msgspec.DecodeError as error:
+        found = members(content)
+        if not {"count", "results"} <= found.keys():
+            raise
+        count, results = msgspec.json.decode(found["count"], type=int), split(found["results"], "results", False, error)
+    page = Page(count, results, [], [])
+    for raw in results:
+        try:
+            alpha = alpha_of(raw, OLDEST)
+            name, created = alpha.id, alpha.created
+        except NoAlpha:
+            name, created = f"no alpha {hashlib.md5(raw, usedforsecurity=False).hexdigest()}", None
+        page.ids.append(name)
+        page.created.append(created)
+    return page
 
 
 def decode_listed(content: bytes) -> Listed:
@@ -90,9 +108,8 @@ def decode_listed(content: bytes) -> Listed:
 
 
 def decode_alpha(content: bytes) -> bytes:
-    """Check that the response is one alpha and return it. Raises ValueError or msgspec.DecodeError."""
-    content.decode()
-    alpha_of(content, OLDEST)
+    """Check that the response is one object and return it. Raises ValueError or msgspec.DecodeError."""
+    members(content)
     return content
 
 
@@ -118,16 +135,28 @@ def rejected(response: httpx.Response) -> bool:
 
 
 def throttled(response: httpx.Response) -> bool:
-    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says.
+    """Whether BRAIN throttles logins, for hours as BIOMETRICS_THROTTLED says, or another server answers for it.
 
-    A 429 in any words does, unless it names a wait of minutes at most.
+    A 429 in any words does, unless it names a wait of minutes at most; so does a success that is no JSON.
     """
+    if response.is_success:
+        try:
+            decode_authentication(response.content)
+        except NOT_JSON:
+            return True
+        return False
     text = reason(response)
-    if response.is_success or _THROTTLED.search(text):
-        return not response.is_success
-    said = _AVAILABLE.search(text)
-    wait = float(said[1]) if said else retry_after(response, dt.datetime.now(dt.UTC))
+    if _THROTTLED.search(text):
+        return True
+    said = _said_wait(text)
+    wait = retry_after(response, dt.datetime.now(dt.UTC)) if said is None else said
     return response.status_code == httpx.codes.TOO_MANY_REQUESTS and (wait is None or wait > LONGEST_BLOCK_SECONDS)
+
+
+def _said_wait(text: str) -> float | None:
+    """The seconds of `Expected available in 30 seconds.`"""
+    said = _AVAILABLE.search(text)
+    return float(said[1]) if said else None
 
 
 def _joined(value: object) -> str:
@@ -214,7 +243,7 @@ class ApiRequests:
         if response.is_success:
             return ApiResponse(response, decode(response.content))
         text = self.redact(reason(response))
-        if later := self._http.retry_later(response, text, default_wait=pause):
+        if later := self._http.retry_later(response, text, default_wait=_said_wait(text) or pause):
             return later
         raise RequestRejected(request, response.status_code, self._http.rejection(response, text))
 

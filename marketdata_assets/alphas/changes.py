@@ -22,7 +22,7 @@ import msgspec
 from marketdata_assets import state_files
 from marketdata_assets.alphas.api import PAGE_LIMIT, BrainClient
 from marketdata_assets.alphas.api_requests import Page
-from marketdata_assets.alphas.errors import RequestRejected
+from marketdata_assets.alphas.errors import RequestRejected, UnsafeId
 from marketdata_assets.alphas.fetch import LISTING_DELAY, ClientFactory
 from marketdata_assets.alphas.filters import Filters
 from marketdata_assets.alphas.layout import KINDS, Kind, Window, changed_path, month_window
@@ -94,7 +94,11 @@ async def _fetch(
     seen = Seen(root, report.account, now)
     if selection.ids:
         for name in dict.fromkeys(selection.ids):
-            raw = await client.alpha(name)
+            try:
+                raw = await client.alpha(name)
+            except UnsafeId as error:
+                report.rejected.append(f"{name!r}: {error}")
+                continue
             if raw is None:
                 report.unknown.append(name)
             else:

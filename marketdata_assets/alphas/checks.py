@@ -247,7 +247,7 @@ def records_valid(scope: RecordScope) -> Finding:
 
 
 def _causes(document: Document, by_time: bool) -> Iterator[str]:
-    columns: dict[str, list[Any]] = document["columns"]
+    columns: dict[str, list[Any]] = document.get("columns", {})
     if len({len(values) for values in columns.values()}) > 1:
         yield UNEVEN
     if by_time:
@@ -258,6 +258,6 @@ def _causes(document: Document, by_time: bool) -> Iterator[str]:
         if any(after <= before for own in by_stage.values() for before, after in itertools.pairwise(own)):
             yield UNORDERED
     else:
-        found = [*columns.get("correlation", ()), document["min"], document["max"]]
+        found = [*columns.get("correlation", ()), document.get("min"), document.get("max")]
         if any(one is not None and not -1 <= one <= 1 for one in found):
             yield OUTSIDE

@@ -67,7 +67,7 @@ def daily_returns(series: Iterable[tuple[str, Sequence[Any], Sequence[Any]]], ye
     """The returns of series of id, days as text and cumulative PnL, within the last `years`."""
     found: dict[str, tuple[Days, Matrix]] = {}
     left_out: dict[str, str] = {}
-    newest = np.datetime64("0001-01-01", "D")
+    newest, tomorrow = np.datetime64("0001-01-01", "D"), np.datetime64("today", "D") + 1
     for name, dates, pnl in series:
         try:
             days, totals = np.array(dates, dtype="datetime64[D]"), np.array(pnl, dtype=np.float64)
@@ -77,6 +77,9 @@ def daily_returns(series: Iterable[tuple[str, Sequence[Any], Sequence[Any]]], ye
             continue
         if days.shape != totals.shape or np.isnat(days).any() or (np.diff(days) <= np.timedelta64(0)).any():
             left_out[name] = "days do not ascend, or are not as many as PnL"
+            continue
+        if len(days) and days[-1] > tomorrow:
+            left_out[name] = f"PnL of a day to come: {days[-1]}"
             continue
         days, totals = days[known], totals[known]
         if len(days) < 2:

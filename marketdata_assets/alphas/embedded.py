@@ -2,24 +2,27 @@
 
     {"id": "xVWpJpp", "recordsets": {"daily-pnl": {"schema": {..}, "records": [..], "updated_at": "2024-11-27T09:00Z"}}}
 
-The later of two versions stays. The copy leaves the alpha's document after it was stored.
+The later of two versions stays. The copy leaves the alpha's document after it was stored; what BRAIN would not send,
+such as a NaN, stays there.
 """
 
 import datetime as dt
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
+import bson
 
 from marketdata_assets.alphas.fetch_records import Wanted, document_of
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.raw_files import instant
-from marketdata_assets.alphas.record_sets import PATHS, RecordSet, Response, asset_name, records_of
+from marketdata_assets.alphas.record_sets import PATHS, RecordSet, asset_name, decode_records
 from marketdata_assets.stores import mongo
 
 FIELD = "recordsets"
+_SENT = frozenset({"schema", "records", "min", "max"})
 _UNDATED = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SETS: dict[str, RecordSet] = {path.removeprefix("recordsets/"): name for name, path in PATHS.items()}
 
@@ -75,7 +78,9 @@ def _store(
     created, modified = _instant(alpha, "dateCreated"), _instant(alpha, "dateModified")
     if created is None or not isinstance(alpha.get("id"), str):
         raise ValueError("its alpha has no id or no dateCreated")
-    records = records_of(msgspec.convert(embedded, Response))
+    is_object = isinstance(embedded, dict)
+    answer = {key: embedded[key] for key in _SENT & embedded.keys()} if is_object else embedded
+    records = decode_records(json.dumps(answer, default=_as_sent, allow_nan=False).encode())
     fetched = _instant(embedded, "updated_at") or _UNDATED
     current = modified is None or fetched >= modified
     wanted = Wanted(alpha["id"], kind, created, modified if current else None)
@@ -85,6 +90,17 @@ def _store(
     moved = target.replace_one({"_id": wanted.id, "fetched": {"$lt": fetched}}, document).matched_count
     moved = moved or not target.update_one({"_id": wanted.id}, {"$setOnInsert": document}, upsert=True).matched_count
     (report.moved if moved else report.kept)[asset_name(_SETS[name])] += 1
+
+
+def _as_sent(value: object) -> Any:
+    """A value of MongoDB as BRAIN sends it: a day as text, a number as a number. Raises ValueError for any other."""
+    if isinstance(value, dt.datetime) and value.time() == dt.time():
+        return value.date().isoformat()
+    if isinstance(value, bson.Decimal128) and value.to_decimal().is_finite():
+        return float(value.to_decimal())
+    raise ValueError(
+        f"{str(value)[:40]} ({type(value).__name__}) is no day and no number: correct it, or fetch the set"
+    )
 
 
 def _instant(document: mongo.Document, key: str) -> dt.datetime | None:

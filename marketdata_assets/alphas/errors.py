@@ -27,23 +27,29 @@ class NoCredentials(AlphasError):
         super().__init__(f"account {account} has no credentials. {remedy}")
 
 
+STILL_UNAUTHORIZED = "it accepts the login, and still answers 401"
+
+
 class LoginRejected(AlphasError):
-    """The API rejects the account's e-mail and password."""
+    """The API rejects the account's e-mail and password, or accepts them and nothing else."""
 
     def __init__(self, account: str, answer: str) -> None:
+        correct = "Correct its e-mail or password: until then it is"
+        if answer.startswith(STILL_UNAUTHORIZED):
+            correct = "Ask BRAIN what the account may do: it is"
         super().__init__(
-            f"BRAIN rejects the login of account {account} ({answer}). Correct its e-mail or password: until then it is"
+            f"BRAIN rejects the login of account {account} ({answer}). {correct}"
             f" not sent again, as BRAIN could lock the account. To send it again unchanged, run:"
             f" marketdata alphas login --account {account}"
         )
 
 
 class LoginThrottled(AlphasError):
-    """The API throttles the account's logins, after many identity checks for instance."""
+    """The API throttles the account's logins, after many identity checks for instance, or its answer is no JSON."""
 
     def __init__(self, account: str, answer: str, until: str) -> None:
         super().__init__(
-            f"BRAIN throttles the logins of account {account} ({answer}). None is sent before {until}, as each one"
+            f"BRAIN takes no login of account {account} ({answer}). None is sent before {until}, as each one"
             f" could prolong it. To send one nevertheless, run: marketdata alphas login --account {account}"
         )
 
@@ -69,6 +75,13 @@ class RequestRejected(AlphasError):
     def __init__(self, request: str, status: int, answer: str) -> None:
         self.status = status
         super().__init__(f"{request}: BRAIN answered {status} ({answer}). A retry will not help.")
+
+
+class UnsafeId(AlphasError):
+    """An alpha's id that would lead to another address."""
+
+    def __init__(self) -> None:
+        super().__init__("its id is empty, or has a slash or a control character: no request is sent for it")
 
 
 class NotOffered(AlphasError):

@@ -7,7 +7,9 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from pymongo import ReplaceOne
 from pymongo.database import Database
 
@@ -48,14 +50,21 @@ class UnitReport:
     error: str = ""
 
 
+class _Market(msgspec.Struct):
+    instrumentType: str | None = None  # noqa: N815 - the document's name
+    region: str | None = None
+    delay: int | float | str | None = None
+    universe: str | None = None
+
+
 def markets(databases: mongo.Databases, account: str) -> list[Document]:
     """The markets of the account's alphas: instrument type, region, delay, universe."""
-    grouped = [{"$group": {"_id": {name: f"$settings.{name}" for name in MARKET}}}]
-    found = {
-        tuple(one["_id"].get(name) for name in MARKET)
-        for kind in KINDS
-        for one in databases[database_name(kind)][account].aggregate(grouped)
-    }
+    grouped = [{"$group": {"_id": {name: f"$settings.{name}" for name in MARKET}, "alpha": {"$min": "$_id"}}}]
+    found: set[tuple[Any, ...]] = set()
+    for kind in KINDS:
+        alphas = databases[database_name(kind)][account]
+        settings = (one["_id"] | {"_id": one["alpha"]} for one in alphas.aggregate(grouped))
+        found |= {tuple(map(one.get, MARKET)) for one in mongo.usable(alphas, settings, _Market)}
     return [dict(zip(MARKET, one, strict=True)) for one in sorted(found, key=str) if None not in one]
 
 

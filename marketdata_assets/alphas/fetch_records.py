@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
+import msgspec
 from pymongo.database import Database
 
 from marketdata_assets.alphas.api import BrainClient
@@ -67,6 +68,20 @@ class Wanted:
         return f"{self.created:%Y-%m}"
 
 
+class _Stored(msgspec.Struct):
+    """What is read of an alpha."""
+
+    id: str
+    dateCreated: dt.datetime  # noqa: N815 - the document's name
+
+
+class _StoredRecords(msgspec.Struct):
+    """What is read of a record set, to know whether it is of its alpha's version."""
+
+    dateModified: Any  # noqa: N815 - the document's name
+    fetched: dt.datetime
+
+
 @dataclass(frozen=True)
 class Choice:
     """Which alphas have record sets: those that match `filters`; documents older than `max_age` are stale too."""
@@ -79,13 +94,13 @@ class Choice:
 def wanted(databases: mongo.Databases, account: str, months: Collection[str], filters: Filters) -> list[Wanted]:
     """The alphas of these months that match, the newest first."""
     found: list[Wanted] = []
-    shown = {"_id": 0, "id": 1, "dateCreated": 1, "dateModified": 1}
+    shown = {"id": 1, "dateCreated": 1, "dateModified": 1}
     for kind in filters.kinds:
         documents = databases[database_name(kind)][account].with_options(codec_options=mongo.CODEC)
         condition = {"$and": [created(months), filters.condition()]}
         found += (
             Wanted(one["id"], kind, one["dateCreated"], one.get("dateModified"))
-            for one in documents.find(condition, shown)
+            for one in mongo.usable(documents, documents.find(condition, shown), _Stored)
         )
     return sorted(found, key=lambda one: (one.created, one.id), reverse=True)
 
@@ -98,12 +113,14 @@ def due(
     choice: Choice,
     now: dt.datetime,
 ) -> list[Wanted]:
-    """Of `alphas`, those without a record set of their version; all with `refetch`."""
+    """Of `alphas`, those without a readable record set of their version; all with `refetch`."""
     if choice.refetch:
         return list(alphas)
     documents = databases[asset_name(record_set)][account].with_options(codec_options=mongo.CODEC)
     months = {one.month for one in alphas}
-    stored = {one["_id"]: one for one in documents.find(created(months), {"dateModified": 1, "fetched": 1}) if months}
+    condition = {**created(months), "columns": {"$exists": True}}
+    found = documents.find(condition, {"dateModified": 1, "fetched": 1}) if months else ()
+    stored = {one["_id"]: one for one in mongo.usable(documents, found, _StoredRecords)}
     oldest = None if choice.max_age is None else now - choice.max_age
 
     def current(one: Wanted) -> bool:

@@ -6,7 +6,7 @@ Which packages to import is decided in `ingest`. An import is idempotent: it can
 import datetime as dt
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -109,11 +109,6 @@ def is_empty(database: Database[Document], account: str) -> bool:
     return not database[account].estimated_document_count()
 
 
-def is_emptied(database: Database[Document], account: str, entries: Iterable[Entry]) -> bool:
-    """Whether the ledger has documents of an account whose collection is empty or dropped."""
-    return any(entry.rows for entry in entries) and is_empty(database, account)
-
-
 @dataclass(frozen=True)
 class PackageImport(UnitReport):
     """The result for one package: counts are documents; `skipped` ones are outside the mode's span of time."""
@@ -201,7 +196,7 @@ def import_package(
             return _record_failure(database, package, record, attempt, error)
         entry = replace(
             attempt,
-            content_hash=None if prepared.skipped else attempt.attempted_hash,
+            content_hash=None if prepared.skipped or written.rejected else attempt.attempted_hash,
             slices=[package.month],
             read=prepared.read,
             skipped=prepared.skipped,

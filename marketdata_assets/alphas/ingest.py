@@ -3,7 +3,9 @@
 Whether a failed package fails a run is decided by the caller. One package is imported in `importer`.
 """
 
+import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +18,12 @@ from pymongo.errors import DuplicateKeyError
 
 from marketdata_assets.alphas.errors import AlphasError
 from marketdata_assets.alphas.file_index import Pair, list_packages, months_by_account
-from marketdata_assets.alphas.files import day_of
+from marketdata_assets.alphas.files import day_of, read_package
 from marketdata_assets.alphas.import_modes import CODE_VERSION, FieldModes, ImportOptions, Span
-from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package, is_emptied
+from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
+from marketdata_assets.alphas.raw_files import OLDEST, NoAlpha, alpha_of
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.errors import BadFile
@@ -62,7 +65,7 @@ def ingest(
     """Import the packages of `months` (`YYYY-MM`) into the account's collection.
 
     A package that fails does not stop the others. `force` compares every document with the database, whatever the
-    ledger says, as is done where the collection has been emptied. `complete` is called with months as all of their
+    ledger says, as is done of days whose documents were deleted. `complete` is called with months as all of their
     packages have ended and none has failed.
     Raises StoreAway or StoreFull when the server stays away; packages imported by then are kept.
     """
@@ -79,10 +82,12 @@ def ingest(
             newest = changed(document) if document else None
         span = options.span(mongo_ledger.now(), newest)
         entries = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
-        force = force or is_emptied(database, account, entries.values())
-    due = _due(packages, entries, force or options.everything)
+        deleted = gone(database, root, account, kind, entries, exact=True)
+    known = {day: entry for day, entry in entries.items() if day not in deleted}
+    due = _due(packages, known, force or options.everything)
     fresh = frozenset(package.day for package in due if package.day not in entries)
-    load = partial(_import_batch, server, options, span, run_id, fresh, force)
+    forced = frozenset(package.day for package in due) if force else frozenset(deleted)
+    load = partial(_import_batch, server, options, span, run_id, fresh, forced)
     work = batches(due, Package.size, max_bytes=BATCH_BYTES, max_items=BATCH_PACKAGES)
     left = Countdown([package.day[:7]] for package in due)
     complete([(account, month) for month in sorted(set(months) - {package.day[:7] for package in due})])
@@ -168,6 +173,39 @@ def find(root: Path, account: str, kind: Kind, months: Collection[str]) -> list[
     return [Package(account, kind, day, tuple(paths)) for day, paths in sorted(by_day.items())]
 
 
+def gone(
+    database: Database[Document], root: Path, account: str, kind: Kind, entries: Mapping[str, Entry], *, exact: bool
+) -> set[str]:
+    """Days in the ledger whose documents were deleted: all of them when the collection is empty or dropped.
+
+    By the server's own count where that is not too low, or with `exact` where it is the ledger's; otherwise by day. Of
+    a day with too few the ids of its package decide, as an alpha may be in two packages, or without a date.
+    """
+    rows = sum(entry.rows for entry in entries.values())
+    count = database[account].estimated_document_count() if rows else 0
+    if not count or count == rows or (count > rows and not exact):
+        return {*entries} if rows and not count else set()
+    collection = database[account].with_options(codec_options=mongo.CODEC)
+    dates = (one.get("dateCreated") for one in collection.find({}, {"_id": 0, "dateCreated": 1}))
+    days = Counter(one.date().isoformat() for one in dates if isinstance(one, dt.datetime))
+    few = {day for day, entry in entries.items() if days[day] < entry.rows}
+    packages = find(root, account, kind, {day[:7] for day in few}) if few else []
+    return {one.day for one in packages if one.day in few and _count(collection, one) < entries[one.day].rows}
+
+
+def _count(collection: mongo.Documents, package: Package) -> int:
+    """How many documents have an id of the package; none of one that cannot be read, as its import will report it."""
+    ids: list[str] = []
+    try:
+        for path in package.paths:
+            for _, line in read_package(path):
+                with suppress(NoAlpha):
+                    ids.append(alpha_of(line, OLDEST).id)
+    except (OSError, BadFile):
+        return 0
+    return collection.count_documents({"id": {"$in": ids}})
+
+
 def prepare(database: Database[Document], account: str) -> None:
     """Create the indexes of the account's collection and of the ledger; safe to call at any time.
 
@@ -220,7 +258,7 @@ def _import_batch(
     span: Span,
     run_id: str,
     fresh: Collection[str],
-    force: bool,
+    forced: Collection[str],
     packages: list[Package],
 ) -> list[PackageImport]:
     """Import some packages over one client; of `fresh` days the ledger has no entry. An unavailable server is retried
@@ -228,8 +266,8 @@ def _import_batch(
     reports = []
     with mongo.databases(server) as databases:
         for package in packages:
-            database, is_fresh = databases[package.dataset], package.day in fresh
-            load = partial(import_package, database, package, options, span, run_id, is_fresh, force)
+            database, how = databases[package.dataset], (package.day in fresh, package.day in forced)
+            load = partial(import_package, database, package, options, span, run_id, *how)
             try:
                 reports.append(retry(load, StoreAway, RECONNECT_WAITS))
             except (StoreAway, StoreFull):

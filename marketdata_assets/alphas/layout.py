@@ -137,9 +137,10 @@ def changed_folder(root: Path, account: str, kind: Kind, month: str) -> Path:
 
 
 def changed_path(root: Path, account: str, kind: Kind, month: str, alpha_id: str) -> Path:
-    """The file of one of them. Ids that differ in case alone have different names."""
+    """The file of one of them. Ids that differ in case alone, or in what no name should have, have different names."""
     digest = hashlib.md5(alpha_id.encode(), usedforsecurity=False).hexdigest()[:12]
-    return changed_folder(root, account, kind, month) / f"{alpha_id}_{digest}.json"
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", alpha_id)[:80]
+    return changed_folder(root, account, kind, month) / f"{name}_{digest}.json"
 
 
 def _moment(stamp: str) -> dt.datetime:

@@ -4,7 +4,8 @@
                                       401 with WWW-Authenticate: persona and Location, or {"inquiry": ".."} without
                                       a token: a link for an identity check, polled by POST until it answers 201
                                       429 {"detail": "BIOMETRICS_THROTTLED"} after many of these, for hours
-                                      400 or 403, such as of a locked account: remembered like a wrong password
+                                      400 or 403, such as of a locked account: remembered like a wrong password;
+                                      so is a 401 to all that follows, and what is no JSON pauses like a 429
     GET  /authentication              200 with the seconds left, or 401
 
 Requests that meet an expired login at the same time, in this process or another, cause one new login together. A file
@@ -40,7 +41,13 @@ from marketdata_assets.alphas.api_requests import (
     rejected,
     throttled,
 )
-from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, LoginThrottled, RequestRejected
+from marketdata_assets.alphas.errors import (
+    STILL_UNAUTHORIZED,
+    IdentityCheckRequired,
+    LoginRejected,
+    LoginThrottled,
+    RequestRejected,
+)
 from marketdata_assets.http_client import retry_after
 from marketdata_assets.input_limits import NOT_JSON
 from marketdata_assets.logs import get_logger
@@ -60,11 +67,9 @@ LONGEST_THROTTLE_SECONDS = 24 * 3600.0
 """The pause after throttled logins: the first, doubled by each further one up to the longest."""
 
 ASSUMED_SECONDS = 3600.0
-"""How long a login lasts of which the API does not say it."""
+"""How long a login lasts of which the API does not say it, or says 0; at half of it, whether it does is checked."""
 
 PATH = "/authentication"
-
-STILL_UNAUTHORIZED = "it accepts the login, and still answers 401"
 
 _LOCK_POLL_SECONDS = 0.05
 
@@ -266,8 +271,8 @@ class Login:
                 self._use(stored.session)
                 return
             log.info("session_expired", account=self.account)
-            if self._unconfirmed > 1:
-                raise self._failed(LoginRejected(self.account, STILL_UNAUTHORIZED))
+            if self._unconfirmed > 1 or (self._unconfirmed and not await self._verified(self._session)):
+                raise self._remembered(STILL_UNAUTHORIZED)
             await self._log_in(stored)
 
     def confirm(self) -> None:
@@ -331,7 +336,7 @@ class Login:
         response = await self._api.send("GET", PATH, decode_authentication)
         if response.value is None:
             return None
-        left = response.value.token.expiry if response.value.token else session.expires - time.time()
+        left = _seconds(response.value) or ASSUMED_SECONDS
         self._session = Session(session.id, session.cookies, time.time() + left, session.life_seconds)
         return self._session
 
@@ -358,8 +363,10 @@ class Login:
         raise self._rejected(answer.response)
 
     def _rejected(self, response: httpx.Response) -> LoginFailure:
-        """Remember that the API rejects the login, so that it is not sent again unchanged."""
-        cause = f"{response.status_code}: {self._api.redact(reason(response))}"
+        return self._remembered(f"{response.status_code}: {self._api.redact(reason(response))}")
+
+    def _remembered(self, cause: str) -> LoginFailure:
+        """Remember why the API rejects the login, so that it is not sent again unchanged."""
         salt = secrets.token_hex(16)
         digest = _password_digest(self._credentials.password, salt)
         self._file.save(Stored(rejection=Rejection(salt, digest, cause, time.time())))
@@ -431,9 +438,9 @@ class Login:
         if authentication.token is None:
             answer = await self._api.send("GET", PATH, decode_authentication)
             if answer.value is None:
-                raise self._failed(LoginRejected(self.account, STILL_UNAUTHORIZED))
+                raise self._remembered(STILL_UNAUTHORIZED)
             authentication = answer.value
-        seconds_left = authentication.token.expiry if authentication.token else ASSUMED_SECONDS
+        seconds_left = _seconds(authentication) or ASSUMED_SECONDS
         session = Session(uuid.uuid4().hex, cookies, time.time() + seconds_left, seconds_left)
         self._file.save(Stored(session=session))
         self._session = session
@@ -445,6 +452,11 @@ class Login:
         log.warning(_EVENTS[type(error)], account=self.account)
         self._failure = error
         return error
+
+
+def _seconds(authentication: Authentication) -> float:
+    """The seconds left by the API's word; 0 when it does not say."""
+    return max(authentication.token.expiry, 0.0) if authentication.token else 0.0
 
 
 def _moment(seconds: float) -> str:

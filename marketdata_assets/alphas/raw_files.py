@@ -176,10 +176,10 @@ def elements(data: bytes, place: str, single: bool = False) -> list[msgspec.Raw]
     try:
         return [msgspec.json.decode(data, type=msgspec.Raw)] if single else _elements.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        return _split(data, place, single, error)
+        return split(data, place, single, error)
 
 
-def _split(data: bytes, place: str, single: bool, cause: Exception) -> list[bytes]:
+def split(data: bytes, place: str, single: bool, cause: Exception) -> list[bytes]:
     """Split elements of which one is not strict JSON, such as a NaN, so that the others can be loaded."""
     text, scan = data.decode(), json.JSONDecoder(strict=False).raw_decode
     position, pieces = text.index("{" if single else "["), list[bytes]()
@@ -198,6 +198,21 @@ def _split(data: bytes, place: str, single: bool, cause: Exception) -> list[byte
     except (ValueError, RecursionError):
         raise BadFile(place, f"no JSON, or cut off ({cause})") from cause
     return pieces
+
+
+def members(data: bytes) -> dict[str, bytes]:
+    """The members of an object with an element that is not strict JSON. Raises ValueError or RecursionError."""
+    text, scan = data.decode(), json.JSONDecoder(strict=False).raw_decode
+    position, found = _blank(text, text.index("{") + 1), dict[str, bytes]()
+    while text[position : position + 1] != "}":
+        name, position = scan(text, position)
+        start = _blank(text, text.index(":", position) + 1)
+        _, position = scan(text, start)
+        found[name] = text[start:position].encode()
+        position = _blank(text, position)
+        if text[position : position + 1] == ",":
+            position = _blank(text, position + 1)
+    return found
 
 
 def _blank(text: str, position: int) -> int:

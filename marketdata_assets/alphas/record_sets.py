@@ -85,14 +85,14 @@ class _Schema(msgspec.Struct):
     properties: list[_Property]
 
 
-class Response(msgspec.Struct, rename={"least": "min", "greatest": "max"}):
+class _Response(msgspec.Struct, rename={"least": "min", "greatest": "max"}):
     schema: _Schema
     records: list[list[Any]]
     least: float | None = None
     greatest: float | None = None
 
 
-_decoder = msgspec.json.Decoder(Response)
+_decoder = msgspec.json.Decoder(_Response)
 
 
 def decode_records(content: bytes) -> Records:
@@ -102,11 +102,7 @@ def decode_records(content: bytes) -> Records:
     """
     if not content.strip():
         return Records({}, {})
-    return records_of(_decoder.decode(content))
-
-
-def records_of(found: "Response") -> Records:
-    """The columns of a response. Raises msgspec.ValidationError."""
+    found = _decoder.decode(content)
     types = {one.name: one.type for one in found.schema.properties}
     width = len(found.schema.properties)
     if len(types) < width or not all(types) or any("." in name or name[0] == "$" for name in types):

@@ -36,9 +36,10 @@ class RejectedAlpha:
 def rejected_alphas(
     databases: mongo.Databases, root: Path, accounts: Collection[str], limit: int
 ) -> list[RejectedAlpha]:
-    """Up to `limit` rejected alphas of `accounts`: by kind, first those of raw files, then those of packages."""
-    rows: list[RejectedAlpha] = []
+    """Up to `limit` rejected alphas of `accounts` of a kind: first those of raw files, then those of packages."""
+    found: list[RejectedAlpha] = []
     for kind in KINDS:
+        rows: list[RejectedAlpha] = []
         for account in accounts:
             rows += islice(in_raw_files(root, account, kind), limit)
         name = database_name(kind)
@@ -48,7 +49,8 @@ def rejected_alphas(
                 suffix = ZSTD if package.with_suffix(ZSTD).exists() else PLAIN
                 place = f"{package.relative_to(root)}{suffix}:{row.line}"
                 rows.append(RejectedAlpha(row.source, kind, place, row.reason, row.raw))
-    return rows[:limit]
+        found += rows[:limit]
+    return found
 
 
 def in_raw_files(root: Path, account: str, kind: Kind, month: str = "*") -> Iterator[RejectedAlpha]:

@@ -1,7 +1,7 @@
 """The state of every file of the alphas folder and of every month: files compared with marks and MongoDB's ledger.
 
 A raw file is loaded when its alphas are in packages, by the marks beside these, and the packages in MongoDB, by its
-ledger, which counts as empty where the collection is. Documents are not counted, and nothing is written.
+ledger, but for the days whose documents were deleted. Nothing is written.
 """
 
 import datetime as dt
@@ -17,7 +17,8 @@ from marketdata_assets.alphas import file_index, layout, slices
 from marketdata_assets.alphas.file_index import Listed, Pair, listed
 from marketdata_assets.alphas.files import day_of, read_package
 from marketdata_assets.alphas.import_modes import CODE_VERSION
-from marketdata_assets.alphas.importer import Package, database_name, is_emptied, is_empty
+from marketdata_assets.alphas.importer import Package, database_name, is_empty
+from marketdata_assets.alphas.ingest import gone
 from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.packaging import Mark, Records, recorded
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
@@ -73,8 +74,8 @@ def in_mongo(
         if not survey.known and survey.account not in on_disk:
             continue
         entries = survey.known.values()
-        documents, rejected = sum(one.rows for one in entries), sum(one.rejected for one in entries)
-        name = database_name(survey.kind)
+        rejected, name = sum(one.rejected for one in entries), database_name(survey.kind)
+        documents = databases[name][survey.account].estimated_document_count()
         found.append(AccountStatus(name, survey.account, survey.months(), documents=documents, rejected=rejected))
     return found
 
@@ -145,8 +146,9 @@ def surveys(
         database = databases[database_name(kind)]
         ledger = by_account(mongo_ledger.entries(database, database_name(kind)))
         for account in sorted({*files, *file_index.accounts_on_disk(root), *ledger}):
-            entries = ledger.get(account, ())
-            known = () if is_emptied(database, account, entries) else entries
+            entries = {one.unit: one for one in ledger.get(account, ())}
+            deleted = gone(database, root, account, kind, entries, exact=exact)
+            known = [one for day, one in entries.items() if day not in deleted]
             yield Survey(root, account, kind, files.get(account, ()), known, exact)
 
 

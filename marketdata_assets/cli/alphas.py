@@ -424,7 +424,7 @@ def _session(account: str, found: Credentials, settings: Settings) -> str:
     if stored.rejection and stored.rejection.of(found.password):
         return f"rejected {_moment(stored.rejection.at):%Y-%m-%d %H:%M} UTC"
     if stored.throttle and stored.throttle.until > time.time():
-        return f"throttled until {_moment(stored.throttle.until):%Y-%m-%d %H:%M} UTC"
+        return f"paused until {_moment(stored.throttle.until):%Y-%m-%d %H:%M} UTC"
     if stored.pending:
         return "waits for an identity check" if stored.pending.open else "identity check not answered"
     return "ended" if stored.session else "none"

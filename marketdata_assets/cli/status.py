@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import islice
 from threading import Thread
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from marketdata_assets import databases, domains, overview, stores
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.cli.instance import dagster_instance
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.file_ledger import FileEntry, with_file
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.local.errors import NoServer
@@ -33,13 +35,13 @@ def status(
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
     """Show what is loaded, and how many partitions are missing, stale or failed."""
-    rows = of_each_domain(rows_of, Settings().domain_names)
+    rows, unread = of_each_domain(rows_of, Settings().domain_names)
     files = [row for row in rows if "named" in row]
     runs = due_runs() if due else []
     if as_json:
         shown = [{name: value for name, value in row.items() if name != "newest_at"} for row in rows]
         assets, folders = ([row for row in shown if ("named" in row) is of_files] for of_files in (False, True))
-        output.as_json({"assets": assets, "files": folders} | ({"due": runs} if due else {}))
+        output.as_json({"assets": assets, "files": folders, **unread, **({"due": runs} if due else {})})
     else:
         if files:
             output.table("files", FILES, [[row[name] for name in FILES] for row in files])
@@ -59,7 +61,7 @@ def status(
             output.table("due", DUE, [[run[name] for name in DUE] for run in runs])
         elif due:
             output.console().print("nothing is due")
-    if any(row["failed"] for row in rows):
+    if unread or any(row["failed"] for row in rows):
         raise typer.Exit(1)
 
 
@@ -106,11 +108,12 @@ def files(
     known = tuple(name for name in Settings().domain_names if domains.find(name).files)
     chosen = among(known, [domain] if domain else (), "DOMAIN") or known
     states = among(FILE_STATES, state, "--state") or FILE_STATES
-    rows = of_each_domain(_files_of, chosen)
+    rows, unread = of_each_domain(_files_of, chosen)
     rows = [row for row in rows if row["state"].replace(" ", "_") in states]
-    if as_json:
-        output.as_json({"files": rows})
-        return
+    output.result(as_json, {"files": rows, **unread}, show=partial(_show_files, rows), success=not unread)
+
+
+def _show_files(rows: Sequence[dict[str, Any]]) -> None:
     shown = [{**row, "replaced": sum(row["replaced"].values())} for row in rows]
     columns = ("folder", "file", "state", *ROWS)
     output.table("files", columns, [[row[name] for name in columns] for row in shown])
@@ -143,22 +146,26 @@ def quarantine(
     """Show rejected rows: source, reason and content."""
     among([one.name for one in domains.every() if one.rejected], [domain] if domain else (), "DOMAIN")
     chosen = [domain] if domain else [name for name in Settings().domain_names if domains.find(name).rejected]
-    rows = of_each_domain(partial(rejected_of, limit=limit), chosen)
-    if as_json:
-        output.as_json({"rows": rows})
-    else:
-        shown = []
-        for row in rows:
-            place, raw = row["place"], row["raw"]
-            if "/primeval_data/" in place or "/final_data/" in place:
-                place = place.rpartition("/")[2]  # the name of a raw file of alphas has the account and the time
-            if len(raw) > SHOWN_CHARACTERS:
-                raw = f"{raw[:SHOWN_CHARACTERS]} ..."
-            shown.append([row["dataset"], place, row["reason"], raw])
-        output.table("quarantine", REJECTED, shown)
-        for dataset, count in Counter(row["dataset"] for row in rows).items():
-            if count >= limit:
-                output.console().print(f"{dataset}: its first {count:,} rows; more with --limit")
+    found, unread = of_each_domain(partial(rejected_of, limit=limit + 1), chosen)
+    counts = Counter(row["dataset"] for row in found)
+    rows = [row for name in counts for row in islice((one for one in found if one["dataset"] == name), limit)]
+    more = [name for name, count in counts.items() if count > limit]
+    document = {"rows": rows, "limit": limit, "more": more, **unread}
+    output.result(as_json, document, show=partial(_show_rejected, rows, limit, more), success=not unread)
+
+
+def _show_rejected(rows: Sequence[dict[str, Any]], limit: int, more: Sequence[str]) -> None:
+    shown = []
+    for row in rows:
+        place, raw = row["place"], row["raw"]
+        if "/primeval_data/" in place or "/final_data/" in place:
+            place = place.rpartition("/")[2]  # the name of a raw file of alphas has the account and the time
+        if len(raw) > SHOWN_CHARACTERS:
+            raw = f"{raw[:SHOWN_CHARACTERS]} ..."
+        shown.append([row["dataset"], place, row["reason"], raw])
+    output.table("quarantine", REJECTED, shown)
+    for dataset in more:
+        output.console().print(f"{dataset}: its first {limit:,} rows; more with --limit")
 
 
 def rejected_of(domain: str, limit: int) -> list[overview.Row]:
@@ -168,10 +175,12 @@ def rejected_of(domain: str, limit: int) -> list[overview.Row]:
         return about.rejected(connection, Settings(), limit) if about.rejected else []
 
 
-def of_each_domain(read: Callable[[str], list[dict[str, Any]]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of all domains, read at once; those without a server are named in a note.
+def of_each_domain(
+    read: Callable[[str], list[dict[str, Any]]], names: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
+    """The rows of all domains, read at once, and as `unread` why others failed; those without a server are named.
 
-    Raises NoServer when none has one. Drivers are imported first: threads that do so wait for each other.
+    Raises an error that is all there is. Drivers are imported first: threads that do so wait for each other.
     """
     for name in names:
         import_module(f"{stores.__name__}.{domains.find(name).store}")
@@ -189,17 +198,20 @@ def of_each_domain(read: Callable[[str], list[dict[str, Any]]], names: Sequence[
     for thread in threads:
         thread.join()
     rows: list[dict[str, Any]] = []
-    absent: list[NoServer] = []
+    errors: dict[str, Exception] = {}
     for name in names:
         match answers[name]:
-            case NoServer() as error:
-                absent.append(error)
             case Exception() as error:
-                raise error
+                errors[name] = error
             case found:
                 rows += found
-    if len(absent) == len(names):
-        raise absent[0]
-    for cause in absent:
-        output.notes().print(f"left out: {cause}")
-    return rows
+    if len(errors) == len(names):
+        raise next((one for one in errors.values() if not isinstance(one, NoServer)), errors[names[0]])
+    failed = {}
+    for name, error in errors.items():
+        if isinstance(error, NoServer):
+            output.notes().print(f"left out: {error}")
+        else:
+            failed[name] = str(error) if isinstance(error, MarketDataError) else f"{type(error).__name__}: {error}"
+            output.fail(f"{name} cannot be shown: {failed[name]}")
+    return rows, {"unread": failed} if failed else {}

@@ -40,7 +40,7 @@ def export(
     condition = filters.condition() if filters else None
     frame = read.alphas(kind, accounts, where=condition, columns=["id"] if record_set else columns)
     if record_set:
-        frame = read.alpha_records(record_set, frame["id"].to_list(), kind=kind)
+        frame = read.alpha_records(record_set, frame["id"].to_list(), accounts, kind=kind)
     with replacing(file) as partial:
         if file.suffix == CSV:
             frame.with_columns(map(_as_text, frame.iter_columns())).write_csv(partial)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from marketdata_assets.alphas.correlation import LEAST_DAYS, YEARS, Strongest, daily_returns, strongest
@@ -15,7 +16,7 @@ from marketdata_assets.read.alpha_records import documents_of, present_accounts
 from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import NothingLoaded, UnknownName
 from marketdata_assets.read.sources import Mongo, of_mongo
-from marketdata_assets.stores.mongo import CODEC, Databases
+from marketdata_assets.stores.mongo import CODEC, Databases, usable
 
 SCHEMA: Mapping[str, pl.DataType] = {
     **dict.fromkeys(("account", "alpha", "region"), pl.String()),
@@ -77,12 +78,18 @@ def alpha_correlations(
     return frame.sort("account", "max", "alpha", descending=[False, True, False], nulls_last=True)
 
 
+class _Alpha(msgspec.Struct):
+    id: str
+    settings: dict[str, Any] | None = None
+
+
 def _regions(databases: Databases, account: str, filters: Filters, any_region: bool) -> dict[str, str]:
     """The region of each alpha that matches."""
     found: dict[str, str] = {}
     for kind in filters.kinds:
         documents = databases[database_name(kind)][account].with_options(codec_options=CODEC)
-        for one in documents.find(filters.condition(), {"id": 1, "settings.region": 1}).sort("id", 1):
+        matching = documents.find(filters.condition(), {"id": 1, "settings.region": 1}).sort("id", 1)
+        for one in usable(documents, matching, _Alpha):
             found[one["id"]] = "" if any_region else str((one.get("settings") or {}).get("region") or "")
     return found
 

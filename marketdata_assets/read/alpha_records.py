@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import bson
+import msgspec
 import polars as pl
 from pymongo.database import Database
 
@@ -17,7 +19,7 @@ from marketdata_assets.logs import get_logger
 from marketdata_assets.read.columnar import several
 from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.read.sources import Mongo, of_mongo
-from marketdata_assets.stores.mongo import CODEC, Databases
+from marketdata_assets.stores.mongo import CODEC, Databases, usable
 
 BATCH = 5_000
 log = get_logger(__name__)
@@ -93,10 +95,10 @@ def _joined(
 ) -> pl.Series:
     path = f"{record_set}.{name}"
     if name in SINGLE:
-        return pl.Series(path, [row and row[name] for row in rows], dtype=SINGLE[name])
+        return pl.Series(path, [row and row.get(name) for row in rows], dtype=SINGLE[name])
     if name not in types and any(rows):
         raise UnknownColumn(f"record set {record_set}", path, [f"{record_set}.{one}" for one in (*types, *SINGLE)])
-    lists = [row.get("columns", {}).get(name) if row else None for row in rows]
+    lists = [row["columns"].get(name) if row else None for row in rows]
     given = types.get(name, name)
     flat = _typed(record_set, name, list(chain.from_iterable(one or () for one in lists)), given)
     parts = list(_slices(flat, [None if one is None else len(one) for one in lists]))
@@ -120,6 +122,14 @@ def present_accounts(database: Database[Any], what: str, accounts: str | Sequenc
     return names
 
 
+class _Records(msgspec.Struct):
+    columns: dict[str, list[Any]]
+    types: dict[str, str]
+    min: float | None = None
+    max: float | None = None
+    fetched: dt.datetime | None = None
+
+
 def documents_of(
     databases: Databases,
     record_set: RecordSet,
@@ -132,12 +142,11 @@ def documents_of(
     shown = None if names is None else dict.fromkeys((*SINGLE, "types", *(f"columns.{name}" for name in names)), 1)
     collection = databases[asset_name(record_set)][account].with_options(codec_options=CODEC)
     of_kind = {} if kind is None else {"kind": kind}
-    if ids is None:
-        yield from collection.find(of_kind, shown).sort("_id", 1)
-        return
-    wanted = sorted(set(ids))
-    for start in range(0, len(wanted), BATCH):
-        yield from collection.find({**of_kind, "_id": {"$in": wanted[start : start + BATCH]}}, shown).sort("_id", 1)
+    wanted = None if ids is None else sorted({*filter(None, ids)})
+    starts = range(0, len(wanted or ()), BATCH)
+    conditions = [{}] if wanted is None else [{"_id": {"$in": wanted[at : at + BATCH]}} for at in starts]
+    found = (collection.find({**of_kind, **one}, shown).sort("_id", 1) for one in conditions)
+    yield from usable(collection, chain.from_iterable(found), _Records)
 
 
 def _repeated(values: Iterable[str], lengths: Sequence[int]) -> pl.Series:
@@ -154,12 +163,17 @@ def _typed(record_set: RecordSet, name: str, values: list[Any], given: str) -> p
     except (ValueError, TypeError, OverflowError):
         cells = [_cell(convert, value) for value in values]
         odd = [value for value, cell in zip(values, cells, strict=True) if cell is None and value is not None]
-        first = {"values": len(odd), "value": str(odd[0])[:40]} if odd else {}
-        log.warning("odd_values", of=asset_name(record_set), column=name, wanted=given or "number", **first)
+        if odd:
+            first = {"values": len(odd), "value": str(odd[0])[:40]}
+            log.warning("odd_values", of=asset_name(record_set), column=name, wanted=given or "number", **first)
         return pl.Series(name, cells, dtype=dtype)
 
 
 def _cell(convert: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        value = value.date().isoformat()
+    if isinstance(value, bson.Decimal128):
+        value = value.to_decimal()
     try:
         return None if value is None else convert(value)
     except (ValueError, TypeError, OverflowError):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, MongoClient, ReadPreference, ReplaceOne, UpdateOne
@@ -19,6 +20,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.logs import get_logger
 from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import require
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -45,6 +47,7 @@ Document = dict[str, Any]
 Documents = Collection[Document]
 Item = TypeVar("Item")
 CODEC: CodecOptions[Document] = CodecOptions(document_class=dict, tz_aware=True)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,23 @@ def write(
         f"{collection.full_name}: write conflict on {len(pending)} documents, gave up after {MAX_ATTEMPTS}"
         " retries. No document is lost; run the same partitions again with fewer concurrent writers."
     )
+
+
+def usable(collection: Documents, found: Iterable[Document], form: type[msgspec.Struct]) -> Iterator[Document]:
+    """The documents of this form; of the others, which another program wrote, a log line has the number and the first.
+
+    Every reader of stored documents reads them through this, so that an odd one costs no other.
+    """
+    odd, first = 0, dict[str, str]()
+    for document in found:
+        try:
+            msgspec.convert(document, form)
+        except msgspec.ValidationError as error:
+            odd, first = odd + 1, first or {"id": str(document.get("_id")), "reason": str(error)}
+        else:
+            yield document
+    if odd:
+        log.warning("unusable_documents", collection=collection.full_name, documents=odd, **first)
 
 
 def read(collection: Documents, key: str, names: set[str]) -> dict[str, Document]:

@@ -52,11 +52,10 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
             found[f"{account}/{one['_id']}"] = one["columns"].get("date", []), one["columns"].get("pnl", [])
     same = {one: [key for key in found if one in (key, key.partition("/")[2])] or [one] for one in ids}
     keys = _checked_number([*dict.fromkeys(key for one in ids for key in same[one])])
-    odd = {key: cause for key in keys if key in found and (cause := _odd(*found[key]))}
-    returns = daily_returns((key, *found[key]) for key in keys if key in found and key not in odd)
+    returns = daily_returns((key, *found[key]) for key in keys if key in found)
     values, days = correlations(returns.values, returns.values)
     place = {key: row for row, key in enumerate(returns.ids)}
-    why = {key: None if key in place else (odd | {**returns.left_out}).get(key, NOT_FETCHED) for key in keys}
+    why = {key: None if key in place else returns.left_out.get(key, NOT_FETCHED) for key in keys}
 
     def square(matrix: Any) -> list[list[float | None]]:
         pairs = [[(place.get(one), place.get(other)) for other in keys] for one in keys]
@@ -66,18 +65,12 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
     def drawn(key: str) -> dict[str, Any]:
         account, name = key.split("/", 1) if "/" in key else (None, key)
         dates, pnl = found[key] if why[key] in (None, CONSTANT) else ([], [])
-        return {"account": account, "id": name, "days": dates, "pnl": pnl, "why": why[key]}
+        days, totals = np.array(dates, "datetime64[D]").astype(str).tolist(), np.array(pnl, np.float64).tolist()
+        known = [total if np.isfinite(total) else None for total in totals]
+        return {"account": account, "id": name, "days": days, "pnl": known, "why": why[key]}
 
-    about = {"least": LEAST_DAYS}
-    return {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days), **about}
-
-
-def _odd(days: Sequence[Any], pnl: Sequence[Any]) -> str | None:
-    """Why a series cannot be shown: a day that is no text, or PnL that is no number; null is a day without PnL."""
-    no_days = [f"day {one} is not text" for one in days if not isinstance(one, str)]
-    known = (one for one in pnl if one is not None)
-    odd = [f"{one} is not a number" for one in known if not isinstance(one, int | float) or not math.isfinite(one)]
-    return next((f"PnL cannot be read: {cause}" for cause in (*no_days, *odd)), None)
+    found_of = {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days)}
+    return found_of | {"least": LEAST_DAYS}
 
 
 def _checked_number(ids: Sequence[str]) -> Sequence[str]:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.api_requests import Page, check_url
-from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
+from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected, UnsafeId
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy, retry_after
 from marketdata_demo.servers.brain import BrainServer, make, spread
@@ -57,8 +58,20 @@ def test_pages_go_by_offset_and_window_in_utc(server: BrainServer, tmp_path: Pat
 
 def test_one_alpha_and_an_unknown_one(server: BrainServer, tmp_path: Path) -> None:
     alpha = make(0, NOVEMBER.start)
-    for name, found in ((alpha.id, alpha.body), ("nothere", None), ("../authentication", None)):
+    odd = [replace(alpha, id=name) for name in ("r_us", "r-da", "中文1", "a b?c=%2F#d")]
+    server.add_alphas(EMAIL, odd)
+    for name, found in ((alpha.id, alpha.body), ("nothere", None), *((one.id, one.body) for one in odd)):
         assert with_client(server, tmp_path, lambda one, name=name: one.alpha(name)) == found  # type: ignore[misc]
+    assert server.log[-1] == "GET /alphas/a%20b%3Fc%3D%252F%23d"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../authentication", "a/b", "a\\b", "a\nb", "\ud800"])
+def test_an_id_that_leads_elsewhere_is_an_error_and_no_answer(server: BrainServer, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsafeId, match="no request is sent"):
+        with_client(server, tmp_path, lambda one: one.alpha(name))
+    with pytest.raises(UnsafeId):
+        with_client(server, tmp_path, lambda one: one.records(name, "pnl"))
+    assert server.asked("/alphas/") == 0
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "drop", "cut", "garble", "stall"])

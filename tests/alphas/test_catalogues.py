@@ -192,3 +192,12 @@ def test_an_account_without_credentials_fails_by_name(env: CatalogueEnv) -> None
 def test_markets_are_those_of_the_settings_of_alphas(env: CatalogueEnv) -> None:
     assert [one["region"] for one in markets(env.mongo, env.account)] == ["EUR", "USA"]
     assert markets(env.mongo, "nobody") == []
+
+
+def test_an_alpha_of_no_market_is_named_and_the_markets_of_the_others_are_fetched(
+    env: CatalogueEnv, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"instrumentType": "EQUITY", "region": "USA", "delay": 1, "universe": ["TOP3000"]}
+    env.mongo["regular_alphas"][env.account].insert_one({"_id": "odd", "id": "odd", "settings": settings})
+    assert {unit: one.outcome for unit, one in env.fetched("data_sets").items()} == {USA: "ok", EUR: "ok"}
+    assert f"regular_alphas.{env.account} documents=1 id=odd" in caplog.text and "$.universe" in caplog.text

@@ -124,8 +124,15 @@ def test_filters_choose_alphas_of_every_month(server: BrainServer, tmp_path: Pat
 def test_alphas_by_id_and_unknown_ones(server: BrainServer, tmp_path: Path) -> None:
     name = make(900, OLD).id
     report = changed(server, tmp_path, ids=(name, "nothere1", "../x"))
-    assert (report.written, report.unknown) == (1, ["nothere1", "../x"])
+    assert (report.written, report.unknown) == (1, ["nothere1"])
+    assert [text.partition(":")[0] for text in report.rejected] == ["'../x'"]
     assert list(packaged(tmp_path, "2016-03")) == [name]
+
+
+def test_an_id_is_never_a_path(server: BrainServer, tmp_path: Path) -> None:
+    server.add_alphas(EMAIL, [make(901, OLD, modified=LATER, **NEVER | {"id": "../../中文_" + "x" * 300})])
+    assert changed(server, tmp_path).written == 1
+    assert [name[:8] for name in packaged(tmp_path, "2016-03")] == ["../../中文"]
 
 
 def test_a_month_of_which_only_changes_are_known_is_missing_not_ok(server: BrainServer, tmp_path: Path) -> None:

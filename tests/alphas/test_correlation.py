@@ -99,13 +99,14 @@ DAYS = [f"2024-01-{day:02d}" for day in range(1, 32)]
         (["2024-01-02", None], [1.0, 2.0], "do not ascend"),
         (["2024-01-02", "2024-01-03"], [1.0, None], "fewer than two days"),
         ([], [], "fewer than two days"),
+        (["2024-01-02", "2024-01-03", "2999-01-01"], [1.0, 2.0, 0.0], "PnL of a day to come: 2999-01-01"),
         (DAYS, [7.0] * len(DAYS), "constant"),
         (DAYS, [0.1 * day for day in range(len(DAYS))], "constant"),
     ],
 )
 def test_series_that_cannot_be_used_are_left_out_by_name(dates: list[str], pnl: list[float], cause: str) -> None:
     found = daily_returns([("A", dates, pnl), ("B", ["2024-01-02", "2024-01-03"], [0.0, 1.0])])
-    assert found.ids == ("B",)
+    assert (found.ids, [f"{day}" for day in found.days]) == (("B",), ["2024-01-03"])
     assert cause in found.left_out["A"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from marketdata_assets.alphas.accounts import Account, Credentials, credential_variables, find_credentials, read
 from marketdata_assets.alphas.errors import NoCredentials
+from marketdata_assets.config_files import InvalidConfigFile
 
 EMAIL, PASSWORD = credential_variables("a@b.1")
 
@@ -35,6 +36,21 @@ def test_accounts_are_read_in_their_order_with_defaults(tmp_path: Path) -> None:
 
 def test_variables_are_named_after_the_account() -> None:
     assert (EMAIL, PASSWORD) == ("MARKETDATA_BRAIN_EMAIL_A_B_1", "MARKETDATA_BRAIN_PASSWORD_A_B_1")
+
+
+@pytest.mark.parametrize("names", [("账户一", "账户二"), ("a.b", "a-b"), ("lk", "LK")])
+@pytest.mark.parametrize("suffix", ["", "_FILE"])
+def test_accounts_of_one_variable_are_refused_only_where_it_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], suffix: str
+) -> None:
+    file, variable = tmp_path / "accounts.json", credential_variables(names[0])[0]
+    file.write_text(json.dumps([{"user_key": name} for name in names]))
+    assert [one.key for one in read(file)] == [*names]
+    own = secret_file(tmp_path, {name: {"email": name, "password": "canary"} for name in names})
+    assert [find_credentials(name, {}, own).email for name in names] == [*names]
+    monkeypatch.setenv(variable + suffix, "me")
+    with pytest.raises(InvalidConfigFile, match=f"1: accounts '{names[0]}' and '{names[1]}' both read .* {variable}"):
+        read(file)
 
 
 def test_environment_comes_before_the_file(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+from bson import Decimal128, Int64, ObjectId
 from pymongo import MongoClient
 from typer.testing import CliRunner
 
@@ -103,6 +104,23 @@ def test_what_is_no_record_set_stays_and_is_named(
     assert kept is not None
     assert kept["recordsets"][name] == sets[name]
     assert ("daily-pnl" in kept["recordsets"]) == ("dateCreated" in fields)
+
+
+def test_values_of_mongodb_are_moved_as_brain_sends_them_and_what_it_never_sends_stays(
+    mongo_client: Client, account: str
+) -> None:
+    days = [dt.datetime(2024, 1, day, tzinfo=dt.UTC) for day in (2, 3)]
+    put(mongo_client, account, "A1", {"pnl": pnl(None, records=[[days[0], Decimal128("1.5")], [days[1], Int64(7)]])})
+    odd = {"A2": float("nan"), "A3": float("inf"), "A4": Decimal128("NaN"), "A5": ObjectId()}
+    for alpha, value in odd.items():
+        put(mongo_client, account, alpha, {"pnl": pnl(None, records=[["2024-01-02", value]])})
+    put(mongo_client, account, "A6", {"pnl": pnl(None, records=[[days[0] + dt.timedelta(hours=9), 1.0]])})
+    report = embedded.move(mongo_client, account)
+    assert report.moved == {"alpha_pnl": 1}
+    assert sorted(report.left) == [f"A{number} pnl" for number in range(2, 7)]
+    [stored] = mongo_client["alpha_pnl"][account].find()
+    assert stored["columns"] == {"date": ["2024-01-02", "2024-01-03"], "pnl": [1.5, 7]}
+    assert mongo_client["regular_alphas"][account].count_documents({"recordsets.pnl": {"$exists": True}}) == 5
 
 
 def test_a_record_set_that_is_written_meanwhile_stays(mongo_client: Client, account: str) -> None:

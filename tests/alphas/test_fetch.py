@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from hypothesis import strategies as st
 from marketdata_assets.alphas import slices
 from marketdata_assets.alphas.errors import ApiUnavailable, LoginRejected, RequestRejected
 from marketdata_assets.alphas.fetch import LISTING_DELAY, MAX_FAILURES
+from marketdata_assets.alphas.file_index import list_packages
+from marketdata_assets.alphas.files import read_package
 from marketdata_assets.alphas.layout import KINDS, SECOND, Kind, Window, month_window, slice_path
+from marketdata_assets.alphas.packaging import package_months
+from marketdata_assets.alphas.rejected import in_raw_files
 from marketdata_assets.budget import Budget
 from marketdata_assets.errors import TransientError
+from marketdata_assets.fanout import Fanout
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 from tests.alphas.brain_clients import EMAIL, HASTY, MONTH, NOVEMBER, PASSWORD, fetched
 from tests.recorded_budgets import RecordedBudgets, most_within
@@ -243,6 +249,27 @@ def test_alpha_that_breaks_its_page_fails_its_day_at_most_and_old_slices_stay(
     assert (failed.window.length <= DAY, report.alphas >= 290) == (True, True)
     kept = [piece.path.read_bytes() for piece in slices.of_month(tmp_path / "alphas", "lk", "regular", MONTH)]
     assert {alpha["id"] for raw in kept for alpha in json.loads(raw)} == {alpha.id for alpha in alphas}
+
+
+def test_odd_elements_of_a_page_cost_no_other_and_end_in_quarantine(server: BrainServer, tmp_path: Path) -> None:
+    alphas = month_of(250)
+    odd: list[Alpha] = []
+    for place, change in ((0, {"is": {"sharpe": float("nan")}}), (99, {"id": None}), (249, {"id": 7})):
+        document = json.loads(alphas[place].body) | change
+        odd.append(replace(alphas[place], body=json.dumps(document).encode()))
+    server.add_alphas(EMAIL, [*alphas, *odd])
+    report = fetched(server, tmp_path)
+    assert (report.failed, report.alphas) == ((), 250)
+    assert server.asked(LIST) <= 6
+    package_months(tmp_path / "alphas", [("lk", MONTH)], Fanout(1))
+    lines = [
+        json.loads(line)["id"]
+        for path in list_packages(tmp_path / "alphas", "lk", "regular")
+        for _, line in read_package(path)
+    ]
+    assert sorted(lines) == sorted({one.id for one in alphas} - {one.id for one in odd})
+    reasons = sorted(one.reason for one in in_raw_files(tmp_path / "alphas", "lk", "regular"))
+    assert [reason[:7] for reason in reasons] == ["id is n", "no JSON", "no id"]
 
 
 def test_server_that_stays_away_is_asked_a_few_times(server: BrainServer, tmp_path: Path) -> None:

@@ -101,10 +101,24 @@ def test_a_repeat_reads_nothing_and_writes_nothing(alphas_env: AlphasEnv) -> Non
 
 def test_force_brings_back_what_was_taken_out_of_the_database(alphas_env: AlphasEnv) -> None:
     alphas_env.load(alpha("A"), alpha("B"))
-    alphas_env.client["regular_alphas"][alphas_env.account].delete_one({"id": "A"})
-    assert alphas_env.run().total("inserted") == 0
+    before = alphas_env.stored()
+    alphas_env.client["regular_alphas"][alphas_env.account].update_one({"id": "A"}, {"$unset": {"dateModified": ""}})
+    assert alphas_env.run().total("updated") == 0
     report = alphas_env.run(force=True)
-    assert (report.total("inserted"), report.total("updated"), sorted(alphas_env.stored())) == (1, 0, ["A", "B"])
+    assert (report.total("inserted"), report.total("updated")) == (0, 1)
+    assert alphas_env.stored()["A"]["dateModified"] == before["A"]["dateModified"]
+
+
+def test_what_the_database_rejects_is_due_until_it_is_corrected_there(alphas_env: AlphasEnv) -> None:
+    alphas_env.load(alpha("A"), alpha("B"))
+    stored = alphas_env.client["regular_alphas"][alphas_env.account]
+    stored.update_one({"id": "A"}, {"$set": {"_rev": "x"}})
+    assert alphas_env.run(force=True).total("rejected") == 1
+    assert alphas_env.run().total("rejected") == 1
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root, exact=False) == [(alphas_env.account, MONTH)]
+    stored.update_one({"id": "A"}, {"$unset": {"_rev": ""}})
+    assert alphas_env.run().total("rejected") == 0
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root) == []
 
 
 def test_dropped_collection_is_due_again_and_imported_again(alphas_env: AlphasEnv) -> None:

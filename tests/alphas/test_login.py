@@ -23,6 +23,7 @@ from marketdata_assets.alphas.errors import (
     LoginThrottled,
     RequestRejected,
 )
+from marketdata_assets.budget import Budget
 from marketdata_demo.servers.brain import BrainServer, spread
 from tests.alphas.brain_clients import EMAIL, NOVEMBER, PASSWORD, children, client, with_client
 
@@ -176,13 +177,52 @@ def test_login_that_is_taken_and_then_refused_ends(server: BrainServer, tmp_path
     server.before(server.expire_sessions, times=99, where=LIST)
     found = with_client(server, tmp_path, pages)
     assert all(isinstance(error, LoginRejected) for error in found)
-    assert server.logins <= 3
+    for _ in range(2):
+        with pytest.raises(LoginRejected, match="accepts the login, and still answers 401, at 20") as caught:
+            with_client(server, tmp_path, page)
+        assert "password" not in str(caught.value)
+    assert server.logins == 1
+    server.no_more_faults()
+    with_client(server, tmp_path, asked_for)
+    assert with_client(server, tmp_path, page).count == 3
+
+
+@pytest.mark.parametrize("body", [b"<html>hello", b'{"token": {"expiry": "soon"}}', b"[]"])
+def test_login_that_another_server_answers_is_sent_once_and_pauses(
+    server: BrainServer, tmp_path: Path, body: bytes
+) -> None:
+    server.garble(99, LOGIN, body=body)
+    for _ in range(3):
+        throttled(server, tmp_path)
+    assert server.asked(LOGIN) == 1
+    server.no_more_faults()
+    age(tmp_path, 2.1)
+    assert with_client(server, tmp_path, page).count == 3
+
+
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_session_of_an_unknown_length_is_used_until_a_401(tmp_path: Path, seconds: float) -> None:
+    class Wordless(BrainServer):
+        def _token(self, _: float) -> object:
+            return {"user": {"id": "XX00001"}, "token": {"expiry": seconds}}
+
+    with Wordless() as server:
+        server.add_user(EMAIL, PASSWORD)
+        for hours in (0.0, 0.6, 0.6):
+            with_client(server, tmp_path, pages)
+            stored = json.loads((tmp_path / "brain" / "lk.session").read_bytes())
+            stored["session"]["expires"] -= hours * 3600
+            (tmp_path / "brain" / "lk.session").write_text(json.dumps(stored))
+        assert with_client(server, tmp_path, page).count == 0
+        assert server.logins == 1
+        server.expire_sessions()
+        with_client(server, tmp_path, page)
+        assert server.logins == 2
 
 
 def test_login_survives_passing_faults(server: BrainServer, tmp_path: Path) -> None:
     server.fail(503, 1, LOGIN)
     server.drop(1, LOGIN)
-    server.garble(1, LOGIN)
     assert with_client(server, tmp_path, page).count == 3
 
 
@@ -381,8 +421,16 @@ def test_a_429_throttles_logins_in_whatever_words(server: BrainServer, tmp_path:
 
 
 def test_server_that_names_a_short_wait_is_no_throttled_login(server: BrainServer, tmp_path: Path) -> None:
-    server.fail(429, 1, LOGIN, body={"detail": "Request was throttled. Expected available in 1 second."})
-    assert with_client(server, tmp_path, page).count == 3
+    server.fail(429, 1, LOGIN, body={"detail": "Request was throttled. Expected available in 30 seconds."})
+    blocked: list[float] = []
+
+    class Budgeted(Budget):
+        def block(self, seconds: float) -> None:
+            blocked.append(seconds)
+
+    budget = Budgeted(tmp_path / "budgets", "lk", 1.0, 2000)
+    assert with_client(server, tmp_path, page, budget=budget).count == 3
+    assert blocked == [30.0]
 
 
 @pytest.mark.parametrize("status", [400, 403])

@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from pymongo import MongoClient
 
+from marketdata_assets import read
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.alphas.errors import BadOptions, NoCredentials
@@ -34,6 +35,7 @@ from marketdata_assets.alphas.record_sets import (
     decode_check,
     decode_records,
 )
+from marketdata_assets.export import alphas as export_alphas
 from marketdata_assets.loading.states import State
 from marketdata_assets.stores.mongo import CODEC
 from marketdata_demo import sample_records
@@ -138,7 +140,13 @@ def test_submission_checks_are_no_part_of_the_daily_run(env: RecordsEnv) -> None
     assert due_pairs(env.mongo, [env.account], Filters(), LATER, 10) == [(env.account, MONTH)]
     for record_set in DAILY:
         documents = [
-            {"_id": one.id, "dateCreated": one.created, "dateModified": modified(one), "fetched": LATER}
+            {
+                "_id": one.id,
+                "dateCreated": one.created,
+                "dateModified": modified(one),
+                "fetched": LATER,
+                "columns": {},
+            }
             for one in ALPHAS
         ]
         env.mongo[asset_name(record_set)][env.account].insert_many(documents)
@@ -302,3 +310,41 @@ def test_the_client_says_what_a_record_set_is(env: RecordsEnv) -> None:
     first, second, third = with_client(env.server, env.home, ask)
     assert (type(first), type(second), third) == (Pending, Records, None)
     assert second.types == {"date": "date", "pnl": "amount"}
+
+
+def test_odd_documents_of_another_program_cost_no_other(
+    env: RecordsEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert env.month().outcome == "ok"
+    alphas, records = env.mongo["regular_alphas"][env.account], env.mongo["alpha_pnl"][env.account]
+    alphas.insert_one({"_id": "stray", "type": "REGULAR", "dateCreated": NOVEMBER.start})
+    undated, bare = sorted(env.stored("pnl"))[:2]
+    records.update_one({"_id": undated}, {"$unset": {"dateModified": ""}})
+    records.update_one({"_id": bare}, {"$unset": {"columns": ""}})
+    with caplog.at_level("WARNING"):
+        assert env.state("pnl") == (State.STALE, 12)
+    stray, old = (line for line in caplog.messages if line.startswith("unusable_documents"))
+    assert f"regular_alphas.{env.account} documents=1 id=stray" in stray and "missing required field `id`" in stray
+    assert f"alpha_pnl.{env.account} documents=1 id={undated}" in old and "`dateModified`" in old
+    monkeypatch.setenv("MARKETDATA_MONGO_URI", env.uri)
+    assert read.alpha_records("pnl", accounts=env.account)["alpha"].n_unique() == 11
+    frame = read.alphas(accounts=env.account, columns=["id", "pnl.pnl", "pnl.fetched"])
+    assert (frame.height, frame["pnl.pnl"].null_count()) == (sum(one.kind == "regular" for one in ALPHAS) + 1, 2)
+    assert read.alpha_correlations(accounts=env.account, filters=Filters(), pool=Filters()).height == 12
+    exported = export_alphas(tmp_path / "pnl.parquet", "regular", [env.account], record_set="pnl")
+    assert exported.rows == read.alpha_records("pnl", accounts=env.account, kind="regular").height
+    month = env.month()
+    assert (month.outcome, month.fetched) == ("ok", 2)
+    assert env.state("pnl") == (State.OK, 12)
+
+
+def test_ids_of_another_form_are_requested_and_those_that_lead_elsewhere_fail(env: RecordsEnv) -> None:
+    odd = [replace(make(number, NOVEMBER.start), id=name) for number, name in ((70, "r_us"), (71, "中文1"))]
+    env.server.add_alphas(EMAIL, odd)
+    documents = env.mongo["regular_alphas"][env.account]
+    documents.insert_many(
+        [{"_id": name, "id": name, "dateCreated": NOVEMBER.start} for name in ("r_us", "中文1", "a/b")]
+    )
+    month = env.month()
+    assert (month.alphas, month.fetched, [*month.failed]) == (15, 14, ["a/b"])
+    assert all(env.stored("pnl")[one.id]["columns"]["pnl"] for one in odd)

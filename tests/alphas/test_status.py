@@ -85,6 +85,27 @@ def test_package_that_came_with_an_old_date_is_found_by_the_exact_look(
     assert states(store, tmp_path, exact=True) == {"2024-09": "stale"}
 
 
+def test_documents_that_were_deleted_are_due_and_come_back(tmp_path: Path, mongo_uri: str, store: Client) -> None:
+    raw(tmp_path, "2024-09", *(f"s{number}" for number in range(20)))
+    raw(tmp_path, "2024-10", *(f"o{number}" for number in range(10)))
+    put(tmp_path, "2024-11-02", [alpha("s0", "2024-11-02T00:30:00Z", "2024-11-03T00:00:00Z"), alpha("undated", None)])
+    bring(mongo_uri, tmp_path)
+    settled = {"2024-09": "ok", "2024-10": "ok", "2024-11": "ok"}
+    assert states(store, tmp_path) == states(store, tmp_path, exact=True) == settled, "an alpha of two days is there"
+    documents = store["regular_alphas"][ACCOUNT]
+    documents.delete_many({"id": {"$regex": "^s1"}})
+    [one] = status.in_mongo(store, tmp_path, kinds=["regular"])
+    assert (one.documents, one.states["2024-09"], one.states["2024-10"]) == (20, "missing", "ok")
+    bring(mongo_uri, tmp_path)
+    assert states(store, tmp_path) == settled
+    assert documents.count_documents({}) == 31
+    documents.insert_many([{"id": f"other{number}"} for number in range(12)])
+    documents.delete_many({"id": {"$regex": "^o[0-9]$"}})
+    assert status.outdated_pairs(store, tmp_path) == [(ACCOUNT, "2024-10")]
+    bring(mongo_uri, tmp_path)
+    assert (states(store, tmp_path, exact=True), documents.count_documents({})) == (settled, 43)
+
+
 def test_what_failed_or_came_in_part_is_behind(tmp_path: Path, mongo_uri: str, store: Client) -> None:
     raw(tmp_path, "2024-09", *(f"n{number}" for number in range(30)))
     package_months(tmp_path, PAIRS, Fanout(1))

@@ -237,10 +237,10 @@ def test_throttled_login_is_sent_once_and_shown(alphas_env: AlphasEnv) -> None:
     for _ in range(2):
         failed = alphas_env.run("alphas", "fetch", "--account", "pt", "--months", MONTH)
         assert failed.returncode == 1
-        assert "BRAIN throttles the logins of account pt (429: BIOMETRICS_THROTTLED" in failed.stderr
+        assert "BRAIN takes no login of account pt (429: BIOMETRICS_THROTTLED" in failed.stderr
     assert alphas_env.brain.asked("POST /authentication") == 1
     [row] = [row for row in alphas_env.said("alphas", "accounts")["accounts"] if row["account"] == "pt"]
-    assert row["session"].startswith("throttled until 20")
+    assert row["session"].startswith("paused until 20")
 
 
 def test_account_without_credentials_is_named_and_the_others_are_fetched(alphas_env: AlphasEnv) -> None:
@@ -348,9 +348,25 @@ def test_store_that_is_away_does_not_hide_the_other(alphas_env: AlphasEnv, home:
         status = marketdata(home, "status", "--json", **store)
         assert left_out in status.stderr
         assert {row["group"] for row in answer(status)["assets"]} == {group}
-    away = marketdata(home, "status", MARKETDATA_POSTGRES_DSN=postgres, MARKETDATA_MONGO_URI="mongodb://127.0.0.1:1/")
+    alone = {"MARKETDATA_POSTGRES_DSN": postgres, "MARKETDATA_MONGO_URI": "mongodb://127.0.0.1:1/"}
+    away = marketdata(home, "status", **alone)
     assert away.returncode == 1
     assert "Traceback" not in away.stderr
+    assert "alphas cannot be shown: MongoDB" in away.stderr
+    assert "stock_1min" in away.stdout
+    unread = answer(marketdata(home, "status", "--json", **alone))["unread"]
+    assert [*unread] == ["alphas"]
+
+
+def test_rejected_rows_beyond_the_limit_are_said_to_machines_too(alphas_env: AlphasEnv) -> None:
+    elements = [{"type": "REGULAR", "dateCreated": f"2024-11-02T00:00:{second:02}Z"} for second in range(4)]
+    path = layout.slice_path(alphas_env.root, "qu", "regular", NOVEMBER)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(elements))
+    alphas_env.said("ingest", "alphas", "--account", "qu")
+    found = alphas_env.said("quarantine", "show", "alphas", "--limit", "3")
+    assert (len(found["rows"]), found["limit"], found["more"]) == (3, 3, ["regular_alphas"])
+    assert alphas_env.said("quarantine", "show", "alphas", "--limit", "100")["more"] == []
 
 
 @pytest.mark.parametrize("command", [("status", "--json"), ("quarantine", "show"), ("doctor", "--json"), ("files",)])

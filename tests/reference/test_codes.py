@@ -64,6 +64,8 @@ def test_a_code_without_an_exchange_gets_advice(code: str, words: str) -> None:
     assert advice(code) == words
 
 
-@pytest.mark.parametrize("symbol", ["600000.SH", "900901.SH", "510300.SH", "000300.SH", "399001.SZ", "000001.SZ", "920001.BJ", "1.HK"])
+@pytest.mark.parametrize(
+    "symbol", ["600000.SH", "900901.SH", "510300.SH", "000300.SH", "000001.SZ", "920001.BJ", "1.HK"]
+)
 def test_numbers_that_may_be_of_their_exchange_contradict_nothing(symbol: str) -> None:
     assert contradiction(symbol) == ""

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import psycopg
 import pytest
-from bson import Int64
+from bson import Decimal128, Int64
 from pymongo import MongoClient
 from selenium.webdriver.common.keys import Keys
 
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.definition import read
 from marketdata_assets.flows.run import run_flow
+from marketdata_assets.read import alpha_records as read_records
 from marketdata_assets.web.pages import STATIC
 from tests.ui.browser import browser, missing_browser
 from tests.web.served_market import HOSTILE, TOKEN, answer, get, on, served
@@ -24,6 +26,7 @@ from tests.web.test_web_browser import CLIPPED, CONTRAST, NAMELESS, SETTLED, WID
 __all__ = ["shots"]  # a fixture
 
 DAYS = 300
+TYPES = {"date": "date", "pnl": "amount"}
 ALPHAS = {"Alp1": ("USA", "ACTIVE", 2.5), "Alp2": ("USA", "UNSUBMITTED", 1.5), "Alp3": ("EUR", "UNSUBMITTED", None)}
 FLOW = """loader:
   folder: closes
@@ -162,18 +165,25 @@ def test_ids_with_a_slash_or_a_comma_are_compared(alphas: str, mongo_client: Mon
         ]
 
 
-@pytest.mark.parametrize("odd", [float("nan"), float("-inf"), dt.datetime(2023, 1, 2), "12.5 USD", [1.0]])
-@pytest.mark.parametrize("column", ["date", "pnl"])
-def test_an_alpha_with_an_odd_value_is_left_out_and_named(
-    alphas: str, mongo_client: MongoClient[dict[str, Any]], odd: object, column: str
+@pytest.mark.parametrize(
+    ("column", "odd", "days"),
+    [
+        *(("date", odd, 0) for odd in (float("nan"), dt.datetime(2023, 1, 2), "12.5 USD", [1.0])),
+        *(("pnl", odd, 0) for odd in (dt.datetime(2023, 1, 2), "12.5 USD", [1.0])),
+        *(("pnl", odd, DAYS) for odd in (float("nan"), float("-inf"))),
+    ],
+)
+def test_an_alpha_with_an_odd_value_does_not_blank_the_others(
+    alphas: str, mongo_client: MongoClient[dict[str, Any]], column: str, odd: object, days: int
 ) -> None:
     stored = mongo_client["alpha_pnl"]["web"]
     stored.update_one({"_id": "Alp1"}, {"$set": {f"columns.{column}.7": odd, "columns.pnl.8": Int64(5)}})
     with served(on(mongo=alphas)) as url:
         found = answer(url, "/api/alphas/compared", ids="web/Alp1,web/Alp2")
-        assert [(one["id"], len(one["days"])) for one in found["alphas"]] == [("Alp1", 0), ("Alp2", DAYS)]
-        assert found["alphas"][0]["why"].startswith("PnL cannot be read: ") and found["alphas"][1]["why"] is None
-        assert found["correlations"] == [[None, None], [None, 1.0]]
+        assert [(one["id"], len(one["days"])) for one in found["alphas"]] == [("Alp1", days), ("Alp2", DAYS)]
+        assert bool(found["alphas"][0]["why"]) == (days == 0) and found["alphas"][1]["why"] is None
+        assert found["correlations"][1][1] == 1.0
+        assert days == 0 or found["alphas"][0]["pnl"][7:9] == [None, 5.0]
 
 
 @pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
@@ -193,6 +203,23 @@ def test_a_correlation_that_is_missing_has_its_reason(
         assert chromium.find("#matrix td:nth-child(3)").text == "–"
         assert chromium.driver.execute_script(CONTRAST) == []
         chromium.shot(shots / "alphas_few.png")
+
+
+def test_values_of_another_program_are_drawn_as_days_and_numbers(
+    alphas: str, mongo_client: MongoClient[dict[str, Any]]
+) -> None:
+    days = [dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(number) for number in range(90)]
+    columns = {"date": days, "pnl": [float("nan"), *(float(number**2) for number in range(89))]}
+    mongo_client["alpha_pnl"]["web2"].insert_one({"_id": "Odd1", "columns": columns, "types": TYPES})
+    columns = {"date": [f"{day:%Y-%m-%d}" for day in days], "pnl": [Decimal128(str(number)) for number in range(90)]}
+    mongo_client["alpha_pnl"]["web2"].insert_one({"_id": "Dec1", "columns": columns, "types": TYPES})
+    with served(on(mongo=alphas)) as url:
+        one, other = answer(url, "/api/alphas/compared", ids="Odd1,Dec1")["alphas"]
+    assert (one["days"][0], one["pnl"][:3], one["why"]) == ("2024-01-01", [None, 0.0, 1.0], None)
+    assert other["why"].startswith("PnL cannot be read")
+    frame = read_records("pnl", ["Odd1", "Dec1"], "web2", connection=mongo_client)
+    assert frame["date"].null_count() == 0
+    assert frame.filter(pl.col("alpha") == "Dec1")["pnl"].to_list() == [float(number) for number in range(90)]
 
 
 @pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
