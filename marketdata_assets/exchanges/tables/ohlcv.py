@@ -111,11 +111,11 @@ def fingerprints(client: Client, days: Sequence[dt.date]) -> dict[dt.date, str]:
 
     Parts of a partition are numbered as they come, and merges give no new numbers.
     """
-    newest = dict(clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name}).iter_rows())
+    newest = newest_parts(client)
     holes = gaps.open_gaps(client)
     by_day = {}
     for day in days:
-        number = newest.get(f"{day:%Y%m%d}")
+        number = newest.get(day)
         touching = [gap for gap in holes if gaps.touches(gap, day)]
         digest = blake2b(msgspec.json.encode(touching), digest_size=8).hexdigest() if touching else "none"
         by_day[day] = "" if number is None else f"{CODE_VERSION} {number} {digest}"
@@ -132,8 +132,13 @@ def trades_were_moved(client: Client, days: Sequence[dt.date]) -> None:
 
 def days_with_trades(client: Client) -> list[dt.date]:
     """The days that have trades, oldest first."""
-    names = clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name})["partition_id"].to_list()
-    return [dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in names]
+    return list(newest_parts(client))
+
+
+def newest_parts(client: Client) -> dict[dt.date, int]:
+    """The days that have trades, oldest first, each with a number that grows when trades of it are written."""
+    parts = clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name}).iter_rows()
+    return {dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date(): number for text, number in parts}
 
 
 def _record(

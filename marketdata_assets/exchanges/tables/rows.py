@@ -8,16 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha1
 from typing import Any
 
 import msgspec
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import too_many_unreadable
 from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, Outcome, VenueError
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 from marketdata_assets.exchanges.tables.json_validator import validator_of
-from marketdata_assets.exchanges.tables.schema import REJECTS, Table, table_of
-from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted
+from marketdata_assets.exchanges.tables.schema import REJECTS, TRADES, Table, sql, table_of
+from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted, read
 from marketdata_assets.stores.clients import Client
 
 SETTINGS: Mapping[str, Any] = {
@@ -96,7 +99,53 @@ def _insert(client: Client, table: Table, payloads: Sequence[bytes]) -> list[Rej
     if faults:
         payloads = [payload for number, payload in enumerate(payloads) if number not in faults]
         array = _array(payloads)
+    if table is TRADES and _other_times().search(array):
+        payloads = _without_stored(client, payloads, array)
+        array = _array(payloads)
     return rejects + _halved(client, table, payloads, array, sha1(array, usedforsecurity=False).hexdigest())
+
+
+@cache
+def _other_times() -> re.Pattern[bytes]:
+    """A trade of a venue whose history has other times than its stream."""
+    names = [one for venue in venues.every() if venue.trades == "other_times" for one in venues.with_apart(venue.name)]
+    return re.compile(f'"exchange":"({"|".join(names)})"'.encode())
+
+
+class _Identity(msgspec.Struct, gc=False):
+    exchange: str
+    market_type: str
+    instrument: str
+    trade_id: str
+    ts_recv: int
+    ts_event: int | None
+
+    @property
+    def time(self) -> int:
+        return self.ts_recv if self.ts_event is None else self.ts_event
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.exchange, self.market_type, self.instrument, self.trade_id
+
+
+_identities = msgspec.json.Decoder(list[_Identity]).decode
+
+
+def _without_stored(client: Client, payloads: Sequence[bytes], array: bytes) -> list[bytes]:
+    """The trades without those that are stored with another time, which is part of the key: the history of a venue and
+    its stream, in either order."""
+    named = list(zip(payloads, _identities(array), strict=True))
+    some = [one for payload, one in named if _other_times().search(payload)]
+    values: dict[str, Any] = {
+        f"{name}s": sorted({getattr(one, name) for one in some}) for name in ("exchange", "instrument")
+    }
+    values["first"] = min(one.time for one in some) - CLOCKS_DIFFER_NS
+    values["end"] = max(one.time for one in some) + CLOCKS_DIFFER_NS
+    stored: dict[tuple[str, ...], set[int]] = {}
+    for *trade, moment in read(client, sql("trade_times"), values).iter_rows():
+        stored.setdefault(tuple(trade), set()).add(moment)
+    return [payload for payload, one in named if one.time in stored.get(one.key, {one.time})]
 
 
 def _halved(client: Client, table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:
