@@ -190,7 +190,7 @@ def _by_market(made: Converted, written: str, word: str, symbols: Any) -> dict[s
     found, unclear = dict[str, Any](), list[str]()
     for symbol in map(str, symbols):
         may_be = _markets_of(known, symbol) - ({"spot"} if derivative else set())
-        if named and len(may_be) == 1 and may_be.isdisjoint((usual, "spot")):  # BTC-USDT is a name of ours, too
+        if named and len(may_be) == 1 and may_be.isdisjoint((usual, "spot")):  # a name may be BASE-QUOTE
             others = f"{symbol} is of {', '.join(may_be)}, which is taken, not of {word}"
             made.notes.append(f"exchanges.{written}.symbols: {others}")
         elif named:
