@@ -74,14 +74,28 @@ def compute(
     return DayReport(day, outcome, trades=trades, kept=kept, seconds=time.monotonic() - began, **counts)
 
 
-def bars_query(client: Client, span: Mapping[str, Any], only: str = "true") -> tuple[str, dict[str, Any]]:
-    """The query of the bars of minutes from `first` to `end`, of trades on which `only` holds, and its parameters."""
+def bars_query(
+    client: Client, span: Mapping[str, Any], only: str = "true", without: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """The query of the bars of minutes from `first` to `end`, and its parameters.
+
+    They are of trades on which `only` holds, and that have none of the flags `without`.
+    """
     unordered = [venue.name for venue in venues.every() if not venue.ordered_trades]
     by_receipt = [one for name in unordered for one in venues.with_apart(name)]
     both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), span).height
+    if without:
+        flagged = sql("aggregates_with_flagged_trades").replace("{only}", only) if both_forms else ""
+        only = f"{only} AND NOT hasAny(flags, {{flags:Array(String)}}) {flagged}"
     duplicates = sql("duplicate_single_trades").replace("{only}", only) if both_forms else ""
     other = f"{duplicates} AND ({only})"
-    parameters = {**span, "slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}
+    parameters = {
+        **span,
+        "flags": [*without],
+        "slack": CLOCKS_DIFFER_NS,
+        "trades": trade_streams(),
+        "by_receipt": by_receipt,
+    }
     return sql("bars_of_day").replace("{other}", other), parameters
 
 
