@@ -140,11 +140,8 @@ def _venue_of(written: str) -> str:
 
 def _exchange_of(written: str, section: dict[str, Any]) -> str:
     """The exchange of a section, which is another one for the testnet of its venue."""
-    return f"{_venue_of(written)}-testnet" if any(_is_on(section.get(key)) for key in TESTNET) else _venue_of(written)
-
-
-def _is_on(value: object) -> bool:
-    return str(value).lower() in ("true", "yes", "on", "1")
+    apart = any(str(section.get(key)).lower() in ("true", "yes", "on", "1") for key in TESTNET)
+    return _venue_of(written) + "-testnet" * apart
 
 
 def _add_section(made: Converted, written: str, section: dict[str, Any], on: Container[str]) -> None:

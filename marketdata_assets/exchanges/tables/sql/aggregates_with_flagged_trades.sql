@@ -1,7 +1,7 @@
 -- Purpose: a condition on trades that leaves out aggregates of which a stored single trade has one of some flags: not
 -- every flag of a single trade is one of its aggregate.
 -- Parameters: first, end (the span, half open), flags. Locks: none.
--- `only` is replaced by the condition on trades that are asked for.
+-- `only` is replaced by the condition on trades that count.
 AND (exchange, market_type, instrument, time, trade_id, aggregated) NOT IN (
     SELECT exchange, market_type, instrument, time, trade_id, true
     FROM (
