@@ -123,6 +123,7 @@ def convert(
     document = config_files.read(file)
     if not isinstance(document.data, dict):
         document.check([((), "expected a section; a configuration of a collector has keys")])
+    document.check([])  # what is written twice
     made = earlier_config.convert(document.data, configuration.read(None).exchanges)
     text = yaml.safe_dump(made.values, sort_keys=False, allow_unicode=True)
     if as_json:

@@ -72,6 +72,7 @@ def dumps(
     market_type: Annotated[
         str, typer.Option(help="spot, linear, inverse, of files of a public archive; default: by their folders")
     ] = "",
+    instruments: Instruments = None,
     fetch: Annotated[bool, typer.Option(help="ask the venues for the values of contracts that sizes count")] = True,
     force: Annotated[bool, typer.Option("--force", help="reload files that were loaded before")] = False,
     as_json: output.Json = False,
@@ -84,14 +85,16 @@ def dumps(
 
     check_market(exchange, market_type)
     existing_files([path for path in paths if not path.is_dir()], "PATHS")
+    existing_files(instruments or [], "--instruments")
+    lists = [str(path.absolute()) for path in instruments or ()]
     found = [str(one.absolute()) for path in paths for one in (dumps_in(path) if path.is_dir() else [path])]
     for other in (one for path in paths if path.is_dir() for one in others_in(path)):
         output.warn(str(other.state), f"{other.file}: {other.reason}")
     if not found:
         raise typer.BadParameter(f"no file below {paths[0]} ends in .csv, .csv.gz or .zip", param_hint="PATHS")
-    about = {"exchange": exchange, "market_type": market_type, "force": force, "contract_values": fetch}
+    about = {"exchange": exchange, "market_type": market_type, "instruments": lists, "force": force}
     with output.bar("dumps", quiet=as_json):
-        outcome = fill(Settings(), stream=False, captures=False, dumps=found, **about)
+        outcome = fill(Settings(), stream=False, captures=False, dumps=found, contract_values=fetch, **about)
     _end(outcome, as_json, "dumps")
 
 

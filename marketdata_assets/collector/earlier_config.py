@@ -41,6 +41,7 @@ NONE = {key: instead for instead, keys in _INSTEAD.items() for key in keys}
 OF_MARKET = ("symbols", "data_types", "base_url", "ws_url")
 SECTIONS = ("collector", "nats", "clickhouse", "redis")
 PLACE_KEYS = ("host", "port", "url", "servers")  # below the sections of servers
+TESTNET = ("testnet", "sandbox")
 DERIVATIVES = ("perpetual", "perpetuals", "swap", "futures", "future", "derivatives")
 """Words for the first market of a venue that is not spot."""
 MARKETS = {**{one: one for one in ("spot", "linear", "inverse", "option")}, "options": "option"}
@@ -105,7 +106,7 @@ def convert(data: dict[str, Any], usual: Iterable[str]) -> Converted:
         elif key != "exchanges":
             made.take((key,), str(key), value)
     sections = [*_sections(data.get("exchanges"))]
-    on = {_venue_of(name) for name, section in sections if section.get("enabled") is not False}
+    on = {_exchange_of(name, section) for name, section in sections if section.get("enabled") is not False}
     for name, section in sections:
         _add_section(made, name, section, on)
     if not made.values.get("exchanges"):
@@ -119,14 +120,28 @@ def _sections(exchanges: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     listed = exchanges.get("configs", exchanges) if isinstance(exchanges, dict) else exchanges
     for one in listed if isinstance(listed, list) else ():
         section = dict(one) if isinstance(one, dict) else {"exchange": one}
-        yield str(section.pop("exchange", "")), section
+        name = section.pop("name", "")
+        yield from _by_type(str(section.pop("exchange", name)), section)
     for name, section in listed.items() if isinstance(listed, dict) else ():
-        yield str(name), dict(section) if isinstance(section, dict) else {}
+        yield from _by_type(str(name), dict(section) if isinstance(section, dict) else {})
+
+
+def _by_type(name: str, section: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A section for each market of one that lists several."""
+    words = section.get("market_type")
+    for word in words if isinstance(words, list) and words else [words]:
+        yield name, {**section, "market_type": word} if word else dict(section)
 
 
 def _venue_of(written: str) -> str:
     """The venue of a section, whose name is that of the venue, or has the market too: `x_spot`."""
     return written.lower().partition("_")[0]
+
+
+def _exchange_of(written: str, section: dict[str, Any]) -> str:
+    """The exchange of a section, which is another one for the testnet of its venue."""
+    apart = any(str(section.get(key)).lower() in ("true", "yes", "on", "1") for key in TESTNET)
+    return _venue_of(written) + "-testnet" * apart
 
 
 def _add_section(made: Converted, written: str, section: dict[str, Any], on: Container[str]) -> None:
@@ -135,6 +150,9 @@ def _add_section(made: Converted, written: str, section: dict[str, Any], on: Con
     if name not in venues.names():
         made.notes.append(f"exchanges.{written}: no venue of this collector; there are {', '.join(venues.names())}")
         return
+    name = _exchange_of(written, section)
+    for key in TESTNET:
+        section.pop(key, None)
     enabled, word = section.pop("enabled", None), str(section.pop("market_type", suffix) or "").lower()
     if enabled is False and name in on:
         made.notes.append(f"exchanges.{written}: disabled, so {word or 'it'} is left out; others of {name} are enabled")
@@ -164,11 +182,16 @@ def _by_market(made: Converted, written: str, word: str, symbols: Any) -> dict[s
         made.notes.append(f"exchanges.{written}.market_type: {word!r} is no market; use spot, linear, inverse, option")
     have = [*known.default_markets, *(one for one, market in known.markets.items() if market.symbols)]
     usual = [*named, *(one for one in have if one != "spot" or not derivative), *have][0]
-    if named or not isinstance(symbols, list) or not symbols:
+    if not isinstance(symbols, list) or not symbols:
         return {usual: symbols}
     found, unclear = dict[str, Any](), list[str]()
     for symbol in map(str, symbols):
         may_be = _markets_of(known, symbol) - ({"spot"} if derivative else set())
+        if named and len(may_be) == 1 and may_be.isdisjoint((usual, "spot")):  # a name may be BASE-QUOTE
+            others = f"{symbol} is of {', '.join(may_be)}, which is taken, not of {word}"
+            made.notes.append(f"exchanges.{written}.symbols: {others}")
+        elif named:
+            may_be = set[Any]((usual,))
         if len(may_be) != 1:
             unclear.append(symbol)
         found.setdefault(may_be.pop() if len(may_be) == 1 else usual, []).append(symbol)

@@ -49,8 +49,8 @@ class BadCapture(ExchangesError):
 class UnknownVenue(ExchangesError):
     """The venue or market of a capture cannot be detected, or is not supported."""
 
-    def __init__(self, place: str, cause: str) -> None:
-        super().__init__(f"{place}: {cause}. Set it with --exchange and --market-type.")
+    def __init__(self, place: str, cause: str, remedy: str = "Set it with --exchange and --market-type.") -> None:
+        super().__init__(f"{place}: {cause}. {remedy}")
 
 
 class UnknownExchange(ExchangesError):

@@ -6,11 +6,13 @@ not send is null.
 """
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from marketdata_assets.exchanges.errors import BadMessage
 
@@ -181,7 +183,17 @@ class Liquidation(Record, frozen=True, gc=False, tag="liquidation"):
     price: DecimalText  # at which it traded; where the venue does not say, its bankruptcy price
     size: DecimalText | None  # base units
     contracts: DecimalText | None
-    liquidation_id: str | None = None
+    liquidation_id: str | None = None  # without ids of the venue: 2, 3, ... of equal orders of one message
+
+
+def numbered(orders: Iterable[Liquidation]) -> list[Liquidation]:
+    """Forced orders of one message without ids, of which equal ones are orders of their own."""
+    seen = Counter[Liquidation]()
+    made = list[Liquidation]()
+    for order in orders:
+        seen[order] += 1
+        made.append(replace(order, liquidation_id=str(seen[order])) if seen[order] > 1 else order)
+    return made
 
 
 class InstrumentState(Record, frozen=True, gc=False, tag="instrument_state"):

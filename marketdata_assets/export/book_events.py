@@ -48,6 +48,7 @@ class BookEvents:
     live: bool = False
     last_id: int | None = None
     _is_deep: bool = False  # it has changes, or more levels than a stream of the best levels
+    _passed: _Row | None = None  # the last whole book that was left out; updates may begin with it, as in `chains`
     _waiting: deque[_Row] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     _frames: dict[int, pl.DataFrame] = field(default_factory=dict)
     _next_gap: int = 0
@@ -79,7 +80,7 @@ class BookEvents:
             events += self._whole(row) if row.whole else self._change(row)
         events += self._gaps_before(until)
         gathered = self._gathered(events)
-        used = {row.frame for row in self._waiting}
+        used = {row.frame for row in (*self._waiting, self._passed) if row}
         self._frames = {key: frame for key, frame in self._frames.items() if key in used}
         return gathered
 
@@ -92,14 +93,19 @@ class BookEvents:
     def _broken(self, at: int) -> Iterator[_Event]:
         if self.live:
             yield _Event("clear", at, at, self.last_id, None)
-        self.live, self.last_id = False, None
+        self.live, self.last_id, self._passed = False, None, None
         self._waiting.clear()
 
     def _whole(self, row: _Row) -> Iterator[_Event]:
         if self.live and row.last_id is not None and self.last_id is not None and row.last_id <= self.last_id:
             return  # it has nothing that is not in the book
         if self.live and self._is_deep and row.depth <= WHOLE_DEPTH:
-            return  # of a stream of the best levels alone
+            self._passed = row
+            return  # of a stream of the best levels alone, or of another recorder
+        yield from self._begun(row)
+
+    def _begun(self, row: _Row) -> Iterator[_Event]:
+        self._passed = None
         self.live, self.last_id, self._is_deep = True, row.last_id, row.depth > WHOLE_DEPTH
         yield _Event("snapshot", row.exch, row.local, row.last_id, row)
         waiting = [*self._waiting]
@@ -117,9 +123,12 @@ class BookEvents:
             if row.last_id <= self.last_id:
                 return
             if row.begin is not None and row.begin > self.last_id:
-                yield from self._broken(row.local)
-                self._waiting.append(row)
-                return
+                base = self._passed
+                if base is None or base.last_id is None or not row.begin <= base.last_id <= row.last_id:
+                    yield from self._broken(row.local)
+                    self._waiting.append(row)
+                    return
+                yield from self._begun(base._replace(exch=row.exch, local=row.local))
         self.last_id, self._is_deep = row.last_id, True
         yield _Event("delta", row.exch, row.local, row.last_id, row)
 

@@ -206,10 +206,9 @@ def _bars_without(
     with of_clickhouse(connection) as client:
         own = None if names is None else own_names(client, OHLCV_1M, market, names)
         where = about(OHLCV_1M, exchange, market_type, own, None, None)
-        where.conditions.append("NOT hasAny(flags, {flags:Array(String)})")
-        query, values = bars_query(client, {"first": limits[">="], "end": limits["<"]}, str(where))
+        query, values = bars_query(client, {"first": limits[">="], "end": limits["<"]}, str(where), flags)
         sql = f"SELECT {', '.join(wanted)} FROM ({query}) ORDER BY {', '.join(KEY)} SETTINGS {FINAL}"
-        return columnar.ask(client, TABLES["trade"].name, sql, {**values, **where.values, "flags": list(flags)})
+        return columnar.ask(client, TABLES["trade"].name, sql, {**values, **where.values})
 
 
 def about(

@@ -20,6 +20,7 @@ from typing import Any, Literal, cast, get_args
 import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -29,8 +30,9 @@ from marketdata_assets.errors import MarketDataError, did_you_mean
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.tables.schema import FINAL, TABLES, TRADES, Table
 from marketdata_assets.read import bounds
+from marketdata_assets.read.columnar import Where
 from marketdata_assets.read.exchanges import about, own_names
-from marketdata_assets.stores.clickhouse import naming_failures, quoted
+from marketdata_assets.stores.clickhouse import naming_failures, quoted, read
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.web.application import failed
 from marketdata_assets.web.database import LONG, clickhouse
@@ -41,8 +43,14 @@ Line = tuple[int, bytes]
 """When a record is due, ns by the clock of the replay, and its JSON."""
 
 SECOND, HOUR = 1_000_000_000, 3_600_000_000_000
-LATE = {"kline": 32 * 24 * HOUR}
-"""So much after its `time` a record may have been received; a candle is sent until it closes. Others: an hour."""
+DAY = 24 * HOUR
+TIME = "toUnixTimestamp64Nano(time)"
+EVENT = {"kline": "ifNull(ts_event, close_time)"}
+"""When a record happened, if that is not its `time`. What was received an hour later is of a history."""
+LONGEST = {"kline": 32 * DAY}
+"""So long after its `time` a record may happen: a candle is sent until it closes."""
+AHEAD = 2 * DAY
+"""So much the venue's clock may be ahead of the recorder's."""
 ORDER = {
     "trade": "ts_event, sequence, length(trade_id), trade_id",
     "orderbook": "last_id, kind = 'delta', ts_event",
@@ -59,6 +67,8 @@ CLOCK = b'{"clock":'  # how a row begins
 JSON = "output_format_json_quote_decimals = 1, output_format_json_quote_64bit_integers = 0"
 JSON += ", output_format_json_named_tuples_as_objects = 0, output_format_json_escape_forward_slashes = 0"
 PARAMETERS = ("from", "to", "exchange", "market_type", "instruments", "types", "speed", "clock")
+LISTS = ("types", "instruments")
+PLUS = re.compile(r"(?<=T.{5}) (?=[0-9:]{5}$)|(?<=T.{8}) (?=[0-9:]{5}$)")  # of an offset: in an address it is a blank
 POLICY_VIOLATION = 1008
 LATEST = 9_214_646_400 * SECOND  # 2262, the last year of nanoseconds in 64 bits
 
@@ -77,12 +87,14 @@ class Wanted:
     clock: Clock
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> "Wanted":
+    def of(cls, query: QueryParams) -> "Wanted":
         """The parameters of an address. Raises BadParameter and ReadError."""
         for name in query:
             if name not in PARAMETERS:
                 raise BadParameter(name, query[name], f"is an unknown parameter; {did_you_mean(name, PARAMETERS)}")
-        types, names = (_listed(query.get(name, "")) for name in ("types", "instruments"))
+            if name not in LISTS and len(query.getlist(name)) > 1:
+                raise BadParameter(name, query[name], "is the second value; give one")
+        types, names = (_listed(query, name) for name in LISTS)
         for one in types:
             if one not in TABLES:
                 raise BadParameter("types", one, f"is no type of record; {did_you_mean(one, TABLES)}")
@@ -100,14 +112,18 @@ class Wanted:
         return cls(*chosen, start, end, float(speed), cast(Clock, clock))
 
 
-def _listed(text: str) -> list[str]:
-    return [*dict.fromkeys(name.strip() for name in text.split(",") if name.strip())]
+def _listed(query: QueryParams, name: str) -> list[str]:
+    given = query.getlist(name)
+    found = [*dict.fromkeys(one.strip() for one in ",".join(given).split(",") if one.strip())]
+    if given and not found:
+        raise BadParameter(name, query[name], "names nothing; leave it out for all")
+    return found
 
 
-def _instant(query: Mapping[str, str], name: str) -> int:
+def _instant(query: QueryParams, name: str) -> int:
     if not query.get(name):
         raise BadParameter(name, "", "is needed; give a day or an instant, as 2026-01-05 or 2026-01-05T09:00:00Z")
-    instant = bounds.nanoseconds(bounds.instant(query[name], TRADES.name))
+    instant = bounds.nanoseconds(bounds.instant(PLUS.sub("+", query[name]), TRADES.name))
     if not 0 <= instant < LATEST:
         raise BadParameter(name, query[name], "is not from 1970 to 2261")
     return instant
@@ -131,10 +147,14 @@ def _pages(
     client: Client, table: Table, wanted: Wanted, own: Sequence[str] | None, most: tuple[int, int]
 ) -> Iterator[list[Line]]:
     begin, span, times = wanted.start, FIRST_SPAN, 1
+    ahead, until = 0, begin
     while begin < wanted.end:
-        end = min(begin + span, wanted.end)
+        if begin == until:
+            until = min(begin + DAY, wanted.end)
+            ahead = _ahead(client, table, wanted, own, begin, until)
+        end = min(begin + span, until)
         rows, size = most[0] * times, most[1] * times
-        page, cut = _page(client, _query(table, wanted, own, begin, end), rows, size)
+        page, cut = _page(client, _query(table, wanted, own, begin, end, ahead), rows, size)
         if not cut:
             yield page
             begin, times = end, 1
@@ -164,19 +184,42 @@ def _page(client: Client, query: tuple[str, Mapping[str, Any]], rows: int, size:
     return found, len(found) == rows or taken >= size
 
 
-def _query(
-    table: Table, wanted: Wanted, own: Sequence[str] | None, begin: int, end: int
-) -> tuple[str, Mapping[str, Any]]:
+def _ahead(client: Client, table: Table, wanted: Wanted, own: Sequence[str] | None, begin: int, end: int) -> int:
+    """How much `time` is later than the receipt at most, of records received in a span."""
+    if wanted.clock == "venue":
+        return 0
+    where, received = _received(table, wanted, own, begin, end, AHEAD)
+    sql = f"SELECT toInt64(max({TIME} - {received})) AS ahead FROM {table.name} WHERE {where}"
+    return max(0, int(read(client, sql, where.values)["ahead"].item()))
+
+
+def _received(
+    table: Table, wanted: Wanted, own: Sequence[str] | None, begin: int, end: int, ahead: int
+) -> tuple[Where, str]:
+    """What was received live in a span, each record by its own times, and the column of its receipt."""
     where = about(table.name, wanted.exchange, wanted.market_type, own, None, None)
     received = "ts_recv" if "ts_recv" in table.columns else "ts_from"  # of a gap
-    clock, late = "toUnixTimestamp64Nano(time)", 0
-    if wanted.clock == "receipt":
-        clock, late = received, LATE.get(table.type, HOUR)
-        where.add(received, ">=", "Int64", begin)
-        where.add(received, "<", "Int64", end)
-    for sign, name, bound in ((">=", "first", begin - late), ("<", "last", end + min(late, HOUR))):
+    where.add(received, ">=", "Int64", begin)
+    where.add(received, "<", "Int64", end)
+    where.conditions += [f"{received} - {EVENT.get(table.type, TIME)} <= {HOUR}", f"{TIME} - {received} <= {AHEAD}"]
+    _within(where, begin - HOUR - LONGEST.get(table.type, 0), end + ahead)
+    return where, received
+
+
+def _within(where: Where, first: int, last: int) -> None:
+    for sign, name, bound in ((">=", "first", first), ("<", "last", last)):
         where.conditions.append(f"time {sign} fromUnixTimestamp64Nano({{{name}:Int64}}, 'UTC')")
         where.values[name] = bound
+
+
+def _query(
+    table: Table, wanted: Wanted, own: Sequence[str] | None, begin: int, end: int, ahead: int
+) -> tuple[str, Mapping[str, Any]]:
+    if wanted.clock == "receipt":
+        where, clock = _received(table, wanted, own, begin, end, ahead)
+    else:
+        where, clock = about(table.name, wanted.exchange, wanted.market_type, own, None, None), TIME
+        _within(where, begin, end)
     order = f"clock, exchange, market_type, instrument, {ORDER.get(table.type, 'ts_event')}"
     sql = (
         f"SELECT {clock} AS clock, '{table.type}' AS type, {', '.join(map(quoted, table.columns))}"

@@ -119,6 +119,48 @@ def test_venues_may_be_a_list(tmp_path: Path) -> None:
     assert made.exchanges["okx"].markets["linear"].symbols == ["BTC-USDT-SWAP"]
 
 
+def test_a_testnet_is_an_exchange_of_its_own_or_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(
+        "exchanges:\n  okx: {enabled: false}\n  okx_swap: {testnet: true, symbols: [BTC-USDT-SWAP]}\n"
+        "  deribit: {sandbox: 'true', symbols: [BTC-PERPETUAL]}\n  bybit: {testnet: false, symbols: [BTCUSDT]}\n"
+    )
+    found = run(path)
+    assert found.exit_code == 0, found.stderr
+    made = config.parse(found.stdout, "new.yaml")
+    assert list(made.exchanges) == ["okx", "okx-testnet", "deribit-testnet", "bybit"]
+    assert not made.exchanges["okx"].enabled
+    assert made.exchanges["okx-testnet"].markets["linear"].symbols == ["BTC-USDT-SWAP"]
+    path.write_text("exchanges:\n  kraken: {testnet: true, symbols: [BTC/USD]}\n")
+    found = run(path)
+    assert (found.exit_code, "kraken-testnet" in found.stderr) == (1, True)
+
+
+def test_no_symbol_of_a_section_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(
+        "exchanges:\n- {name: binance, market_type: [spot, perpetual], symbols: [BTCUSDT]}\n"
+        "- {name: deribit, market_type: options, symbols: [BTC-PERPETUAL, BTC-27JUN25-100000-C]}\n"
+        "- {name: okx, market_type: linear, symbols: [BTC-USDT]}\n"
+    )
+    found = run(path)
+    assert found.exit_code == 0, found.stderr
+    made = {name: one.markets for name, one in config.parse(found.stdout, "new.yaml").exchanges.items()}
+    assert {(name, kind): market.symbols for name, markets in made.items() for kind, market in markets.items()} == {
+        ("binance", "spot"): ["BTCUSDT"],
+        ("binance", "linear"): ["BTCUSDT"],
+        ("deribit", "inverse"): ["BTC-PERPETUAL"],
+        ("deribit", "option"): ["BTC-27JUN25-100000-C"],
+        ("okx", "linear"): ["BTC-USDT"],
+    }
+    assert "exchanges.deribit.symbols: BTC-PERPETUAL is of inverse, which is taken, not of options" in " ".join(
+        found.stderr.split()
+    )
+    path.write_text("exchanges:\n  binance: {symbols: [BTCUSDT]}\n  binance: {symbols: [ETHUSDT]}\n")
+    found = run(path)
+    assert (found.exit_code, "old.yaml:3: exchanges.binance: " in found.stderr) == (1, True), found.stderr
+
+
 def test_sections_of_one_market_are_united_and_a_disabled_one_is_left_out(tmp_path: Path) -> None:
     """Each order of the sections gives the same, and what cannot be said of a part of the symbols is noted."""
     path = tmp_path / "old.yaml"

@@ -94,6 +94,18 @@ TABLE: dict[str, tuple[MarketType, dict[str, Any], list[Outcome]]] = {
         TOPICS["allLiquidation"],
         [Liquidation(*LINEAR, AT, RECV, "sell", "4.10", "20", None)],
     ),
+    "two of three positions were closed alike": (
+        "linear",
+        {
+            **(forced := TOPICS["allLiquidation"]),
+            "data": [*forced["data"], {**forced["data"][0], "v": "7"}, *forced["data"]],
+        },
+        [
+            Liquidation(*LINEAR, AT, RECV, "sell", "4.10", "20", None),
+            Liquidation(*LINEAR, AT, RECV, "sell", "4.10", "7", None),
+            Liquidation(*LINEAR, AT, RECV, "sell", "4.10", "20", None, "2"),
+        ],
+    ),
     "a short inverse position was closed": (
         "inverse",
         changed(TOPICS["allLiquidation"], S="Sell", v="100", p="20000"),

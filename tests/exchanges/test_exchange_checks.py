@@ -115,6 +115,11 @@ def test_what_is_lost_or_told_twice_is_found_by_its_own_check(client: Client, wh
         assert any(f"{instrument} trades: numbers" in one["hole"] for one in holes.examples)
     [hole] = checks.changes_follow(question).examples
     assert (hole["instrument"], hole["last_id"], hole["next_id"]) == (book.instrument, book.prev_id, book.last_id)
+    later = replace(twice, ts_event=(twice.ts_event or 0) + 86_400 * 10**9)
+    before = ohlcv.newest_parts(landed(client, [later], computed=False).client)
+    assert checks.one_row_a_trade(checks.newest(client)).passed
+    assert checks.written_since(client, before) == checks.newest(client)
+    assert checks.written_since(client, {day: part for day, part in before.items() if day != DAY}) == question
     found = checks.one_row_a_trade(question)
     assert (found.count, found.examples[0]["instrument"]) == (1, twice.instrument)
 

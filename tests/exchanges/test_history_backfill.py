@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from msgspec.structs import replace
 
 from marketdata_assets.exchanges.binance.archive import daily_file
 from marketdata_assets.exchanges.binance.instruments import named
@@ -321,3 +322,15 @@ def test_trades_that_are_stored_with_other_times_are_not_stored_twice(client: Cl
             report = run(client, tmp_path, server, ("trade",), market_type="spot", **options)
             assert (ends(report), report.by_day[DAY]["rows"]) == ({"ok": 1}, 6)
     assert rows(client, "exchange_trades", "trade_id") == [(str(number),) for number in range(1, 7)]
+
+
+def test_stream_that_is_loaded_after_its_history_adds_the_other_trades_alone(client: Client, tmp_path: Path) -> None:
+    about = ("kraken", "spot", "BTC-USD", "BTC/USD")
+    with KrakenServer() as server:
+        server.trades = [Happened(NOON + number * 1000, number) for number in range(1, 7)]
+        run(client, tmp_path, server, ("trade",), market_type="spot", exchange="kraken", instruments=("BTC-USD",))
+    live = [Trade(*about, (NOON + n * 1000) * MS + 700, 0, str(n), "4.2", "0.5", None, "buy") for n in range(5, 9)]
+    for _ in range(2):
+        land(client, [*live, replace(live[0], market_type="linear")])
+    expected = [("linear", "5"), *(("spot", str(number)) for number in range(1, 9))]
+    assert sorted(rows(client, "exchange_trades", "market_type, trade_id")) == expected

@@ -392,8 +392,9 @@ def test_one_unknown_contract_does_not_reject_a_message_of_liquidations() -> Non
         "https://h/api/v5/public/instruments?instType=SWAP", msgspec.json.encode({"code": "0", "data": [OKX]}), 1
     )
     details = [{"bkPx": "4.1", "side": "sell", "posSide": "long", "sz": "20", "ts": "1700000000123"}]
-    data = [{"instId": name, "instType": "SWAP", "details": details} for name in ("NEW-USDT-SWAP", "ABC-USDT-SWAP")]
+    data = [{"instId": name, "instType": "SWAP", "details": 2 * details} for name in ("NEW-USDT-SWAP", "ABC-USDT-SWAP")]
     message = {"arg": {"channel": "liquidation-orders", "instType": "SWAP"}, "data": data}
     made = feed.push(msgspec.json.encode(message), 1)
-    assert [one.instrument for one in made if isinstance(one, Liquidation)] == ["ABC-USDT-SWAP"]
+    orders = [(one.instrument, one.liquidation_id) for one in made if isinstance(one, Liquidation)]
+    assert orders == [("ABC-USDT-SWAP", None), ("ABC-USDT-SWAP", "2")]
     assert ["NEW-USDT-SWAP" in one.cause for one in made if isinstance(one, DeadLetter)] == [True]

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
 
@@ -111,6 +112,39 @@ def test_contracts_are_coins_by_the_list_of_the_venue(client: Client, tmp_path: 
         [away] = load(client, tmp_path, hosts).units
     assert away.outcome == "failed"
     assert "503" in str(away.error)
+
+
+def test_instruments_that_names_alone_do_not_say_are_of_a_list(client: Client, tmp_path: Path) -> None:
+    about = ("okex-swap", "BTC-USD_UM-SWAP")
+    write(tmp_path, "trades", trades(1, about=about), about)
+    write(tmp_path, "trades", trades(1, 2), BINANCE)
+    [failed] = load(client, tmp_path).failed
+    assert "add a list with --instruments FILE" in str(failed.error)
+    listed = {
+        "instType": "SWAP",
+        "instId": "BTC-USD_UM-SWAP",
+        "instFamily": "BTC-USD_UM",
+        "uly": "BTC-USD",
+        "settleCcy": "USD",
+        "ctVal": "0.01",
+        "ctMult": "1",
+        "ctValCcy": "BTC",
+        "ctType": "linear",
+        "state": "live",
+    }
+    lists = tmp_path / "swaps.json"
+    lists.write_bytes(msgspec.json.encode({"code": "0", "data": [listed]}))
+    assert ends(load(client, tmp_path, lists=[lists])) == {"ok": 1, "unchanged": 1}
+    found = read.trades("okx", "linear", "BTC-USD_UM-SWAP", connection=client)
+    assert [float(size) for size in found["size"]] == [0.02]
+
+
+def test_remedies_are_of_the_file_that_is_wrong(client: Client, tmp_path: Path) -> None:
+    kraken = write(tmp_path, "trades", trades(1, about=(about := ("kraken", "XBT-USD"))), about)
+    assert "kraken: its files of tardis.dev are not read. Those of binance," in failure(client, kraken)
+    path = archived(tmp_path)
+    [unit] = load_dumps(client, [path], None, exchange="binance-testnet").units
+    assert "of the public archive of binance, not of binance-testnet. Leave --exchange out" in str(unit.error)
 
 
 def archived(

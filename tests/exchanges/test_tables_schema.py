@@ -1,13 +1,14 @@
 """The tables are what the records are, and old rows go only where somebody asked for it."""
 
 import re
+import time
 
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.exchanges.errors import ExchangesError
-from marketdata_assets.exchanges.records import RECORDS, Gap, Trade
+from marketdata_assets.exchanges.records import RECORDS, FundingRate, Gap, Trade
 from marketdata_assets.exchanges.tables import rows, schema
 
 DAY = 86_400 * 10**9
@@ -35,6 +36,61 @@ def test_each_type_has_a_table_whose_columns_are_its_fields(clickhouse_client: C
 
 def _members(kind: object) -> tuple[object, ...]:
     return getattr(kind, "__args__", ())
+
+
+FOLLOWING = {"symbol", "unit"}  # of the instrument
+PROMISE = "A copy that differs in nothing but ts_recv is the same row"
+
+
+def test_rows_are_copies_only_where_every_column_but_the_receive_time_is_equal(clickhouse_client: Client) -> None:
+    schema.ensure(clickhouse_client)
+    promised = [table for table in schema.TABLES.values() if PROMISE in schema.sql(table.name)]
+    assert len(promised) == 5
+    for table in promised:
+        defaults = {name: default for name, (_, default) in described(clickhouse_client, table.name).items()}
+        [key] = clickhouse_client.query(f"SELECT sorting_key FROM system.tables WHERE name = '{table.name}'").first_row
+        compared = set(re.findall(r"\w+", key))
+        for name in compared & {"content", "time", "key_time"}:
+            expression = clickhouse_client.query(
+                f"SELECT default_expression FROM system.columns WHERE table = '{table.name}' AND name = '{name}'"
+            )
+            compared |= set(re.findall(r"\w+", expression.first_row[0]))
+        assert set(table.columns) - compared - FOLLOWING - {"ts_recv"} == set(), defaults
+
+
+NARROW = "xxh3(toString((rate, funding_time, predicted_rate, interval_hours, mark_price, index_price)))"
+
+
+def test_table_of_before_compares_new_columns_of_what_happens_from_now_on(clickhouse_client: Client) -> None:
+    """A copy of a row of before stays one, whenever it is received."""
+    client, declared = clickhouse_client, schema.sql("exchange_funding_rates")
+    schema.ensure(client)
+    client.command("DROP TABLE exchange_funding_rates SYNC")
+    client.command(re.sub(r"xxh3\(.*?\)\)\)", NARROW, declared, flags=re.DOTALL))
+    later = time.time_ns() + DAY
+    rates = [
+        FundingRate("okx", "linear", "BTC-USDT", "BTC-USDT-SWAP", at, received, "1", None, premium=premium)
+        for at, received, premium in (
+            (LAST_YEAR, 1, "0.1"),
+            (LAST_YEAR, 2, "0.2"),
+            (LAST_YEAR, later, "0.2"),
+            (later, 3, "0.1"),
+            (later, 4, "0.2"),
+            (later, 5, "0.2"),
+        )
+    ]
+    rows.insert_records(client, rates[:2])
+    for _ in range(2):
+        schema.ensure(client)
+        rows.insert_records(client, rates)
+    found = client.query("SELECT ts_event, toString(premium) FROM exchange_funding_rates FINAL ORDER BY ALL")
+    assert found.result_rows == [(LAST_YEAR, "0.1"), (later, "0.1"), (later, "0.2")]
+    [defined] = client.query(CONTENT).first_row
+    schema.ensure(client)
+    assert client.query(CONTENT).first_row == (defined,)
+
+
+CONTENT = "SELECT default_expression FROM system.columns WHERE table = 'exchange_funding_rates' AND name = 'content'"
 
 
 def keeps(client: Client, table: str) -> str:

@@ -57,6 +57,7 @@ MESSAGES: list[tuple[str, MarketType, Any, str]] = [
     ("binance", "linear", AGG | {"m": True, "nq": "6"}, ""),
     ("binance", "linear", AGG | {"m": True, "nq": "6.00"}, ""),
     ("binance", "linear", AGG | {"m": True, "nq": "2"}, "rpi"),
+    ("binance", "linear", AGG | {"m": True, "nq": "7"}, ""),
     ("binance", "linear", FUTURES | {"X": "MARKET"}, ""),
     ("binance", "linear", FUTURES | {"X": "INSURANCE_FUND"}, "liquidation"),
 ]
@@ -164,6 +165,25 @@ def test_single_trades_of_an_aggregate_that_is_left_out_count(client: Client) ->
     land(client, [whole, *singles])
     found = read.ohlcv(without="rpi", columns=["volume", "trades"], connection=client)
     assert found.rows() == [(2, 2)]
+
+
+def test_an_aggregate_with_a_flagged_trade_is_left_out_though_it_does_not_say_so(client: Client) -> None:
+    """Only single trades of Binance say that they are forced."""
+    head = ("binance", "linear", "ABC-USDT", "ABCUSDT", 1_767_571_200 * 10**9, 1)
+    aggregates = [
+        Trade(*head, str(number), "10", size, None, "buy", str(first), str(last))
+        for number, (first, last, size) in enumerate(((96, 99, "7"), (100, 102, "3"), (104, 105, "20")))
+    ]
+    singles = [
+        Trade(*head, str(number), "10", "1", None, "buy", flags=("liquidation",) if number in (101, 103) else ())
+        for number in range(100, 104)
+    ]
+    land(client, [*aggregates, *singles])
+    for name in ("other", "ABCUSDT"):
+        land(client, [msgspec.structs.replace(one, exchange="bybit", instrument=name) for one in singles[:1]])
+    found = read.ohlcv("binance", without="liquidation", columns=["volume", "trades"], connection=client)
+    assert found.rows() == [(7 + 2 + 20, 4 + 2 + 2)]
+    assert read.ohlcv("binance", without="rpi", columns=["volume"], connection=client).rows() == [(7 + 3 + 1 + 20,)]
 
 
 def test_a_flag_that_does_not_exist_is_named(client: Client) -> None:

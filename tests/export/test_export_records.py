@@ -292,6 +292,34 @@ def test_prices_that_a_layout_cannot_hold_fail_alone(made_tables: Client, tmp_pa
         export.records(tmp_path, FIRST, LAST, layout="hftbacktest", types=["ticker"], connection=made_tables)
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["second clock behind", "second clock ahead"])
+def test_book_of_two_recorders_goes_on_from_either(made_tables: Client, tmp_path: Path, ahead: bool) -> None:
+    """A snapshot of ten levels, as Kraken sends it, begins the updates of the second recorder."""
+    made_tables.command(f"TRUNCATE TABLE {ORDERBOOKS.name}")
+    place = ("kraken", "spot", "ABC-USD", "ABC/USD")
+    sides = [tuple((str(price), "1") for price in prices) for prices in (range(100, 90, -1), range(101, 111))]
+
+    def recorded(begin: int, late: int) -> list[OrderBook]:
+        first = BEGIN + begin * SECOND
+        made = [OrderBook(*place, first, first + late, "snapshot", *sides, "base", None, first)]
+        for at in range(begin, 25):
+            now, size = BEGIN + at * SECOND + 250 * MS, (("100", str(at)),)
+            made.append(OrderBook(*place, now, now + late, "delta", size, (), "base", None, now, made[-1].last_id))
+        return made
+
+    found = [*recorded(0, 10 * MS), *recorded(10, (110 if ahead else -90) * MS)]
+    rows.insert_records(made_tables, found)
+    export.records(tmp_path, FIRST, FIRST, layout="hftbacktest", exchange="kraken", connection=made_tables)
+    data = np.load(tmp_path / "kraken" / "spot" / "ABCUSD" / f"{FIRST}.npz")["data"]
+    local = data[data["ev"] & hftbacktest.LOCAL > 0]
+    best = local[(local["px"] == 100) & (local["ev"] & 0xFF != hftbacktest.CLEAR)]
+    assert best["qty"][-1] == 24
+    at = dt.datetime.fromtimestamp(BEGIN / SECOND + 24, dt.UTC)
+    held = read.books("kraken", "spot", "ABC/USD", at, connection=made_tables)
+    assert held["known"].item()
+    assert float(held["bids"].item()[0]["size"]) == 23
+
+
 def test_the_command_prints_what_it_wrote(
     loaded: tuple[Client, Made], clickhouse_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
+from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -150,7 +151,7 @@ def number(value: Any) -> Any:
 
 @pytest.mark.parametrize("page", [pytest.param((3, 1 << 20), marks=pytest.mark.slow), (50, 2000)])
 def test_pages_of_any_size_give_the_same_lines(client: Client, page: tuple[int, int]) -> None:
-    wanted = Wanted.of({"from": "2026-01-05", "to": "2026-01-05T00:08:00Z"})
+    wanted = Wanted.of(QueryParams({"from": "2026-01-05", "to": "2026-01-05T00:08:00Z"}))
     whole = list(lines(client, wanted))
     assert len(whole) > len({at for at, _ in whole}) > 20, "some of one moment"
     assert list(lines(client, wanted, page)) == whole
@@ -161,6 +162,47 @@ def test_bounds_are_half_open(client: Client) -> None:
     wanted = Wanted(["trade"], None, None, None, moments[0], moments[2], 0.0, "receipt")
     trades = [received(one) for one in made() if isinstance(one, Trade)]
     assert [at for at, _ in lines(client, wanted)] == [at for at in trades if at in moments[:2]]
+
+
+def test_a_repeated_list_is_one_list_and_the_plus_of_an_offset_need_not_be_encoded(browser: TestClient) -> None:
+    first, last = "2026-01-05T08:00:00+08:00", "2026-01-05T08:05+08:00"
+    asked = {"from": first, "to": last, "speed": "0", "types": "trade,gap", "instruments": "ABCUSDT,XYZUSDT"}
+    whole = browser.get("/replay", params=asked).text
+    query = f"from={first}&to={last}&speed=0&types=trade&types=gap&instruments=ABCUSDT&instruments=XYZUSDT"
+    assert browser.get(f"/replay?{query}").text == whole
+    assert {one.instrument for one in decoded(whole.splitlines())} == {"ABCUSDT", "XYZUSDT"}
+
+
+def test_each_record_is_live_or_of_a_history_wherever_the_replay_begins(clickhouse_client: Client) -> None:
+    """A record received over an hour late is of a history; a clock of the venue may be a day ahead."""
+    schema.ensure(clickhouse_client)
+    delays = {"59m": 59 * 60, "61m": 61 * 60, "day": 86_400, "ahead": -86_400, "week ahead": -7 * 86_400}
+    head, tail = about("ABC"), ("1", "2", None, "buy")
+    insert_records(
+        clickhouse_client,
+        [
+            Trade(*head, at - late * NS, at, f"{name} {at}", *tail)
+            for name, late in delays.items()
+            for at in range(BEGIN, BEGIN + 7200 * NS, 60 * NS)
+        ],
+    )
+    prices = ("1", "3", "0.5", "2", "1", None, "2", 3, None, None)
+    candles = [
+        Kline(*head, event, BEGIN, interval, begin, begin + 60 * NS, *prices, True)
+        for interval, event, begin in (("live", BEGIN, BEGIN - 40 * NS), ("history", None, BEGIN - 7200 * NS))
+    ]
+    insert_records(clickhouse_client, candles)
+
+    def sent(kind: str, minute: int) -> list[bytes]:
+        start = BEGIN + minute * 60 * NS
+        wanted = Wanted([kind], None, None, None, start, BEGIN + 86_400 * NS, 0.0, "receipt")
+        return [line for _, line in lines(clickhouse_client, wanted)]
+
+    whole = sent("trade", 0)
+    assert {msgspec.json.decode(line)["trade_id"].rpartition(" ")[0] for line in whole} == {"59m", "ahead"}
+    for minute in (1, 55, 100):
+        assert sent("trade", minute) == whole[2 * minute :]
+    assert [msgspec.json.decode(line)["interval"] for line in sent("kline", 0)] == ["live"]
 
 
 class Time:
@@ -237,12 +279,15 @@ async def test_a_replay_ends_with_its_client(url: str, kind: str) -> None:
         ({**DAY, "exchange": "binanse"}, "did you mean 'binance'"),
         ({**DAY, "instruments": "ABCUSD"}, "did you mean 'ABCUSDT'"),
         ({**DAY, "symbol": "ABCUSDT"}, "unknown parameter"),
+        ({**DAY, "types": ","}, "types=',' names nothing; leave it out for all"),
+        ({**DAY, "instruments": ""}, "instruments='' names nothing"),
+        ({**DAY, "speed": ["0", "1"]}, "speed='1' is the second value; give one"),
     ],
 )
-def test_a_wrong_question_says_what_is_meant(browser: TestClient, query: dict[str, str], words: str) -> None:
+def test_a_wrong_question_says_what_is_meant(browser: TestClient, query: dict[str, Any], words: str) -> None:
     answer = browser.get("/replay", params=query)
     assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
-    with browser.websocket_connect(f"ws://localhost/ws-replay?{urlencode(query)}") as socket:
+    with browser.websocket_connect(f"ws://localhost/ws-replay?{urlencode(query, doseq=True)}") as socket:
         assert words in socket.receive_json()["error"]
         with pytest.raises(WebSocketDisconnect) as end:
             socket.receive_text()

@@ -5,7 +5,7 @@ One step fills all tables, because a stream or a capture holds records of all ty
 """
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,14 +55,16 @@ SPECS = [
 ]
 
 
-def check_tables(client: Client, wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
-    """Run the `wanted` checks on the newest day that has trades."""
+def check_tables(
+    client: Client, wanted: Collection[dg.AssetCheckKey], before: Mapping[dt.date, int]
+) -> Iterator[dg.AssetCheckResult]:
+    """Run the `wanted` checks on the days that were loaded since `before`, or on the newest day that has trades."""
     from marketdata_assets.exchanges.tables import checks as questions
     from marketdata_assets.exchanges.tables import schema
 
     if not wanted:
         return
-    question = questions.newest(client)
+    question = questions.written_since(client, before)
     types = {table.name: kind for kind, table in schema.TABLES.items()}
 
     def find(asset: str, name: str) -> Finding:
@@ -106,13 +108,16 @@ day_checks = [_day_checks(asset) for asset in ("exchange_ohlcv_1m", "exchange_ga
 def exchange_tables(
     context: dg.AssetExecutionContext, config: IngestConfig, clickhouse: ClickHouse, nats: Nats, exchanges: Exchanges
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    from marketdata_assets.exchanges.tables.ohlcv import newest_parts
+
     wanted = [name for name in report.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
     with as_dagster_failure(), clickhouse.client("exchanges") as client:
+        before = newest_parts(client)
         if wanted:
             loaded = ingest.ingest(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
             context.log_event(report.feed(loaded))
             yield from report.tables(client, context.instance, wanted, loaded)
-        yield from check_tables(client, context.selected_asset_check_keys)
+        yield from check_tables(client, context.selected_asset_check_keys, before)
         if wanted:
             report.raise_problems(loaded)
 

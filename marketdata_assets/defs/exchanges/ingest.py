@@ -55,7 +55,7 @@ class IngestConfig(dg.Config):
     """Market type of captures that do not name it: spot, linear, inverse, option."""
 
     instruments: list[str] = []  # noqa: RUF012 - the same
-    """Paths of lists of instruments, for captures of instruments whose names alone do not say what they are.
+    """Paths of lists of instruments, for files of instruments whose names alone do not say what they are.
 
     Each is the response of the venue's REST. Except in a command they are below MARKETDATA_CAPTURES_DIR.
     """
@@ -163,8 +163,9 @@ def _dumps(client: Client, exchanges: Exchanges, config: IngestConfig, run_id: s
     from marketdata_assets.exchanges.tables.dumps import load_dumps
 
     paths = allowed("dumps", config.dumps, exchanges.path, CAPTURES)
+    lists = allowed("instruments", config.instruments, exchanges.path, CAPTURES)
     hosts = exchanges.hosts() if config.contract_values else None
-    return load_dumps(client, paths, hosts, run_id=run_id, force=config.force, **_source(config))
+    return load_dumps(client, paths, hosts, lists=lists, run_id=run_id, force=config.force, **_source(config))
 
 
 def _source(config: IngestConfig) -> dict[str, Any]:

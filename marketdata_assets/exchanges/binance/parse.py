@@ -103,7 +103,7 @@ def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, instrument: Instrument
         size, contracts = instrument.sizes(event.q, price)
     side = "sell" if event.m else "buy"
     ids = str(event.a), price, size, contracts, side, str(event.f), str(event.l), None
-    retail = event.nq not in (None, event.q) and Decimal(decimal("nq", event.nq or "")) != Decimal(event.q)
+    retail = event.nq not in (None, event.q) and Decimal(decimal("nq", event.nq or "")) < Decimal(event.q)
     return make(event.T * NS, ts_recv, *ids, RETAIL if retail else ())
 
 

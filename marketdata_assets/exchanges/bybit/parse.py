@@ -32,6 +32,7 @@ from marketdata_assets.exchanges.records import (
     Ticker,
     Trade,
     TradeFlag,
+    numbered,
 )
 from marketdata_assets.exchanges.wire import MS, Millis, Wire, nanoseconds
 
@@ -104,7 +105,9 @@ def trades(instrument: Instrument, receipt: Receipt) -> Parser:
 # that a long one was closed, by an order that sells.
 def liquidations(instrument: Instrument) -> Parser:
     """Parser of the forced orders of one instrument."""
-    return lambda raw, ts_recv, _: [_liquidation(one, instrument, ts_recv) for one in _liquidations(raw).data]
+    return lambda raw, ts_recv, _: [
+        *numbered(_liquidation(one, instrument, ts_recv) for one in _liquidations(raw).data)
+    ]
 
 
 def _liquidation(element: wire.Liquidation, instrument: Instrument, ts_recv: int) -> Liquidation:

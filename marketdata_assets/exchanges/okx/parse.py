@@ -28,6 +28,7 @@ from marketdata_assets.exchanges.records import (
     Ticker,
     Trade,
     TradeFlag,
+    numbered,
 )
 from marketdata_assets.exchanges.wire import MS, Find, nanoseconds
 
@@ -116,7 +117,7 @@ def liquidations(find: Find) -> Parser:
         for element in _liquidations(raw).data:
             try:
                 instrument = find(element.inst_id)
-                made += [_liquidation(forced, instrument, ts_recv) for forced in element.details]
+                made += numbered(_liquidation(forced, instrument, ts_recv) for forced in element.details)
             except UNREADABLE as error:
                 made.append(DeadLetter.of(raw, error, ts_recv))
         return made

@@ -4,7 +4,7 @@ The severity of a finding is in `defs/checks.csv`.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -54,6 +54,12 @@ class Question:
 def newest(client: Client) -> Question:
     """About the newest day with trades, if there is one."""
     return Question(client, tuple(ohlcv.days_with_trades(client)[-1:]))
+
+
+def written_since(client: Client, before: Mapping[dt.date, int]) -> Question:
+    """About the days whose trades were written since `ohlcv.newest_parts` was `before`; without one, as `newest`."""
+    days = tuple(day for day, part in ohlcv.newest_parts(client).items() if part != before.get(day))
+    return Question(client, days) if days else newest(client)
 
 
 def nothing_refused(question: Question, type_name: str) -> Finding:

@@ -10,7 +10,7 @@ import re
 import time
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from marketdata_assets.exchanges.errors import ExchangesError, UnknownInstrument
 from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, Liquidation, MarketType, OrderBook, Outcome, Trade
+from marketdata_assets.exchanges.replay import feed_of
 from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of, hash_of
 from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import day_span, sql
@@ -64,6 +65,7 @@ def load_dumps(
     *,
     exchange: Exchange | None = None,
     market_type: MarketType | None = None,
+    lists: Sequence[Path] = (),
     run_id: str = "",
     force: bool = False,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
@@ -72,9 +74,10 @@ def load_dumps(
 
     An error in one file fails that file only; rows read before it stay. `hosts` give the values of contracts,
     where sizes count contracts; without, such sizes in base units are null. `exchange` and `market_type` are for files
-    of public archives that do not name them. Idempotent. Raises StoreAway and StoreFull.
+    of public archives that do not name them, `lists` have instruments of a venue whose names alone do not say what they
+    are, see `replay`. Idempotent. Raises StoreAway and StoreFull.
     """
-    loading = _Load(client, Catalogue(hosts), exchange, market_type)
+    loading = _Load(client, Catalogue(hosts, lists), exchange, market_type)
 
     def read(due: Sequence[Path]) -> Iterator[FileReport]:
         for done, path in enumerate(due):
@@ -89,6 +92,7 @@ class Catalogue:
     """Instruments by name, and with the values of contracts from the venues' lists, each requested once."""
 
     hosts: HistoryHosts | None
+    lists: Sequence[Path] = ()
     _found: dict[tuple[str, str], Instrument] = field(default_factory=dict)
     _listed: dict[tuple[Exchange, MarketType], dict[str, Instrument]] = field(default_factory=dict)
 
@@ -102,7 +106,7 @@ class Catalogue:
                     break
             else:
                 known = ", ".join(one for venue in venues.every() for one in venue.tardis)
-                raise UnknownVenue(exchange, f"no venue here has this name at tardis.dev; there are {known}")
+                raise UnknownVenue(exchange, "its files of tardis.dev are not read", f"Those of {known} are.")
         return self._found[key]
 
     def find(self, venue: Venue, markets: Iterable[MarketType | None], name: str) -> Instrument:
@@ -115,6 +119,9 @@ class Catalogue:
             if derived.unit != "contracts" or derived.contract_value or self.hosts is None:
                 return derived
             return self._of_list(self.hosts, venue.name, derived.market_type).get(name, derived)
+        for market in markets if self.lists else ():
+            with suppress(UnknownInstrument):
+                return feed_of(venue.name, market, name, self.lists).instruments[name]
         raise UnknownInstrument(venue.name, name)
 
     def _of_list(self, hosts: HistoryHosts, exchange: Exchange, market_type: MarketType) -> dict[str, Instrument]:
@@ -166,15 +173,22 @@ class _Load:
 
     def _archived(self, path: Path, content: Iterator[bytes]) -> Iterator[Outcome]:
         """The records of a file of a public archive. Raises ExchangesError and UnknownVenue."""
+        other = ""
         for venue in venues.every():
             found = venue.archive.named(_lower_suffix(path.as_posix())) if venue.archive else None
-            if found and venue.archive and self.exchange in (None, venue.name):
+            if found and self.exchange not in (None, venue.name):
+                other = venue.name
+            elif found and venue.archive:
                 market_type = venue.archive.market_of(path.as_posix()) or self.market_type
                 if market_type is None:
                     cause = f"the market of {path.name} is not known by its folders"
                     raise UnknownVenue(str(path), cause)
                 instrument = self.catalogue.find(venue, [market_type], found[0])
                 return venue.archive.read(found[1], content, instrument, time.time_ns())
+        if other:
+            raise ExchangesError(
+                f"{path}: by its name of the public archive of {other}, not of {self.exchange}. Leave --exchange out"
+            )
         raise ExchangesError(
             f"{path}: by its name neither a file of tardis.dev, as binance-futures_trades_2024-01-01_BTCUSDT.csv.gz,"
             " nor of a venue's public archive, as BTCUSDT-trades-2024-01-01.zip. Keep the names that downloads have"

@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -23,10 +23,9 @@ from marketdata_assets.exchanges.archive import ArchiveClient, csv_lines
 from marketdata_assets.exchanges.errors import HistoryRefused
 from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import DataType, Exchange, FundingRate, Gap, Kline, MarketType, Outcome, Trade
+from marketdata_assets.exchanges.records import DataType, Exchange, FundingRate, Gap, Kline, MarketType, Outcome
 from marketdata_assets.exchanges.rest_history import Page, Window
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.tables.schema import DAY_NS
 from marketdata_assets.exchanges.venue import Venue
@@ -35,7 +34,7 @@ from marketdata_assets.exchanges.venue_history import VenueHistory
 from marketdata_assets.loading.reports import Countdown, LoadReport, UnitReport
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
-from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -304,7 +303,6 @@ def _from_archive(run: _Run, instrument: Instrument, stream: str, days: Sequence
 async def _load_chunk(run: _Run, client: VenueHistory, chunk: _Chunk) -> list[HistoryReport]:
     started, batches = run.now(), RecordBatches(run.client, chunk.source)
     origin, digest, error, unsupported = "rest", "", "", ""
-    stored = _stored_trades(run, chunk)
     try:
         archived = await _archive_file(run, chunk, batches)
         if archived:
@@ -313,7 +311,7 @@ async def _load_chunk(run: _Run, client: VenueHistory, chunk: _Chunk) -> list[Hi
             unsupported = _out_of_reach(run, chunk)
             if not unsupported:
                 async for page in _pages(client, chunk):
-                    _add(chunk, batches, page.records, stored)
+                    _add(chunk, batches, page.records)
         batches.flush()
         error = batches.fault()
     except (StoreAway, StoreFull):
@@ -370,27 +368,13 @@ def _pages(client: VenueHistory, chunk: _Chunk) -> AsyncIterator[Page]:
     return client.funding(name, window) if chunk.stream == "funding_rate" else client.trades(name, window)
 
 
-def _stored_trades(run: _Run, chunk: _Chunk) -> frozenset[str]:
-    """The ids of the trades that are stored, where those of the history may have other times, so other keys."""
-    if chunk.stream != "trade" or run.venue.trades != "other_times":
-        return frozenset()
-    one, window = chunk.instrument, chunk.window
-    about = {"exchange": one.exchange, "market_type": one.market_type, "instrument": one.name}
-    span = {"first": window.start - CLOCKS_DIFFER_NS, "end": window.end + CLOCKS_DIFFER_NS}
-    rows = clickhouse.read(run.client, schema.sql("stored_trades"), about | span).iter_rows()
-    return frozenset(str(row[0]) for row in rows)
-
-
-def _add(
-    chunk: _Chunk, batches: RecordBatches, outcomes: Iterable[Outcome], stored: Container[str] = frozenset()
-) -> None:
+def _add(chunk: _Chunk, batches: RecordBatches, outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, Kline):
             batches.add(replace(outcome, closed=True))  # the day is over
             chunk.rows[_day(outcome.open_time)] += 1
             continue
-        if not (isinstance(outcome, Trade) and outcome.trade_id in stored):
-            batches.add(outcome)
+        batches.add(outcome)
         moment = outcome.funding_time if isinstance(outcome, FundingRate) else getattr(outcome, "ts_event", None)
         if moment is not None and not isinstance(outcome, Gap):
             day = _day(moment)

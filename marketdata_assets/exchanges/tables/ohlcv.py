@@ -74,15 +74,29 @@ def compute(
     return DayReport(day, outcome, trades=trades, kept=kept, seconds=time.monotonic() - began, **counts)
 
 
-def bars_query(client: Client, span: Mapping[str, Any], only: str = "true") -> tuple[str, dict[str, Any]]:
-    """The query of the bars of minutes from `first` to `end`, of trades on which `only` holds, and its parameters."""
+def bars_query(
+    client: Client, span: Mapping[str, Any], only: str = "true", without: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """The query of the bars of minutes from `first` to `end`, and its parameters.
+
+    They are of trades on which `only` holds, and that have none of the flags `without`.
+    """
     unordered = [venue.name for venue in venues.every() if not venue.ordered_trades]
     by_receipt = [one for name in unordered for one in venues.with_apart(name)]
     both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), span).height
+    if without:
+        flagged = sql("aggregates_with_flagged_trades").replace("{only}", only) if both_forms else ""
+        only = f"{only} AND NOT hasAny(flags, {{flags:Array(String)}}) {flagged}"
     duplicates = sql("duplicate_single_trades").replace("{only}", only) if both_forms else ""
     other = f"{duplicates} AND ({only})"
-    parameters = {**span, "slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}
-    return sql("bars_of_day").replace("{other}", other), parameters
+    parameters = {
+        **span,
+        "flags": [*without],
+        "slack": CLOCKS_DIFFER_NS,
+        "trades": trade_streams(),
+        "by_receipt": by_receipt,
+    }
+    return sql("bars_of_day").replace("{other}", other), parameters | {"flags": [*without]}
 
 
 def states(client: Client, days: Sequence[dt.date]) -> dict[dt.date, State]:
@@ -111,11 +125,11 @@ def fingerprints(client: Client, days: Sequence[dt.date]) -> dict[dt.date, str]:
 
     Parts of a partition are numbered as they come, and merges give no new numbers.
     """
-    newest = dict(clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name}).iter_rows())
+    newest = newest_parts(client)
     holes = gaps.open_gaps(client)
     by_day = {}
     for day in days:
-        number = newest.get(f"{day:%Y%m%d}")
+        number = newest.get(day)
         touching = [gap for gap in holes if gaps.touches(gap, day)]
         digest = blake2b(msgspec.json.encode(touching), digest_size=8).hexdigest() if touching else "none"
         by_day[day] = "" if number is None else f"{CODE_VERSION} {number} {digest}"
@@ -132,8 +146,13 @@ def trades_were_moved(client: Client, days: Sequence[dt.date]) -> None:
 
 def days_with_trades(client: Client) -> list[dt.date]:
     """The days that have trades, oldest first."""
-    names = clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name})["partition_id"].to_list()
-    return [dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in names]
+    return list(newest_parts(client))
+
+
+def newest_parts(client: Client) -> dict[dt.date, int]:
+    """The days that have trades, oldest first, each with a number that grows when trades of it are written."""
+    parts = clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name}).iter_rows()
+    return {dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date(): number for text, number in parts}
 
 
 def _record(

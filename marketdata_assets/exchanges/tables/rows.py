@@ -8,16 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha1
 from typing import Any
 
 import msgspec
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import too_many_unreadable
-from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, Outcome, VenueError
+from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, Outcome, Trade, VenueError
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 from marketdata_assets.exchanges.tables.json_validator import validator_of
-from marketdata_assets.exchanges.tables.schema import REJECTS, Table, table_of
-from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted
+from marketdata_assets.exchanges.tables.schema import REJECTS, TRADES, Table, sql, table_of
+from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted, read
 from marketdata_assets.stores.clients import Client
 
 SETTINGS: Mapping[str, Any] = {
@@ -96,7 +99,37 @@ def _insert(client: Client, table: Table, payloads: Sequence[bytes]) -> list[Rej
     if faults:
         payloads = [payload for number, payload in enumerate(payloads) if number not in faults]
         array = _array(payloads)
+    if table is TRADES and any(f'"exchange":"{name}'.encode() in array for name in _other_times()):
+        payloads = _without_stored(client, payloads, array)
+        array = _array(payloads)
     return rejects + _halved(client, table, payloads, array, sha1(array, usedforsecurity=False).hexdigest())
+
+
+@cache
+def _other_times() -> frozenset[str]:
+    """The venues whose history has other times than their stream."""
+    return frozenset(venue.name for venue in venues.every() if venue.trades == "other_times")
+
+
+_trades = msgspec.json.Decoder(list[Trade]).decode
+
+
+def _without_stored(client: Client, payloads: Sequence[bytes], array: bytes) -> list[bytes]:
+    """The trades without those that are stored with another time, which is part of the key: the history of a venue and
+    its stream, in either order."""
+    trades = [(one, one.ts_recv if one.ts_event is None else one.ts_event) for one in _trades(array)]
+    some = [(one, at) for one, at in trades if venues.main_of(one.exchange) in _other_times()]
+    times = [at for _, at in some]
+    span = {"first": min(times, default=0) - CLOCKS_DIFFER_NS, "end": max(times, default=0) + CLOCKS_DIFFER_NS}
+    about = {"exchanges": [*{one.exchange for one, _ in some}], "instruments": [*{one.instrument for one, _ in some}]}
+    stored: dict[tuple[str, ...], set[int]] = {}
+    for *trade, at in read(client, sql("trade_times"), {**span, **about}).iter_rows():
+        stored.setdefault(tuple(trade), set()).add(at)
+    return [
+        payload
+        for payload, (one, at) in zip(payloads, trades, strict=True)
+        if at in stored.get((one.exchange, one.market_type, one.instrument, one.trade_id), {at})
+    ]
 
 
 def _halved(client: Client, table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:

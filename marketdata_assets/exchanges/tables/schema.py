@@ -7,6 +7,7 @@ cheap. Rows are inserted by `rows`.
 
 import datetime as dt
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ PRECISION, SCALE = 38, 18
 FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}  # settings of queries with FINAL
 FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())  # the same as text, behind SETTINGS
 _TTL = re.compile(r"TTL (to(?:DateTime|Date)\(time\) \+ toIntervalDay\(\d+\))")
+_NAME = re.compile(r"\w+")
 _DECIMAL = re.compile(r"^    (\w+) +\S*Decimal\(", re.MULTILINE)
 
 
@@ -86,7 +88,7 @@ def table_of(type_name: str) -> Table:
 
 
 def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
-    """Create missing tables and the ledger, add missing columns, and set the retention; idempotent.
+    """Create missing tables and the ledger, bring older ones to the present form, and set the retention; idempotent.
 
     `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention
     is left unchanged. Raises ExchangesError, or TerminalError for tables of another version.
@@ -97,6 +99,7 @@ def ensure(client: Client, keep_days: Mapping[str, int] | None = None) -> None:
     clickhouse_ledger.ensure(client, *map(sql, names), tables=names)
     with naming_failures():
         _add_columns(client)
+        _compare_columns(client)
         if keep_days is not None:
             _set_retention(client, keep_days)
         create(client, *map(sql, (OHLCV_1M, REJECTS, POSITIONS)))
@@ -123,6 +126,22 @@ def _add_columns(client: Client) -> None:
         declared = dict(re.findall(r"^    (\w+) +(.*?),?(?: *--.*)?$", sql(table.name), re.MULTILINE))
         for name in (one for one in table.columns if (table.name, one) not in present):
             client.command(f"ALTER TABLE {quoted(table.name)} ADD COLUMN IF NOT EXISTS {name} {declared[name]}")
+
+
+def _compare_columns(client: Client) -> None:
+    """Have `content` compare columns that were declared after it, of what happens from now on.
+
+    By the venue's time: so a copy of a row of before has the same key, whenever it is received.
+    """
+    query = (
+        "SELECT table, default_expression FROM system.columns"
+        " WHERE database = currentDatabase() AND table IN {names:Array(String)} AND name = 'content'"
+    )
+    for name, present in read(client, query, {"names": [table.name for table in TABLES.values()]}).iter_rows():
+        [declared] = re.findall(r"^    content +UInt64 MATERIALIZED (.*?) CODEC", sql(name), re.MULTILINE | re.DOTALL)
+        if not set(_NAME.findall(declared)) <= set(_NAME.findall(present)):
+            rule = f"if(time < fromUnixTimestamp64Nano({time.time_ns()}, 'UTC'), {present}, {declared})"
+            client.command(f"ALTER TABLE {quoted(name)} MODIFY COLUMN content UInt64 MATERIALIZED {rule}")
 
 
 def _ttl(table: Table, days: int) -> str:

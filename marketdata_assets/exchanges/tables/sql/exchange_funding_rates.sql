@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS exchange_funding_rates (
     time            DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),
     content         UInt64 MATERIALIZED xxh3(toString((rate, funding_time, predicted_rate, interval_hours,
-        mark_price, index_price))) CODEC(ZSTD(1)),
+        mark_price, index_price, premium))) CODEC(ZSTD(1)),
     -- what was received first stays
     version         UInt64 MATERIALIZED bitNot(reinterpretAsUInt64(ts_recv)) CODEC(ZSTD(1))
 ) ENGINE = ReplacingMergeTree(version)

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS exchange_open_interest (
     -- ts_event, or ts_recv where there is none
     time         DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),
-    content      UInt64 MATERIALIZED xxh3(toString((contracts, size, value))) CODEC(ZSTD(1)),
+    content      UInt64 MATERIALIZED xxh3(toString((contracts, size, value, value_usd))) CODEC(ZSTD(1)),
     -- what was received first stays
     version      UInt64 MATERIALIZED bitNot(reinterpretAsUInt64(ts_recv)) CODEC(ZSTD(1))
 ) ENGINE = ReplacingMergeTree(version)

@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS exchange_tickers (
         86400000000000) * 86400000000000)) CODEC(Delta, ZSTD(1)),
     content           UInt64 MATERIALIZED xxh3(toString((bid, bid_size, ask, ask_size, unit, update_id,
         last, last_size, open, high, low, volume, contracts, quote_volume, weighted_average, trades, mark_price,
-        index_price, settlement_price, bid_iv, ask_iv, mark_iv))) CODEC(ZSTD(1)),
+        index_price, settlement_price, bid_iv, ask_iv, mark_iv, price_change, underlying_price, delta, gamma, vega,
+        theta, rho))) CODEC(ZSTD(1)),
     -- what was received first stays
     version           UInt64 MATERIALIZED bitNot(reinterpretAsUInt64(ts_recv)) CODEC(ZSTD(1)),
     INDEX time_span time TYPE minmax GRANULARITY 1
