@@ -39,7 +39,7 @@ LONGEST_BLOCK_SECONDS = 86400.0
 SLOTS = 240
 """The period of a quota is counted in so many slots; a request counts for one slot longer than the period."""
 
-_LOCKED_NAP_SECONDS = 0.001
+_SHORTEST_NAP_SECONDS = 0.001
 _LAST_TIME = 1e11  # seconds; nothing that a clock shows is beyond it
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -156,7 +156,7 @@ class Budget(_Rate):
         while wait := await self.store.take(self, cost):
             if patience is not None and wait > patience + self.spacing:
                 raise BudgetBlocked(self.name, wait)
-            await asyncio.sleep(min(wait, LONGEST_NAP_SECONDS))
+            await asyncio.sleep(min(max(wait, _SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS))
 
     def block(self, seconds: float) -> None:
         """Grant no turn for `seconds`; a longer block that exists already stays. Raises BudgetUnavailable."""
@@ -222,7 +222,7 @@ class FileStore:
         """Acquire a turn and return 0, or return the seconds to wait before the next attempt."""
         handle = self._locked(budget.name)
         if handle is None:
-            return _LOCKED_NAP_SECONDS
+            return _SHORTEST_NAP_SECONDS
         try:
             state = self._read(handle, budget)
             if state.wait > 0:
@@ -234,7 +234,7 @@ class FileStore:
 
     def block(self, budget: "Budget", seconds: float) -> None:
         while (handle := self._locked(budget.name)) is None:
-            time.sleep(_LOCKED_NAP_SECONDS)
+            time.sleep(_SHORTEST_NAP_SECONDS)
         try:
             state = self._read(handle, budget)
             self._write(handle, state, max(state.turn, state.written + seconds))

@@ -71,10 +71,8 @@ def load(
 
 
 def refresh_changed(context: StepContext, dsn: str, clickhouse: ClickHouse, loaded: BarsReport) -> KlineReport:
-    """Check the bars of the run, refresh and check their K-line, and mark months whose K-line equals their minutes."""
+    """Refresh the K-line of the run's bars and check both; mark months whose K-line equals their minutes."""
     months = {*loaded.months, *loaded.loaded_months}
-    known = partial(checks.known_of, clickhouse, sorted(months))
-    log_results(context, checks.answers(dsn, checks.BARS, sorted(months), known))
     with connect(dsn) as connection:
         due = status.kline_due(connection, months)
     refreshed = kline.refresh(dsn, due)
@@ -83,6 +81,8 @@ def refresh_changed(context: StepContext, dsn: str, clickhouse: ClickHouse, load
     report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
     if due or filled:
         log_results(context, checks.answers(dsn, checks.KLINE, sorted(months), checks.Known))
+    known = partial(checks.known_of, clickhouse, sorted(months))
+    log_results(context, checks.answers(dsn, checks.BARS, sorted(months), known))
     return refreshed
 
 
@@ -110,7 +110,7 @@ def stock_1min_qfq(
         try:
             refresh_changed(context, postgres.dsn, clickhouse, loaded)
         except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
-            context.log.error(f"the K-line is not refreshed: {error}")
+            context.log.error(f"not all is refreshed and checked: {error}")
     return report.bars(context, postgres.dsn, loaded)
 
 
