@@ -110,7 +110,7 @@ def stock_1min_qfq(
         try:
             refresh_changed(context, postgres.dsn, clickhouse, loaded)
         except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
-            context.log.error(f"not all is refreshed and checked: {error}")
+            context.log.error(f"the K-line is not refreshed, or not all is checked: {error}")
     return report.bars(context, postgres.dsn, loaded)
 
 
