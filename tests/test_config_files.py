@@ -122,7 +122,7 @@ ELSEWHERE = [
     ("providers", "  priority: 1\n", "  priority: 1\n  priority: 2\n", "tushare.priority: is given twice"),
     ("providers", "  supports: [tick_data, order_book]", "  supports: [tick_data]\n  network: {timeout: 3}", "files.network: unknown key; the keys here are enabled, priority, "),  # noqa: E501
     ("providers", "{SH: SS, SZ: SZ}", "{SH: SZ, SZ: SZ}", "yahoo.symbol_mapping: two suffixes have the same name"),
-    ("providers", "symbols: {}", "symbols: {000001.XX: 600000.SH}", "'600000.SH' is 000001.XX by its own line and 600000.SH"),  # noqa: E501
+    ("providers", "symbols: {}", "symbols: {000001.HK: 600000.SH}", "'600000.SH' is 000001.HK by its own line and 600000.SH"),  # noqa: E501
     ("flow", "key: [code, trade_date]", "mode: upsert", ":13: target.key: mode upsert needs a key"),
     ("flow", "key: [code, trade_date]", "key: [code]\n  hypertable: trade_date", ":16: target.hypertable: a hyper"),
     ("flow", "  folder: daily", "  folder: daily\n  folder: b", ":4: loader.folder: is given twice, first in line 3"),

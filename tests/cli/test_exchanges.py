@@ -66,7 +66,7 @@ def test_captures_days_status_and_quarantine(shell: Shell) -> None:
     rows = {row["asset"]: row for row in shell.said("status")["assets"] if row["group"] == "exchanges"}
     assert rows["exchange_trades"]["rows"] == sum(written.trades.values())
     assert (rows["exchange_ohlcv_1m"]["ok"], rows["exchange_gaps"]["ok"], rows["exchange_gaps"]["open"]) == (1, 1, 0)
-    assert shell.said("quarantine", "show", "exchanges") == {"rows": []}
+    assert shell.said("quarantine", "show", "exchanges") == {"rows": [], "limit": 20, "more": []}
     again = shell.run("ingest", "captures", str(written.files[0]))
     assert again.stdout.startswith("exchanges     nothing new; 0 rejected, 0 unreadable, captures: 1 unchanged; ")
     nothing_due = shell.said("ingest", "captures")

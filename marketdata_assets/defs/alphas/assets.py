@@ -8,7 +8,7 @@ are used, as every run and every page of the UI loads this module.
 """
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,8 +208,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
             ended = import_kind(context, kind, pairs, config, has)
         if ended.failed:
             good = [pair for pair in pairs if str(alpha_key(*pair)) not in ended.failed]
-            with mongo.databases() as databases:
-                log_skipped(context, checks.answers(databases, alphas_dir.path, kind, good, brain))
+            log_skipped(context, _answers(kind, good, has))
         return _finish(context, ended, has)
 
     return alphas
@@ -258,6 +257,11 @@ def import_kind(context: StepContext, kind: Kind, pairs: Sequence[Pair], config:
     return report.of_covered(has.alphas_dir.path, report.of_import(has.mongo, imported))
 
 
+def _answers(kind: Kind, pairs: Sequence[Pair], has: Resources) -> Iterator[dg.AssetCheckResult]:
+    with has.mongo.databases() as databases:
+        yield from checks.answers(databases, has.alphas_dir.path, kind, pairs, has.brain)
+
+
 def load(
     context: StepContext, assets: Collection[str], pairs: Sequence[Pair], configs: Configs, has: Resources
 ) -> dict[str, Ended]:
@@ -271,12 +275,12 @@ def load(
     kinds = [kind for kind in KINDS if f"{kind}_alphas" in assets]
     for kind in kinds:
         ended[f"{kind}_alphas"] = import_kind(context, kind, pairs, configs[f"{kind}_alphas"], has)
-    with has.mongo.databases() as databases:
-        if "alpha_summary" in assets:
+    if "alpha_summary" in assets:
+        with has.mongo.databases() as databases:
             result = report.summary(summary.rows(databases))
-            context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
-        for kind in kinds:
-            log_results(context, checks.answers(databases, has.alphas_dir.path, kind, pairs, has.brain))
+        context.log_event(dg.AssetMaterialization("alpha_summary", metadata=result.metadata))
+    for kind in kinds:
+        log_results(context, _answers(kind, pairs, has))
     return ended
 
 
