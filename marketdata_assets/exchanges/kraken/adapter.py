@@ -61,7 +61,7 @@ class KrakenAdapter(ChannelAdapter):
     book_per_socket = True
     max_subscriptions = 250  # our choice
     connects_per_second = 0.9 * CONNECTIONS / CONNECTIONS_SECONDS
-    ping_after = PING_AFTER_SECONDS
+    ping_after = ping_every = PING_AFTER_SECONDS
     message_rates = (MessageRate(REQUESTS_PER_SECOND, 1.0),)
 
     def prepare(self) -> None:
