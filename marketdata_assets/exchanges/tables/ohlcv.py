@@ -96,7 +96,7 @@ def bars_query(
         "trades": trade_streams(),
         "by_receipt": by_receipt,
     }
-    return sql("bars_of_day").replace("{other}", other), parameters | {"flags": [*without]}
+    return sql("bars_of_day").replace("{other}", other), parameters
 
 
 def states(client: Client, days: Sequence[dt.date]) -> dict[dt.date, State]:
