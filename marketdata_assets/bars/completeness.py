@@ -16,7 +16,6 @@ import psycopg
 from marketdata_assets.bars import days
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.bars.status import covered
-from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.completeness import LISTED, SESSION_MINUTES, Reference, day_shapes, finding, judge
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Finding
@@ -26,14 +25,13 @@ ONE_OF_THREE = 1 / 3
 """Of a year's days that must be alike: vendors change what they leave out, but not often."""
 
 OUTSIDE = "daily bars, or another time zone; deliver 1-minute bars on the exchange's clock"
-CLOSED = "of days on which the exchange is closed: deliver the file with their right dates, or without them"
 SELECTION = 0.05
 """Of the listed stocks; when more of them are in no file, the files are a selection."""
 
 
 def bars_complete(connection: psycopg.Connection, months: Sequence[str], reference: Reference) -> Finding:
     """Object to missing minutes and days of `months`, as far as these are loaded, and to days without a session."""
-    outside = _outside_session(connection, months, reference.calendar)
+    outside = _outside_session(connection, months)
     stocks, unknown = expected_stocks(connection, reference)
     frames = list(judged(connection, months, reference, stocks))
     if not frames:
@@ -49,25 +47,18 @@ def bars_complete(connection: psycopg.Connection, months: Sequence[str], referen
     )
 
 
-def _outside_session(connection: psycopg.Connection, months: Sequence[str], calendar: Calendar) -> Finding:
-    """Object to days of which there are bars, none of them in the session, or on which the exchange is known to be
-    closed; an example for each code and file."""
-    closed = [day for month in months for day in calendar.closed_days(Days.month(month))]
-    values = {
-        "months": [first_day(month) for month in months],
-        "closed_months": [day.replace(day=1) for day in closed],
-        "closed_days": [day.day for day in closed],
-    }
-    rows = connection.execute(statement(__package__, "checks/outside_session.sql"), values).fetchall()
-    by_file: dict[tuple[str, str, bool], list[tuple[dt.date, int, str, str]]] = {}
-    for code, day, bars, first, last, source, is_closed in rows:
-        by_file.setdefault((source, code, is_closed), []).append((day, bars, first, last))
+def _outside_session(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
+    """Object to days of which there are bars, none of them in the session; an example for each code and file."""
+    query = statement(__package__, "checks/outside_session.sql")
+    rows = connection.execute(query, {"months": [first_day(month) for month in months]}).fetchall()
+    by_file: dict[tuple[str, str], list[tuple[dt.date, int, str, str]]] = {}
+    for code, day, bars, first, last, source in rows:
+        by_file.setdefault((source, code), []).append((day, bars, first, last))
     examples: list[dict[str, Any]] = []
-    for (source, code, is_closed), found in list(by_file.items())[:LISTED]:
+    for (source, code), found in list(by_file.items())[:LISTED]:
         clock = f"from {min(first for *_, first, _ in found)} to {max(last for *_, last in found)}"
-        why = CLOSED if is_closed else f"none from 09:30 to 15:00: {OUTSIDE}"
+        note = f"{sum(bars for _, bars, *_ in found)} bars {clock}, none from 09:30 to 15:00: {OUTSIDE}"
         own = {"file": source, "symbol": code, "first": str(found[0][0]), "last": str(found[-1][0])}
-        note = f"{sum(bars for _, bars, *_ in found)} bars {clock}, {why}"
         examples.append({**own, "days": len(found), "note": note})
     facts = {"days_outside_session": len(rows)} if rows else {}
     return Finding(len(rows), tuple(examples), len(rows), facts=facts)

@@ -239,31 +239,6 @@ def test_days_whose_bars_are_all_outside_the_session_are_named(
     assert bars_complete(connection, ["2024-04"], Reference()).passed
 
 
-def test_days_on_which_the_exchange_is_closed_are_named_as_far_as_they_are_known(
-    connection: psycopg.Connection, dsn: str, tmp_path: Path
-) -> None:
-    known = ashares().known.last
-    provisional = known + dt.timedelta(days=(5 - known.weekday()) % 7 or 7)
-    holiday, saturday = dt.date(2024, 1, 1), dt.date(2024, 1, 6)
-    days = [holiday, dt.date(2024, 1, 2), saturday, provisional]
-    deliver(tmp_path / "sh600000.csv", b"".join(
-        sample_bars.csv_bytes(sample_bars.stock_year("sh600000", "示例", [day], 7)) if not number
-        else sample_bars.csv_bytes(sample_bars.stock_year("sh600000", "示例", [day], 7)).split(b"\n", 1)[1]
-        for number, day in enumerate(days)
-    ))  # fmt: skip
-    months = ["2024-01", f"{provisional:%Y-%m}"]
-    assert run(dsn, tmp_path, months).failed == ()
-    found = bars_complete(connection, months, Reference())
-    assert found.facts["days_outside_session"] == 2
-    assert found.count >= 2
-    example = found.examples[0]
-    assert [example[name] for name in ("file", "symbol", "first", "last", "days")] == [
-        "sh600000.csv", "600000.SH", str(holiday), str(saturday), 2,
-    ]  # fmt: skip
-    assert "482 bars from 09:30 to 15:00, of days on which the exchange is closed" in example["note"]
-    assert bars_complete(connection, months[1:], Reference()).facts.get("days_outside_session") is None
-
-
 def test_bars_at_midnight_of_every_day_are_daily_bars(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "sh600000_2024.csv", csv_text(line(f"{day} 00:00:00") for day in of_month(3)))
     run(dsn, tmp_path, MONTHS)

@@ -284,9 +284,6 @@ def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
 ) -> None:
     open_asset(quiet, name)
     page, told = quiet.text(), facts(demo, name)
-    if name == "exchange_instrument_states":  # of which a collector that is live tells, and no capture
-        assert "Never materialized" in page
-        return
     assert "Never materialized" not in page
     assert "market-data" in page
     assert told["description"].split(".")[0].replace("`", "")[:60] in " ".join(page.split())
