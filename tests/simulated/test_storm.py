@@ -195,6 +195,7 @@ async def live(loop: VirtualLoop, folder: Path, placed: Sequence[Placed]) -> dic
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("STORM_HOURS" not in os.environ, reason="a campaign of its own: set STORM_HOURS=2")
 @pytest.mark.timeout(1800)
 def test_hours_of_all_markets_from_one_address_exceeds_no_limit_and_storms_end_soon(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
