@@ -6,7 +6,6 @@ A value that the provider did not send is null. A provider's own format is parse
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 import polars as pl
@@ -35,7 +34,7 @@ FLAGS = {
     "price_bounds": 8,  # outside quality.min_price .. max_price
     "volume_bound": 16,  # above quality.max_volume
     "return_bound": 32,  # close to close of one day beyond quality.max_return
-    "outside_session": 64,  # outside the session hours, or on a day on which the exchange is closed
+    "outside_session": 64,  # outside the session hours
     "units": 128,  # turnover / volume of its day is no price of the day: one of the three has another unit
 }
 """Why a bar is suspicious; it is kept anyway."""
@@ -280,7 +279,7 @@ def _flags(quality: Quality, session: Session, exchange: Exchange) -> pl.Expr:
         "price_bounds": pl.any_horizontal(~price.is_between(quality.min_price, quality.max_price) for price in prices),
         "volume_bound": volume > quality.max_volume,
         "return_bound": same_day & (jump > quality.max_return),
-        "outside_session": ~inside | _on_closed_days(exchange),
+        "outside_session": ~inside,
         "units": _other_units(),
     }
     if not exchange.price_limits:  # so that prices of any size may be right
@@ -299,20 +298,6 @@ def _other_units() -> pl.Expr:
     paid = turnover.filter(both).sum().over(day) / volume.filter(both).sum().over(day)
     low, high = pl.min_horizontal("low", "close").min().over(day), pl.max_horizontal("high", "close").max().over(day)
     return paid.is_finite() & ((paid > high * UNITS_TOLERANCE) | (paid < low / UNITS_TOLERANCE))
-
-
-def _on_closed_days(exchange: Exchange) -> pl.Expr:
-    """Whether the bar is of a day on which the exchange is known to be closed."""
-    calendar, day = of_exchange(exchange), pl.col("local").dt.date()
-    if exchange.always_open:
-        return pl.lit(False)
-    known = day.is_between(calendar.known.first, calendar.known.last)
-    return known & ~day.is_in(_sessions(exchange).implode())
-
-
-@lru_cache
-def _sessions(exchange: Exchange) -> pl.Series:
-    return pl.Series(of_exchange(exchange).sessions, dtype=pl.Date)
 
 
 def _after_special_hours(exchange: Exchange) -> pl.Expr:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from marketdata_assets.reference.records import Days
@@ -57,8 +56,7 @@ def test_a_month_is_the_sessions_alone_in_utc_shares_and_dollars(server: AlpacaS
     assert found["ts"].min() == dt.datetime(2025, 6, 2, 13, 30, tzinfo=dt.UTC)
     assert found["ts"].max() == dt.datetime(2025, 6, 30, 19, 59, tzinfo=dt.UTC)
     assert found["turnover"].null_count() == found.height
-    flagged = found.filter(pl.Series(["outside_session" in flag_names(flags) for flags in found["flags"]]))
-    assert flagged["ts"].dt.date().unique().to_list() == [dt.date(2025, 6, 19)], "a holiday"
+    assert not [flags for flags in found["flags"].unique() if "outside_session" in flag_names(flags)]
     first = found.row(0, named=True)
     assert (first["open"], first["high"], first["close"], first["volume"]) == (200.3, 200.8, 200.3, 3100)
     assert all("adjustment=raw" in line and "timeframe=1Min" in line for line in server.lines)

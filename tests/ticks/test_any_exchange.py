@@ -16,13 +16,12 @@ from clickhouse_connect.driver.client import Client
 from marketdata_assets import read
 from marketdata_assets.defs.repair import nightly
 from marketdata_assets.months import months_from
-from marketdata_assets.reference.calendar import ashares, of_exchange
+from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.completeness import gaps
-from marketdata_assets.reference.exchanges import exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import entries
-from marketdata_assets.ticks import checks, coverage, file_ledger, records, registry, status
+from marketdata_assets.ticks import checks, coverage, file_ledger, registry, status
 from marketdata_assets.ticks.checks import Question
 from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.files import Files
@@ -259,27 +258,6 @@ def test_bars_after_the_close_of_a_half_day_are_outside_the_session(clients: Cli
         server.say(chart(UNITED_STATES, [(f"{day}T{time}", 1.0) for time in ("12:59", "13:00", "13:01", "15:59")]))
         delivery = clients.with_yahoo(server, lambda one: one.bars("AAPL.US", Days(day, day)))
     assert delivery.rows["flags"].to_list() == [0, 0, 64, 64]
-
-
-@pytest.mark.parametrize(
-    ("symbol", "days"),
-    [
-        ("600000.SH", ["2025-06-02 Mon holiday", "2025-06-07 Sat"]),
-        ("AAPL.US", ["2025-07-04 Fri holiday", "2025-07-05 Sat"]),
-        ("BTC-USD", []),
-    ],
-)
-def test_bars_of_days_on_which_the_exchange_is_closed_are_flagged(symbol: str, days: list[str]) -> None:
-    exchange = exchange_of(symbol)
-    known = of_exchange(exchange).known.last
-    later = known + dt.timedelta(days=(5 - known.weekday()) % 7 or 7)  # a Saturday nobody has announced anything of
-    dates = [dt.date(2025, 6, 3), later, *(dt.date.fromisoformat(day[:10]) for day in days)]
-    times = [dt.datetime.combine(day, dt.time(10, 1), exchange.zone).astimezone(dt.UTC) for day in dates]
-    prices = dict.fromkeys(("open", "high", "low", "close"), 10.0)
-    raw = pl.DataFrame({"ts": times, "raw": "", "volume": 100, "turnover": 1000.0, **prices}).with_row_index("line", 1)
-    found = records.bars(raw, "files", symbol, Days(min(dates), max(dates)), "end", None, files_config())
-    flagged = found.rows.filter(pl.col("flags") & 64 > 0)["ts"].to_list()
-    assert flagged == sorted(times[2:])
 
 
 def test_factors_of_other_exchanges_follow_from_their_days_and_hours(client: Client, tmp_path: Path) -> None:

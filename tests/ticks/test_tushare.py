@@ -30,8 +30,7 @@ from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
 from tests.ticks.tick_clients import HASTY, JUNE, SYMBOL, Clients, flag_names, tushare_config, week
 
-MONDAY = dt.date(2025, 6, 2)  # a holiday, which the server does not know
-HOLIDAY = ["outside_session"]
+MONDAY = dt.date(2025, 6, 2)
 
 
 async def june(client: Tushare) -> Delivery:
@@ -67,7 +66,7 @@ def test_a_month_is_one_request_and_comes_in_utc_shares_and_yuan(
 def test_zero_volume_minutes_stay_and_are_flagged(tushare_server: TushareServer, clients: Clients) -> None:
     delivery = clients.with_tushare(tushare_server, lambda one: one.bars(SYMBOL, one_day()))
     still = delivery.rows.row(239, named=True)
-    assert (still["volume"], still["turnover"], flag_names(still["flags"])) == (0, 0.0, ["zero_volume", *HOLIDAY])
+    assert (still["volume"], still["turnover"], flag_names(still["flags"])) == (0, 0.0, ["zero_volume"])
 
 
 @pytest.mark.parametrize("more", [True, False])
@@ -134,7 +133,7 @@ def test_bad_rows_are_refused_one_by_one(tushare_server: TushareServer, clients:
     assert delivery.rows.height == 241 - 5
     null = delivery.rows.filter(delivery.rows["close"].is_null()).row(0, named=True)
     assert null["volume"] is None
-    assert flag_names(null["flags"]) == ["incomplete", *HOLIDAY]
+    assert flag_names(null["flags"]) == ["incomplete"]
 
 
 def test_a_missing_column_is_named(tushare_server: TushareServer, clients: Clients) -> None:

@@ -262,7 +262,7 @@ def test_a_day_whose_turnover_and_volume_make_no_price_of_it_is_flagged(times: d
 
 def test_bars_are_the_same_however_rows_come() -> None:
     config = yahoo_config()
-    moment = dt.datetime(2025, 6, 3, 1, 30, tzinfo=dt.UTC)
+    moment = dt.datetime(2025, 6, 2, 1, 30, tzinfo=dt.UTC)
     rows = [
         {"line": number, "raw": "", "ts": moment + dt.timedelta(minutes=number), "open": 10.0, "high": high, "low": 9.0,
          "close": close, "volume": volume, "turnover": None}
