@@ -141,7 +141,7 @@ def _venue_of(written: str) -> str:
 def _exchange_of(written: str, section: dict[str, Any]) -> str:
     """The exchange of a section, which is another one for the testnet of its venue."""
     apart = any(str(section.get(key)).lower() in ("true", "yes", "on", "1") for key in TESTNET)
-    return _venue_of(written) + "-testnet" * apart
+    return f"{_venue_of(written)}-testnet" if apart else _venue_of(written)
 
 
 def _add_section(made: Converted, written: str, section: dict[str, Any], on: Container[str]) -> None:

@@ -125,8 +125,9 @@ class CaptureSession:
         One that was left at a time (ns) was alive until then.
         """
         socket = self._sockets.pop(number, None)
-        for key, confirmed_at in socket.confirmed.items() if socket else ():
-            assert socket
+        if socket is None:
+            return
+        for key, confirmed_at in socket.confirmed.items():
             others = [at for one, other in self._sockets.items() if one > number and (at := other.confirmed.get(key))]
             if any(at <= max(socket.last_at, left_at) for at in others):
                 continue  # its replacement had taken over

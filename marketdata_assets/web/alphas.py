@@ -69,8 +69,12 @@ def compared(databases: Renamed, ids: Sequence[str]) -> dict[str, Any]:
         known = [total if np.isfinite(total) else None for total in totals]
         return {"account": account, "id": name, "days": days, "pnl": known, "why": why[key]}
 
-    found_of = {"alphas": [drawn(key) for key in keys], "correlations": square(values), "days": square(days)}
-    return found_of | {"least": LEAST_DAYS}
+    return {
+        "alphas": [drawn(key) for key in keys],
+        "correlations": square(values),
+        "days": square(days),
+        "least": LEAST_DAYS,
+    }
 
 
 def _checked_number(ids: Sequence[str]) -> Sequence[str]:

@@ -403,14 +403,16 @@ def lived(folder: Path, seed: int, sizes: Sizes) -> Iterator[World]:
         stack.callback(nats.kill)
         (folder / "collector").mkdir()
         marks = folder / "marks"
-        with virtual_clock(START) as clock, _loop(clock) as loop:
+        with virtual_clock(START) as clock, loop_of(clock) as loop:
             marker = Marker(marks, (2 * sizes.hours + 1) * 3600)
             stack.callback(marker.close)
             clock.on_move = marker.mark
             clock.move(START)
             drainer = Drainer(clickhouse.url, nats.url, marks)
             stack.callback(drainer.close)
-            made = _in(loop, ats(seed))
+            made = ats(seed)
+            for at in made:
+                live_in(loop, at.venue)
             first = {
                 (at.exchange, at.market_type, name): at.venue.markets[name].levels() for at in made for name in at.names
             }
@@ -421,7 +423,8 @@ def lived(folder: Path, seed: int, sizes: Sizes) -> Iterator[World]:
 
 
 @contextmanager
-def _loop(clock: Clock) -> Iterator[VirtualLoop]:
+def loop_of(clock: Clock) -> Iterator[VirtualLoop]:
+    """A loop in which the collector and simulated venues live by this clock."""
     loop = VirtualLoop(clock)
     asyncio.set_event_loop(loop)
     try:
@@ -433,10 +436,8 @@ def _loop(clock: Clock) -> Iterator[VirtualLoop]:
         loop.close()
 
 
-def _in(loop: VirtualLoop, made: list[At]) -> list[At]:
-    """The venues in this loop instead of threads of their own."""
-    for at in made:
-        at.venue._loop.close()
-        at.venue._loop = loop
-        at.venue.call = lambda act, *given: act(*given)  # type: ignore[method-assign]
-    return made
+def live_in(loop: VirtualLoop, venue: Venue) -> None:
+    """Have a venue live in this loop instead of a thread of its own."""
+    venue._loop.close()
+    venue._loop = loop
+    venue.call = lambda act, *given: act(*given)  # type: ignore[method-assign]

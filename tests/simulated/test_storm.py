@@ -1,13 +1,13 @@
 """Hours of all markets of all venues from one address, with patterns: no limit is exceeded, and storms end soon.
 
-The limits are those that the venues' documentation states, counted here by the simulated servers' own requests.
+Requests are counted by the simulated servers, against the limits of the venues' documentation as they stand here; those
+of sockets and messages by the simulated venues, which take the numbers from the adapters.
 """
 
 import asyncio
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from string import ascii_uppercase
@@ -16,12 +16,10 @@ from unittest.mock import patch
 import pytest
 
 from marketdata_assets.collector import config as configuration
-from marketdata_assets.collector import service
 from marketdata_assets.collector.assembly import Places
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.service import Collector
-from marketdata_assets.exchanges import venues as venues_known
-from marketdata_demo.venues import venue as venues
+from marketdata_assets.exchanges import venues
 from marketdata_demo.venues.binance_venue import BinanceVenue
 from marketdata_demo.venues.bybit_venue import BybitVenue
 from marketdata_demo.venues.coinbase_venue import CoinbaseVenue
@@ -31,7 +29,7 @@ from marketdata_demo.venues.kraken_venue import KrakenVenue
 from marketdata_demo.venues.okx_venue import OkxVenue
 from marketdata_demo.venues.venue import Venue
 from tests.simulated import virtual_loop
-from tests.simulated.simulation import SELDOM, START
+from tests.simulated.simulation import START, live_in, loop_of
 from tests.simulated.virtual_loop import SECOND, VirtualLoop, virtual_clock
 
 COINS = ["".join(letters) for letters in product(ascii_uppercase[:8], repeat=3)]
@@ -89,7 +87,7 @@ def all_markets() -> list[Placed]:
 def configured(placed: Sequence[Placed]) -> configuration.Config:
     exchanges: dict[str, dict[str, dict[str, object]]] = {}
     for exchange, market_type, venue in placed:
-        types = [one for one in TYPES if one in venues_known.find(exchange).markets[market_type].data_types]
+        types = [one for one in TYPES if one in venues.find(exchange).markets[market_type].data_types]
         market: dict[str, object] = {"symbols": ["*"], "data_types": types}
         if exchange == "binance" and market_type != "option":
             market["book_depth"] = 100
@@ -99,25 +97,8 @@ def configured(placed: Sequence[Placed]) -> configuration.Config:
     return configuration.parse(text, "storm.yaml")
 
 
-@contextmanager
-def day() -> Iterator[VirtualLoop]:
-    with virtual_clock(START) as clock:
-        loop = VirtualLoop(clock)
-        asyncio.set_event_loop(loop)
-        try:
-            with patch.multiple(service, **SELDOM), patch.object(venues, "PULSE", 86_400.0):
-                yield loop
-        finally:
-            asyncio.set_event_loop(None)
-            loop.threads.shutdown()
-            loop.close()
-
-
-def in_loop(loop: VirtualLoop, venue: Venue) -> list[tuple[float, int]]:
-    """The venue in this loop; when it was asked, and what that cost."""
-    venue._loop.close()
-    venue._loop = loop
-    venue.call = lambda act, *given: act(*given)  # type: ignore[method-assign]
+def requests_of(venue: Venue) -> list[tuple[float, int]]:
+    """When the venue is asked from now on, and what each request costs."""
     asked: list[tuple[float, int]] = []
     count = venue._over
 
@@ -200,10 +181,12 @@ async def live(loop: VirtualLoop, folder: Path, placed: Sequence[Placed]) -> dic
 def test_hours_of_all_markets_from_one_address_exceeds_no_limit_and_storms_end_soon(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with day() as loop:
+    with virtual_clock(START) as clock, loop_of(clock) as loop:
         placed = all_markets()
         servers = {id(venue): venue for *_, venue in placed}
-        asked = {key: in_loop(loop, venue) for key, venue in servers.items()}
+        for venue in servers.values():
+            live_in(loop, venue)
+        asked = {key: requests_of(venue) for key, venue in servers.items()}
         took = loop.run_until_complete(live(loop, tmp_path, placed))
     futures = [one for exchange, market, venue in placed if (exchange, market) in FUTURES for one in asked[id(venue)]]
     shared = most_in_a_minute(futures)

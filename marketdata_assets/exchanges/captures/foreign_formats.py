@@ -36,8 +36,8 @@ _text = msgspec.json.Decoder(str).decode
 
 
 def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
-    """The entries of an `.ndjson`. Messages are the bytes of the line; connections are told apart by their addresses,
-    where messages have them.
+    """The entries of an `.ndjson`. Messages are the bytes of the line. Each address is a connection, as long as all
+    messages have one.
     """
     connections, named = dict[str, int](), True
     blank = 0  # the first line of those at the end that are empty
@@ -56,8 +56,8 @@ def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
                     raw = _text(raw).encode()
                 ts_recv = recorded_at(nanoseconds(entry.recv), entry.recv, "seconds")
                 named &= bool(entry.url) or entry.dir not in ("in", "out")
-                told_apart = named and entry.url and entry.dir != "http"
-                connection = connections.setdefault(entry.url, len(connections)) if told_apart else 0
+                is_socket = named and entry.url and entry.dir != "http"
+                connection = connections.setdefault(entry.url, len(connections)) if is_socket else 0
                 yield Entry(ts_recv, entry.dir, raw, connection, entry.url)
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 _cut(path, number, line, error, notes)

@@ -228,9 +228,9 @@ class RecordBatches:
 
     def rejections(self) -> str:
         """What the venue rejected, as a subscription; empty where it rejected nothing."""
-        return f"{self.venue_errors} errors of the venue, the first one: {self.first_venue_error}" * bool(
-            self.venue_errors
-        )
+        if not self.venue_errors:
+            return ""
+        return f"{self.venue_errors} errors of the venue, the first one: {self.first_venue_error}"
 
     def fault(self) -> str:
         """Why the source counts as unreadable; empty where all but a few of what was added gave rows."""
