@@ -35,6 +35,10 @@ def of_events(made: Iterable[object]) -> list[Gap]:
     return sorted((one for one in made if isinstance(one, Gap) and not one.stream.startswith(BOOKS)), key=repr)
 
 
+def gaps(run: Run, streams: set[str]) -> int:
+    return sum(one.stream in streams for one in of_events(run.records))
+
+
 @pytest.mark.parametrize(
     ("name", "streams"), [("bybit", {"publicTrade", "allLiquidation"}), ("hyperliquid", {"trades"})]
 )
@@ -49,14 +53,14 @@ async def test_a_lost_socket_gives_the_gaps_and_states_of_the_live_collector(
             await run.live()
             for _ in range(2):
                 await run.emit(60)
-                before = len(of_events(run.records))
+                before = gaps(run, streams)
                 await lost(run)
                 expected = before + len(streams) * len(names)
-                await run.until(lambda expected=expected: len(of_events(run.records)) == expected, emit=5)  # type: ignore[misc]
+                await run.until(lambda expected=expected: gaps(run, streams) >= expected, emit=5)  # type: ignore[misc]
         live = of_events(run.records)
         states = run.of(InstrumentState)
     again = derived(name, "linear", run.wire)
-    assert {one.stream for one in live} == streams
+    assert {one.stream for one in live} >= streams  # candles have one where a minute ended meanwhile
     assert of_events(again) == live
     assert [one for one in again if isinstance(one, InstrumentState)] == states
     assert states

@@ -36,9 +36,6 @@ from tests.examples import others_slow
 from tests.ticks.tick_clients import FREE, HASTY, SYMBOL, Clients, alpaca_config, tushare_config, week, yahoo_config
 from tests.ticks.tick_loads import Loader, assert_exact, codes, good_units, told, units
 
-NOON = dt.datetime(2026, 8, 14, 4, tzinfo=dt.UTC)
-"""12:00 in Beijing: tomorrow begins in 12 hours."""
-
 MINUTE, HOUR, TOMORROW, HALF_AN_HOUR = 60.0, 3600.0, 12 * 3600.0, 1800.0
 
 EACH, RETRIED = (1, 1, 1), (3, 3, 3)
@@ -298,7 +295,7 @@ def test_an_answer_that_is_no_data(request: pytest.FixtureRequest, clients: Clie
     config, days, symbols = CONFIGS[provider](network=NETWORK), week(), (SYMBOL, "600001.SH")
     client: Any
     if provider == "tushare":
-        client = clients.tushare(server, limiter=limiter, config=config, clock=lambda: NOON)
+        client = clients.tushare(server, limiter=limiter, config=config)
         other, interface = lambda: client.adjustments(days, SYMBOL), "stk_mins"
     elif provider == "yahoo":
         client = clients.yahoo(server, limiter=limiter, config=config)
@@ -325,7 +322,7 @@ def test_the_other_account_is_used_and_the_rejected_one_is_not_asked_again(
     rejection = TUSHARE[name]
     tushare_server.say(rejection.content, 1, status=rejection.status, headers=rejection.headers)
     limiters = [RecordedLimiter(clients.home, one) for one in ("rejected", "good")]
-    client = clients.tushare(tushare_server, token=["rejected", "good"], clock=lambda: NOON, limiter=None)
+    client = clients.tushare(tushare_server, token=["rejected", "good"], limiter=None)
     for account, limiter in zip(client._clients, limiters, strict=True):
         account.calls._limiter = limiter
     outcome = asked(tushare_server, [lambda: client.bars(SYMBOL, week())] * 4)

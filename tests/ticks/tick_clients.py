@@ -23,6 +23,9 @@ T = TypeVar("T")
 SYMBOL = "600000.SH"
 JUNE = Days.month("2025-06")
 NOW = dt.datetime(2025, 6, 30, 8, tzinfo=dt.UTC)
+NOON = dt.datetime(2026, 8, 14, 4, tzinfo=dt.UTC)
+"""12:00 in Beijing: tomorrow begins in 12 hours."""
+
 HASTY = Network(timeout=10.0, max_retries=3, backoff=0.01)
 FREE = RateLimits(requests_per_minute=100000, requests_per_hour=1000000)
 
@@ -69,7 +72,7 @@ class Clients:
             Account(one, limiter or RateLimiter(self.home / "budgets", f"tushare-{number}", config.rate_limits))
             for number, one in enumerate([token] if isinstance(token, str) else token or [])
         ]
-        return Tushare(accounts, config, url=server.url, **options)
+        return Tushare(accounts, config, url=server.url, **{"clock": lambda: NOON, **options})
 
     def yahoo(self, server: YahooServer, **options: Any) -> Yahoo:
         config = options.pop("config", None) or yahoo_config()
