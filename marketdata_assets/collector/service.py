@@ -218,7 +218,12 @@ class Collector:
                 budgets=places.budgets,
                 on_records=on_records,
                 on_error=partial(self._on_error, exchange, market_type),
-                on_entry=capture.tap(exchange, market_type, partial(self._state, exchange, market_type))
+                on_entry=capture.tap(
+                    exchange,
+                    market_type,
+                    partial(self._state, exchange, market_type),
+                    resumed=adapter.name in self._since,
+                )
                 if capture
                 else None,
                 shard=self.shard,

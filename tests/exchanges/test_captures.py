@@ -35,7 +35,8 @@ writer = CaptureWriter(Path(sys.argv[1]), "okx", None, frame_bytes=3000, max_byt
 number = 0
 while True:
     for _ in range(17):
-        writer.write(number, "in", b"%d " % number + Random(number).randbytes(number % 300), connection=number % 3)
+        at = 1_700_000_000_000_000_000 + number
+        writer.write(at, "in", b"%d " % number + Random(number).randbytes(number % 300), connection=number % 3)
         number += 1
     writer.flush()
     print(number, flush=True)
@@ -48,10 +49,10 @@ from marketdata_assets.exchanges.captures.writer import CaptureWriter
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 writer = CaptureWriter(Path(sys.argv[1]), "okx", None)
-writer.write(1, "in", b"first")
+writer.write(1_700_000_000_000_000_001, "in", b"first")
 writer.flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
-writer.write(2, "in", os.urandom(1000))
+writer.write(1_700_000_000_000_000_002, "in", os.urandom(1000))
 try:
     writer.flush()
 except OSError:
@@ -163,7 +164,7 @@ def test_everything_flushed_before_a_kill_is_read_back(tmp_path: Path) -> None:
     assert all(files[:-1])
     found = [one for file in files for one in file]
     assert len(found) >= flushed
-    assert [one.ts_recv for one in found] == list(range(len(found)))
+    assert [one.ts_recv for one in found] == list(range(START, START + len(found)))
     assert all(one.raw == b"%d " % number + Random(number).randbytes(number % 300) for number, one in enumerate(found))
 
 
@@ -172,7 +173,7 @@ def test_a_frame_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: P
     assert child.stdout == "full\n", child.stderr
     (path,) = tmp_path.iterdir()
     found, notes = read(path)
-    assert [(one.ts_recv, len(one.raw)) for one in found] == [(1, 5), (2, 1000)]
+    assert [(one.ts_recv, len(one.raw)) for one in found] == [(START + 1, 5), (START + 2, 1000)]
     assert notes == []
 
 
