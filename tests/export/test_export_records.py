@@ -337,6 +337,30 @@ def test_the_command_prints_what_it_wrote(
     assert "2026-01-05 is before 2026-01-06" in wrong.output
 
 
+def test_an_export_that_an_error_ends_reports_what_it_wrote_and_what_it_left(
+    loaded: tuple[Client, Made], clickhouse_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, made = loaded
+    client.command(f"TRUNCATE TABLE {TRADES.name}")
+    rows.insert_records(client, [one for one in made.records if isinstance(one, Trade)])
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", f"{clickhouse_server}/{client.database}")
+    command = ["export", "records", str(tmp_path), "--type", "trade", "--exchange", "binance"]
+    command += ["--first", "2026-01-05", "--last", "2026-01-06"]
+    occupied = tmp_path / "type=trade/exchange=binance/market_type=linear/instrument=ABCUSDT/2026-01-06.parquet"
+    (occupied / "no file").mkdir(parents=True)
+    run = CliRunner().invoke(app, [*command, "--json"])
+    assert run.exit_code != 0
+    found = json.loads(run.stdout)
+    assert (found["success"], found["written"], found["left"]) == (False, 1, 1)
+    run = CliRunner().invoke(app, command)
+    assert "0 files written, 1 unchanged" in run.stdout
+    assert "ended early with 1 files left: run it again for these" in run.stdout
+    occupied.joinpath("no file").rmdir()
+    occupied.rmdir()
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (found["success"], found["written"], found["unchanged"], found["left"]) == (True, 1, 1, 0)
+
+
 def test_events_in_spans_are_ordered_as_at_once() -> None:
     random = np.random.default_rng(5)
     events = np.zeros(5000, hftbacktest.EVENT)
