@@ -275,8 +275,18 @@ class CaptureSession:
         if following := self._first.next_listing(request, entry.raw):
             self._pages[_name(following)] = first, instruments.listed, instruments.whole
             return made
-        states = self._lists.setdefault(first, ListedStates(self._market_type, dict(self._states)))
+        if first not in self._lists:
+            self._lists[first] = ListedStates(self._market_type, self._of_checkpoint(instruments.listed))
+        states = self._lists[first]
         return [*made, *states.changes(instruments, entry.ts_recv)]
+
+    def _of_checkpoint(self, listed: set[str]) -> dict[str, InstrumentState]:
+        """The states of a checkpoint that a list has, which is answered for the first time; the last list of all also
+        has those that none has."""
+        requests = {_name(one) for adapter in self._adapters.values() for one in adapter.listings()}
+        last = len(self._lists) + 1 >= len(requests)
+        taken = [name for name in self._states if last or name in listed]
+        return {name: self._states.pop(name) for name in taken}
 
 
 def _gap(verdict: Gap | bool) -> list[Gap]:

@@ -1,6 +1,8 @@
 """Gaps and instrument states of captures: those that the live collector records of the same sockets."""
 
 import asyncio
+import datetime as dt
+import gzip
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,13 +10,14 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges import checkpoints, venues
 from marketdata_assets.exchanges.capture_session import CaptureSession
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.records import Gap, InstrumentState, MarketType, Outcome
 from marketdata_assets.exchanges.replay import feed_of
 from marketdata_assets.exchanges.tables.captures import load_captures
+from marketdata_assets.exchanges.tables.gap_backfill import backfill_gaps
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_demo.venues.bybit_venue import BybitVenue
 from tests.collector.collecting import QUICK, Run, collecting
@@ -283,3 +286,56 @@ def test_a_time_of_a_capture_in_another_unit_fails_the_file(client: Client, tmp_
     [report] = load_captures(client, [*tmp_path.iterdir()]).units
     assert report.outcome == "failed"
     assert "1762000000000 is before 2010" in (report.error or "")
+
+
+def okx_list(kind: str, name: str) -> bytes:
+    about = {"instType": kind, "instId": name, "instFamily": "BTC-USDT", "uly": "BTC-USDT", "settleCcy": "USDT"}
+    value = {"ctVal": "0.01", "ctMult": "1", "ctValCcy": "BTC", "ctType": "linear", "state": "live", "listTime": "1"}
+    expiry = {"expTime": "1956441600000" if kind == "FUTURES" else ""}
+    return json.dumps({"code": "0", "msg": "", "data": [{**about, **value, **expiry}]}).encode()
+
+
+def test_what_one_of_several_lists_has_is_not_delisted_by_the_others() -> None:
+    url, at = "https://www.okx.com/api/v5/public/instruments?instType=", 1_762_000_000 * NS
+    lists = {"SWAP": "BTC-USDT-SWAP", "FUTURES": "BTC-USDT-311231"}
+    wire = [
+        Entry(at + 100 * number, "http", okx_list(kind, name), 0, f"{url}{kind}")
+        for number in range(3)
+        for kind, name in lists.items()
+    ]
+    feed = feed_of("okx", "linear", "test")
+    first = CaptureSession(feed, ("okx", "linear"))
+    made = [outcome for entry in wire for outcome in first.take(entry)]
+    assert of_states(made) == [(name, "trading", "live") for name in lists.values()]
+    points = [Entry(at + 1000, "checkpoint", checkpoints.encode(point)) for point in feed.checkpoint()]
+    assert not of_states(derived("okx", "linear", [*points, *wire]))
+    without = [entry for entry in wire if "FUTURES" not in entry.url]
+    gone = Entry(at + 2000, "http", okx_list("FUTURES", "BTC-USDT-321231"), 0, f"{url}FUTURES")
+    assert of_states(derived("okx", "linear", [*points, *without, gone, gone])) == [
+        ("BTC-USDT-321231", "trading", "live"),
+        ("BTC-USDT-311231", "delisted", ""),
+    ]
+
+
+def test_a_gap_whose_numbers_another_recorder_has_is_healed_without_a_history(client: Client, tmp_path: Path) -> None:
+    at = 1_762_000_000
+
+    def recorded(name: str, lost: set[int]) -> Path:
+        path = tmp_path / name / "abcusdt_20251101.txt.gz"
+        path.parent.mkdir()
+        with gzip.open(path, "wt") as file:
+            for number in sorted({*range(1, 30)} - lost):
+                second, fields = at + number, {"e": "trade", "s": "ABCUSDT", "t": number, "p": "1", "q": "1"}
+                data = {**fields, "E": second * 1000, "T": second * 1000, "m": False, "M": True}
+                file.write(f"{second * NS} {json.dumps({'stream': 'abcusdt@trade', 'data': data})}\n")
+        return path
+
+    paths = recorded("a", {7, 8, 20}), recorded("b", {17, 20})
+    load_captures(client, paths, exchange="binance", market_type="spot")
+    day = dt.datetime.fromtimestamp(at, dt.UTC).date()
+    found = backfill_gaps(client, day, None)
+    assert {(one.gap.last_id, one.gap.next_id, one.outcome) for one in found.gaps} == {
+        (6, 9, "healed"),
+        (16, 18, "healed"),
+        (19, 21, "open"),
+    }

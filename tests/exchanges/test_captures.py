@@ -430,3 +430,20 @@ def test_a_market_is_never_told_by_what_a_message_lacks(tmp_path: Path, event: b
     path.write_bytes(gzip.compress(b'%d {"stream":"x@y","data":%s}\n' % (START, event)))
     with pytest.raises(UnknownVenue, match="--exchange and --market-type"):
         Capture(path).venue()
+
+
+def test_a_gzip_member_that_was_cut_before_another_one_is_an_error_and_not_a_shorter_recording(tmp_path: Path) -> None:
+    """As where a recorder was killed, and its next start appended to the file of the day."""
+    random, path = Random(5), tmp_path / "abcusdt_20251101.txt.gz"
+    line = lambda number: b"%d %s\n" % (START + number, random.randbytes(40).hex().encode())  # noqa: E731
+    members = [gzip.compress(b"".join(map(line, range(first, first + 2000)))) for first in (0, 5000)]
+    path.write_bytes(members[0][: len(members[0]) // 2] + members[1])
+    found = []
+    with pytest.raises(BadCapture, match="damaged after line|cannot be read"):
+        for entry in open_capture(path).entries():
+            found.append(entry)
+    assert len(found) > 500
+    path.write_bytes(members[0] + members[1][: len(members[1]) // 2])
+    found, notes = read(path)
+    assert len(found) > 2500
+    assert len(notes) == 1
