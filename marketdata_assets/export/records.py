@@ -82,7 +82,7 @@ def export(
             tally.add(_made(client, folder, file, manifest), of=file.day.instrument)
         written = {str(file.path) for file in files}
         gone = [name for name, one in manifest.entries.items() if _is_chosen(one, types, chosen, first, last)]
-        for name in set(gone) - written:
+        for name in {*gone} - written:
             (folder / name).unlink(missing_ok=True)
             manifest.remove(name)
             tally.add(Report(removed=1))
@@ -127,8 +127,12 @@ def _made(client: Client, folder: Path, file: File, manifest: Manifest) -> Repor
     """Write a file unless it is made of the same rows."""
     path, name, day = folder / file.path, str(file.path), file.day
     entry = Entry(file.version, file.type, day.exchange, day.market_type, day.instrument, day.date)
-    if manifest.entries.get(name) == entry and path.exists():
+    known = manifest.entries.get(name)
+    if known == entry and path.exists():
         return Report(unchanged=1)
+    if known and known.instrument != day.instrument:
+        cause = f"{day.instrument} and {known.instrument} have this file name: export one to another folder"
+        return Report(failed={f"{name} of {day.instrument}": cause})
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         rows = file.write(client, path)

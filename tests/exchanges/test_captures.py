@@ -439,7 +439,7 @@ def test_a_gzip_member_that_was_cut_before_another_one_is_an_error_and_not_a_sho
     members = [gzip.compress(b"".join(map(line, range(first, first + 2000)))) for first in (0, 5000)]
     path.write_bytes(members[0][: len(members[0]) // 2] + members[1])
     found = []
-    with pytest.raises(BadCapture, match="damaged after line|cannot be read"):
+    with pytest.raises(BadCapture, match=r"damaged after line|cannot be read"):
         for entry in open_capture(path).entries():
             found.append(entry)
     assert len(found) > 500

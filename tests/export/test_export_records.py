@@ -361,6 +361,22 @@ def test_an_export_that_an_error_ends_reports_what_it_wrote_and_what_it_left(
     assert (found["success"], found["written"], found["unchanged"], found["left"]) == (True, 1, 1, 0)
 
 
+def test_instruments_of_one_file_name_do_not_replace_each_other(made_tables: Client, tmp_path: Path) -> None:
+    made_tables.command(f"TRUNCATE TABLE {TRADES.name}")
+    for base, quote, price in (("AB", "CUSD", "1"), ("ABC", "USD", "2")):
+        place = ("kraken", "spot", f"{base}-{quote}", f"{base}/{quote}")
+        rows.insert_records(made_tables, [Trade(*place, BEGIN, BEGIN, "1", price, "1", None, "buy")])  # type: ignore[arg-type]
+    for names, count in ((None, 1), (["ABC/USD"], 0)):
+        options = {"layout": "hftbacktest", "types": ["trade"], "instruments": names, "connection": made_tables}
+        done = export.records(tmp_path, FIRST, FIRST, **options)  # type: ignore[arg-type]
+        assert done.written == count
+        assert done.failed == {
+            "kraken/spot/ABCUSD/2026-01-05.npz of ABC/USD": (
+                "ABC/USD and AB/CUSD have this file name: export one to another folder"
+            )
+        }
+
+
 def test_events_in_spans_are_ordered_as_at_once() -> None:
     random = np.random.default_rng(5)
     events = np.zeros(5000, hftbacktest.EVENT)

@@ -1,7 +1,8 @@
 """Gaps of trades and candles, backfilled from the venues' REST history: missing rows are inserted, then the gap closed.
 
 A gap of trades is closed only when the history has every stored trade around it and, where the venue numbers its
-trades, every number in it; without a history where another recorder has brought all its numbers. A gap that cannot be closed stays open with the reason. No venue has a history of books.
+trades, every number in it; without a history where another recorder has brought all its numbers. A gap that cannot be
+closed stays open with the reason. No venue has a history of books.
 """
 
 import asyncio
