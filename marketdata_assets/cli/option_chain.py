@@ -16,7 +16,7 @@ SHOWN = ("expiry", "strike", "kind", "bid", "ask", "mark_price", "mark_iv", "und
 
 
 def option_chain(
-    exchange: Annotated[str, typer.Argument(help="such as deribit")],
+    exchange: Annotated[str, typer.Argument(help="the venue that lists the options")],
     underlying: Annotated[str, typer.Argument(help="a coin, BTC, or a pair, BTC-USD")],
     at: Annotated[str | None, typer.Option(help="an instant, as 2026-01-05T12:00:00Z; default: now")] = None,
     within_hours: Annotated[float, typer.Option(min=0.001, help="how old a value may be")] = 24.0,
