@@ -204,6 +204,7 @@ def test_night_loads_what_is_not_final_once(ticks_env: TicksEnv) -> None:
     ticks_env.stocks(*SYMBOLS)
     today = dt.datetime.now(dt.UTC).date()
     market(ticks_env, ashares().trading_days(Days(today - dt.timedelta(days=70), today)))
+    assert ticks_env.registry().success
     found = [
         one
         for one in night(ticks_env.instance, "reference", "ticks").run_requests or []
@@ -211,7 +212,6 @@ def test_night_loads_what_is_not_final_once(ticks_env: TicksEnv) -> None:
     ]
     [request] = found
     assert load(ticks_env, request.tags[RANGE_START], request.tags[RANGE_END]).success
-    assert ticks_env.registry().success
     assert not tonight(ticks_env) & {automation.JOB, automation.SYMBOLS_JOB}
     ticks_env.instance.wipe_assets([dg.AssetKey("price_limits")])
     assert automation.JOB in {

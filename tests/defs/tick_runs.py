@@ -36,9 +36,9 @@ def sessions(month: str) -> list[dt.date]:
 
 def _without_holidays() -> tuple[str, str]:
     """The last two months, one after the other, in which the exchange traded on every weekday, as the test servers do;
-    the newer first."""
+    the newer first. They have ended long enough ago that no day is loaded again."""
     found: list[str] = []
-    last = dt.datetime.now(dt.UTC).date().replace(day=1)
+    last = (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=14)).replace(day=1)
     while len(found) < 2:
         last = (last - dt.timedelta(days=1)).replace(day=1)
         month = f"{last:%Y-%m}"

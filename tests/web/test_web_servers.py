@@ -54,6 +54,7 @@ def demo(
 @pytest.fixture(autouse=True)
 def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MARKETDATA_TICKS_MONTHS", "1200")  # the months of the demo, whenever this runs
 
 
 @contextmanager
