@@ -29,6 +29,7 @@ from marketdata_assets.ticks.reports import Unit as SymbolMonth
 
 NAME = "files"
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+MISSING = ("NAN", "NAT", "NONE", "NULL", "NA", "N/A", "<NA>")  # what programs write for no value, in any case
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
 
 SYMBOL = ("symbol", "ts_code", "code")
@@ -122,20 +123,23 @@ class Folder:
         return walk(self.path, keep=self._is_ours)
 
     def listing(self) -> pl.DataFrame:
-        """The same in columns, for many files: file, size and modified; `delivered` makes one of a row."""
-        names, sizes, times, self._paths = list[str](), list[int](), list[int](), {}
-        for name, path, size, modified, *_ in below(self.path, self._is_ours):
+        """The same in columns, for many files: file, size, modified and changed; `delivered` makes one of a row."""
+        names, sizes, times, changes, self._paths = list[str](), list[int](), list[int](), list[int](), {}
+        for name, path, size, modified, *_, changed in below(self.path, self._is_ours):
             names.append(name)
             sizes.append(size)
             times.append(modified)
+            changes.append(changed)
             if path != f"{self.path}/{name}":  # a name that is not that of the file system
                 self._paths[name] = path
-        columns = {"file": names, "size": sizes, "modified": times}
-        return pl.DataFrame(columns, {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}).sort("file")
+        columns = {"file": names, "size": sizes, "modified": times, "changed": changes}
+        numbers = dict.fromkeys(("size", "modified", "changed"), pl.Int64)
+        return pl.DataFrame(columns, {"file": pl.String, **numbers}).sort("file")
 
-    def delivered(self, file: str, size: int, modified: int) -> Delivered:
+    def delivered(self, file: str, size: int, modified: int, changed: int) -> Delivered:
         """The file of a row of the last `listing`, which has to be made before."""
-        return Delivered(file, self._paths.get(file) or f"{self.path}/{file}", size, modified)
+        place = self._paths.get(file) or f"{self.path}/{file}"
+        return Delivered(file, place, size, modified, changed_ns=changed)
 
     def _is_ours(self, name: str) -> bool:
         return name.lower().endswith(SUFFIXES) and name.split("/")[0] != self.leave_out
@@ -277,12 +281,14 @@ class Folder:
         ours = mapping.ours(name)
         if ours in mapping.symbols:
             return ours
-        symbol = exchanges.canonical(ours or name)
+        symbol = exchanges.canonical(ours or name) if ours or name not in MISSING else None
         return symbol if symbol and mapping.theirs(symbol) and not codes.contradiction(symbol) else None
 
     def _no_symbol(self, text: str) -> str:
         if not text.strip():
             return "a row without a symbol"
+        if (name := text.strip().upper()) in MISSING:
+            return f"symbol {text!r} may be a missing value; if it is a symbol, write it with its exchange: {name}.US"
         exchange = text.strip().rpartition(".")[2]
         if codes.misspelt(text.strip().upper()):
             return f"symbol {text!r} has no six digits; {codes.advice(text)}"
