@@ -4,6 +4,7 @@ Columns are matched by name, other columns are not read; a time without an offse
 columns, and the rules for a row, are those of `files` for bars and of `order_book` for order books.
 """
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,7 +207,9 @@ class Folder:
         symbols, unknown = self._symbols(rows["symbol"])
         given, numbers = rows["ts"].cast(pl.String), [name for name in names if name not in ("symbol", "ts")]
         rows = rows.with_columns(symbol=symbols, ts=self._times(rows["ts"], symbols))
-        rows = rows.with_columns(reason=pl.coalesce(unknown, _no_time(given), *map(_no_number, numbers)))
+        latest = pl.lit(_latest(file))
+        reason = pl.coalesce(unknown, _no_time(given, latest), *map(_no_number, numbers))
+        rows = rows.with_columns(reason=reason, ts=pl.when(pl.col("ts") <= latest).then("ts"))
         rows = rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers)
         try:
             good, others = self.judge(rows)
@@ -261,7 +264,8 @@ class Folder:
         names = self.names(file.path, found.names)
         rows = found.rows.select(pl.nth(found.names.index(names[ours]) + 1).alias(ours) for ours in ("symbol", "ts"))
         known = self._symbols(rows["symbol"])[0]
-        return _spans(rows.with_columns(symbol=known, ts=self._times(rows["ts"], known)))
+        rows = rows.with_columns(symbol=known, ts=self._times(rows["ts"], known))
+        return _spans(rows.filter(pl.col("ts") <= _latest(file)))
 
     def _times(self, column: pl.Series, symbols: pl.Series) -> pl.Expr:
         """See `times`; times without a zone are of the clock of the symbol's exchange."""
@@ -411,10 +415,17 @@ def _no_number(name: str) -> pl.Expr:
     return pl.when(lost).then(pl.format(f"{name} is not a number: '{{}}'", text.str.head(40)))
 
 
-def _no_time(given: pl.Series) -> pl.Expr:
-    """Where `ts` could not be read, why."""
-    text = given.str.strip_chars().str.head(40).fill_null("")
-    return pl.when(pl.col("ts").is_null()).then(pl.format("time '{}' cannot be read, unlike 2026-03-02 09:31:00", text))
+def _latest(file: Delivered) -> dt.datetime:
+    """The last time that a row of a file can have, with a day for clocks that differ: it would wait for its day."""
+    return dt.datetime.fromtimestamp(max(file.modified_ns, file.changed_ns) // 10**9, dt.UTC) + dt.timedelta(days=1)
+
+
+def _no_time(given: pl.Series, latest: pl.Expr) -> pl.Expr:
+    """Where `ts` could not be read, or is after `latest`, why."""
+    text, ts = given.str.strip_chars().str.head(40).fill_null(""), pl.col("ts")
+    unread = pl.format("time '{}' cannot be read, unlike 2026-03-02 09:31:00", text)
+    late = pl.format("time '{}' is after the file was written", text)
+    return pl.when(ts.is_null()).then(unread).when(ts > latest).then(late)
 
 
 def _by_symbol(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -429,7 +429,9 @@ def entries(client: Client, files: Files) -> list[FileEntry]:
             if state == "loaded":
                 lost = {prefix + other: rows for other, rows in newer.get(key, {}).items()}
                 kept, ended = row["rows"] - sum(lost.values()), FileState.LOADED if row["rows"] else FileState.EMPTY
-                entry = FileEntry(name, ended, "", row["read"], kept, row["rejected"], row["skipped"], lost)
+                wait = f"rows after {row['compared']} are loaded when their days have closed"
+                reason = wait if NEVER < row["compared"] < DONE else ""
+                entry = FileEntry(name, ended, reason, row["read"], kept, row["rejected"], row["skipped"], lost)
             elif state == "forgotten" and row["size"] and not row["error"]:
                 entry = FileEntry(name, FileState.NOT_TAKEN, FORGOTTEN.format(domain="ticks", file=name))
             elif state == "forgotten":  # a file that cannot be read, or is empty, stays that

@@ -388,3 +388,22 @@ def test_every_entry_of_the_folder_has_a_state_and_every_row_one_fate(drops: Dro
         {"deep/newest.csv": 1},
     )
     assert landed(loader.client).height == sum(entry.loaded for entry in found.values())
+
+
+def test_a_row_of_a_year_to_come_is_rejected_and_one_of_a_day_that_is_open_is_named(drops: Drops) -> None:
+    """A wrong year would wait for its day, and its file would count as loaded."""
+    one, two = codes(2)
+    drops.put("a.csv", [*month(one, minutes=6), bar(one, dt.date(2052, 6, 10))])
+    drops.put("b.csv", [bar(two, dt.date(2052, 6, 10))])
+    drops.put("c.csv", [*month(two), bar(two, dt.date(2025, 7, 1))])
+    drops.load([one, two])
+    entries = {entry.file: entry for entry in file_ledger.entries(drops.loader.client, drops.files())}
+    assert (entries["a.csv"].state, entries["a.csv"].read, entries["a.csv"].loaded) == (FileState.LOADED, 127, 126)
+    assert entries["a.csv"].rejected == 1
+    assert entries["b.csv"].state is FileState.FAILED
+    assert "time '2052-06-10 09:30:00' is after the file was written" in entries["b.csv"].reason
+    assert (entries["c.csv"].state, entries["c.csv"].reason) == (
+        FileState.LOADED,
+        "rows after 2025-06-30 are loaded when their days have closed",
+    )
+    assert landed(drops.loader.client).height == 126 + 42
