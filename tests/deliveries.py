@@ -47,7 +47,7 @@ EVENTS = st.builds(
     slot=st.integers(0, 4),
     rows=ROWS,
     fault=st.one_of(st.just(""), st.just(""), st.sampled_from(FAULTS)),
-    age=st.integers(1, 9),
+    age=st.integers(1, 3),
     steps=st.integers(1, 30),
 )
 
@@ -134,8 +134,6 @@ class Folder:
     loaded: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     delivered: list[str] = field(default_factory=list)
-    stamps: set[tuple[str, int, int]] = field(default_factory=set)
-    """Name, size and modification time (ns) of each content; with the same, no load could tell it from another."""
 
     def apply(self, step: Step) -> None:
         """Carry out one step in the folder, and in the model."""
@@ -226,21 +224,11 @@ class Folder:
         path.unlink(missing_ok=True)
         return path
 
-    def _stamp(self, path: Path, name: str, step: Step) -> int:
-        """Give a file its modification time; returns it."""
+    def _stamp(self, path: Path, step: Step) -> int:
+        """Give a file its modification time, which another content of the same size may have had; returns it."""
         time = (EPOCH + step.age) * 10**9
-        while True:
-            os.utime(path, ns=(time, time))
-            if not self._is_known(path, name):
-                return time
-            time += 1
-
-    def _is_known(self, path: Path, name: str) -> bool:
-        """Whether a file looks like one that had the name before; if not, it is one that had it from now on."""
-        found = path.lstat() if not path.exists() else path.stat()
-        before = len(self.stamps)
-        self.stamps.add((name, found.st_size, found.st_mtime_ns))
-        return len(self.stamps) == before
+        os.utime(path, ns=(time, time))
+        return time
 
     def _deliver(self, name: str, step: Step) -> None:
         if step.fault == "other suffix":
@@ -269,7 +257,7 @@ class Folder:
             data = b"<html><body>502 Bad Gateway</body></html>\n"
         path.write_bytes(data)
         path.chmod(0 if step.fault == "closed" else 0o644)
-        age = self._stamp(path, name, step)
+        age = self._stamp(path, step)
         states: dict[Fault, set[str]] = {
             "": {"loaded"},
             "no rows": {"empty"},
@@ -291,7 +279,7 @@ class Folder:
         if file and file.rows is not None and not path.is_symlink():
             file.rows = self._numbered(name, step.rows) | file.rows
             path.write_bytes(self.domain.content(name, file.rows))
-            file.states, file.age = {"loaded"}, self._stamp(path, name, step)
+            file.states, file.age = {"loaded"}, self._stamp(path, step)
             self.forgotten.discard(name)
 
     def _rename(self, slot: int) -> None:
@@ -300,7 +288,7 @@ class Folder:
         name = names[slot]
         suffix = Path(name).suffix.lower()
         other = next(one for one in names[slot + 1 :] + names[: slot + 1] if Path(one).suffix.lower() == suffix)
-        if other != name and name in self.files and not self._is_known(self.domain.folder / name, other):
+        if other != name and name in self.files:
             file = self.files.pop(name)
             (self.domain.folder / name).rename(self._path(other))
             self.files[other] = file
@@ -313,14 +301,14 @@ class Folder:
         outside.parent.mkdir(parents=True, exist_ok=True)
         rows = self._numbered(name, step.rows)
         outside.write_bytes(self.domain.content(name, rows))
-        age = self._stamp(outside, name, step)
+        age = self._stamp(outside, step)
         self._path(name).symlink_to(outside)
         self.forgotten.discard(name)
         self.files[name] = File(rows, {"loaded"}, age)
 
     def _touch(self, name: str, step: Step) -> None:
         if (file := self.files.get(name)) and (self.domain.folder / name).is_file():
-            file.age = self._stamp(self.domain.folder / name, name, step)
+            file.age = self._stamp(self.domain.folder / name, step)
 
     def _delete(self, name: str) -> None:
         if self.files.pop(name, None):

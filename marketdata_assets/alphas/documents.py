@@ -15,12 +15,13 @@ from bson.errors import BSONError
 from marketdata_assets.alphas import raw_files
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
+from marketdata_assets.stores import mongo
 
 DATES = ("dateCreated", "dateModified", "dateSubmitted")
 REVISION = "_rev"
 """The only field that is added to a document: how often it has been written."""
 
-MAX_BYTES = 16 * 1024 * 1024 - 64 * 1024
+MAX_BYTES = mongo.MAX_BYTES - 64 * 1024
 """MongoDB's limit, less a margin for `_id` and the revision."""
 MAX_DEPTH = 100
 
@@ -62,6 +63,8 @@ def read(raw: bytes, kind: Kind) -> Alpha:
         encoded = bson.encode(document)
     except (BSONError, OverflowError, UnicodeError) as error:
         raise Rejected(f"MongoDB cannot keep it: {error}") from error
+    if b"$ref" in encoded and bson.decode(encoded, mongo.CODEC) != document:
+        raise Rejected("has an object with $ref, $id and a $db of null, which the driver does not read back")
     if len(encoded) > MAX_BYTES:
         raise Rejected(f"{len(encoded) / 2**20:.1f} MiB as BSON, over MongoDB's limit of 16 MiB")
     return Alpha(name, document.get("dateModified") or document.get("dateCreated"), bytes(encoded))

@@ -18,7 +18,7 @@ import bson
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Rejected, instant, read
+from marketdata_assets.alphas.documents import REVISION, Alpha, Rejected, instant, read
 from marketdata_assets.alphas.files import PLAIN, ZSTD, check_regular, lines_of, read_package
 from marketdata_assets.alphas.import_modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.layout import Kind
@@ -33,7 +33,6 @@ from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Record
 
 SPOOL_BYTES = 32 * 1024 * 1024
 REJECT_LIMIT = RejectLimit(share=0.05, tolerated=10)  # a day may have no more than a handful of documents
-LARGE_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -194,9 +193,12 @@ def import_package(
             raise
         except Exception as error:  # of whatever class: it is this package's failure
             return _record_failure(database, package, record, attempt, error)
+        final = {name for name, reject in written.rejected.items() if reject.final}
+        whole = not prepared.skipped and len(final) == len(written.rejected)
+        stored = mongo.fingerprints(database[package.account], "id", final) if final else {}
         entry = replace(
             attempt,
-            content_hash=None if prepared.skipped or written.rejected else attempt.attempted_hash,
+            content_hash=attempt.attempted_hash if whole else None,
             slices=[package.month],
             read=prepared.read,
             skipped=prepared.skipped,
@@ -206,7 +208,8 @@ def import_package(
             outcome="ok" if prepared.read else "empty",
             finished=mongo_ledger.now(),
         )
-        mongo_ledger.write(database, entry, record, prepared.loaded, prepared.rejects)
+        held = {name: stored.get(name) for name in final}
+        mongo_ledger.write(database, entry, record, prepared.loaded, prepared.rejects, held)
     return PackageImport(
         _place(package),
         "ok" if entry.read else "empty",
@@ -243,12 +246,17 @@ def unwritten(database: Database[Document], package: Package, options: ImportOpt
     """Ids that importing the package again would write: none, right after an import. Nothing is written."""
     prepared = Prepared()
     ids: list[str] = []
+    record = mongo_ledger.read(database, package.dataset, package.account, package.day)
+    rejected = {reject.line for reject in record.rejects} if record else set()
     with prepared.spool:
         prepare(prepared, package, frozenset(), options, Span(None, None))
         for alphas in prepared.alphas(options.batch_size):
             stored = mongo.read(database[package.account], "id", set(alphas))
             ids += [
-                name for name, alpha in alphas.items() if plan(options, package, stored.get(name), alpha) is not None
+                name
+                for name, alpha in alphas.items()
+                if prepared.lines[name].number not in rejected
+                and plan(options, package, stored.get(name), alpha) is not None
             ]
     return ids
 
@@ -298,9 +306,9 @@ def _write(
     for alphas in prepared.alphas(options.batch_size):
         collection, planned = database[package.account], partial(plan, options, package)
         mongo.write(collection, alphas, planned, revision=REVISION, fresh=fresh, written=written)
-    for name, reason in written.rejected.items():
+    for name, reject in written.rejected.items():
         line = prepared.lines.pop(name)
-        prepared.rejects.append(_reject(package, line.number, reason, b""))
+        prepared.rejects.append(_reject(package, line.number, reject.reason, b""))
     _check_rejects(package, prepared)
     prepared.loaded += [line.digest for line in prepared.lines.values()]
     return written
@@ -320,8 +328,6 @@ def plan(options: ImportOptions, package: Package, old: Document | None, alpha: 
     merged = merge(old, new, options.policy, late=late)
     if merged.document is old:
         return None
-    if len(alpha.bson) > LARGE_BYTES and len(bson.encode(merged.document)) > MAX_BYTES:
-        return mongo.Reject("merged with what is stored, it is over MongoDB's limit of 16 MiB")
     return mongo.Change(merged.document, merged.changes)
 
 

@@ -176,6 +176,19 @@ def find(root: Path, account: str, kind: Kind, months: Collection[str]) -> list[
 def gone(
     database: Database[Document], root: Path, account: str, kind: Kind, entries: Mapping[str, Entry], *, exact: bool
 ) -> set[str]:
+    """Days to import again: their documents were deleted, or a document was rejected for good because of the
+    stored one, which has changed since.
+    """
+    days = _deleted(database, root, account, kind, entries, exact=exact)
+    rejected = [day for day, entry in entries.items() if entry.rejected]
+    held = mongo_ledger.held(database, database_name(kind), account, rejected) if rejected else {}
+    now = mongo.fingerprints(database[account], "id", {name for one in held.values() for name in one}) if held else {}
+    return days | {day for day, one in held.items() if any(now.get(name) != was for name, was in one.items())}
+
+
+def _deleted(
+    database: Database[Document], root: Path, account: str, kind: Kind, entries: Mapping[str, Entry], *, exact: bool
+) -> set[str]:
     """Days in the ledger whose documents were deleted: all of them when the collection is empty or dropped.
 
     By the server's own count where that is not too low, or with `exact` where it is the ledger's; otherwise by day. Of

@@ -24,6 +24,7 @@ from marketdata_assets.alphas.packaging import Mark, Records, recorded
 from marketdata_assets.alphas.raw_files import NoAlpha, alpha_of
 from marketdata_assets.alphas.slices import Slice
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, outcome_of, state_of
+from marketdata_assets.loading.files import file_at
 from marketdata_assets.loading.states import State, worst
 from marketdata_assets.months import alpha_months
 from marketdata_assets.stores import mongo, mongo_ledger
@@ -286,7 +287,7 @@ def _import_of(package: Package, entry: Entry | None, exact: bool) -> FileEntry:
     elif entry.code_version != CODE_VERSION:
         due = "imported by rules that have changed"
     else:
-        newest = max(path.stat().st_mtime for path in package.paths)
+        newest = max(file_at(path).changed_ns / 1e9 for path in package.paths)
         if (exact or newest >= entry.started.timestamp()) and package.content_hash() != entry.content_hash:
             due = "changed since it was loaded"
     if due or entry is None:

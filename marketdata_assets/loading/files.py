@@ -74,8 +74,8 @@ class Delivered:
 
     @property
     def identity(self) -> str:
-        """Size and modification time, which change with the content."""
-        return f"{self.size}:{self.modified_ns}"
+        """Size, modification time and last change, one of which changes with the content."""
+        return f"{self.size}:{self.modified_ns}:{self.changed_ns}"
 
     @property
     def is_folder(self) -> bool:

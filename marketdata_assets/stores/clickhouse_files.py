@@ -51,12 +51,12 @@ def record(client: Client, rows: pl.DataFrame) -> None:
 def observe(client: Client, dataset: str, present: pl.DataFrame, reader: str, now_ns: int) -> pl.DataFrame:
     """The rows of the files that are present, by name, once it is recorded which are new, changed, back or gone.
 
-    `present` has the columns file, size and modified. A file that was read with other settings than `reader` counts as
-    changed. `now_ns` is the scanner's clock.
+    `present` has the columns file, size, modified and changed. A file that was read with
+    other settings than `reader` counts as changed. `now_ns` is the scanner's clock.
     """
     known = table(client, dataset)
     seen = present.with_columns(dataset=pl.lit(dataset), reader=pl.lit(reader), observed=pl.lit(now_ns))
-    same = known.join(seen, on=["file", "size", "modified", "reader"], how="semi", maintain_order="left")
+    same = known.join(seen, on=["file", "size", "modified", "changed", "reader"], how="semi", maintain_order="left")
     new = _new(seen.join(same, on="file", how="anti"), known)
     back = _back(same, now_ns)
     gone = known.join(seen, on="file", how="anti").filter(~pl.col("state").is_in([*_AWAY, "forgotten"]))

@@ -4,14 +4,17 @@ Each document has a revision that every write increments. A write names the revi
 writer was faster it matches nothing, and is read and computed again. What to write is the caller's `plan`.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import bson
 import msgspec
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
+from bson.dbref import DBRef
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, MongoClient, ReadPreference, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
@@ -34,6 +37,12 @@ GOING_DOWN = (91, 189, 11600, 11602, 13435, 13436, 10107)
 BAD_DOCUMENT = (2, 14, 15, 22, 28, 40, 52, 55, 56, 57, 66, 121, 171, 10334, 16755, 17280, 17419, 17420)
 """Codes of a rejected document: bad value or type, invalid BSON, a path through a scalar, an immutable field, too deep,
 bad field name, rejected by a validator or by an index of one's own, too large."""
+TOO_LARGE = (10334, 17419, 17420)
+FINAL = (15, 22, 52, 55, 56, 57, *TOO_LARGE)
+"""Those that the document alone decides, with the stored one that it is merged with."""
+MAX_BYTES = 16 * 1024 * 1024
+"""MongoDB's limit for a document."""
+MERGED_TOO_LARGE = "merged with what is stored, it is over MongoDB's limit of 16 MiB"
 INDEX_CONFLICT = (85, 86)
 CANNOT_CREATE_INDEX = 67
 PLAIN = {"v", "key", "ns", "background", "unique"}
@@ -46,7 +55,20 @@ MAX_PATHS = 24
 Document = dict[str, Any]
 Documents = Collection[Document]
 Item = TypeVar("Item")
-CODEC: CodecOptions[Document] = CodecOptions(document_class=dict, tz_aware=True)
+
+
+class _PlainReference(TypeDecoder):
+    """An object with `$ref` and `$id` as it is: the driver makes an object of its own of it."""
+
+    bson_type = DBRef
+
+    def transform_bson(self, value: DBRef) -> Document:
+        return dict(value.as_doc())
+
+
+CODEC: CodecOptions[Document] = CodecOptions(
+    document_class=dict, tz_aware=True, type_registry=TypeRegistry([_PlainReference()])
+)
 log = get_logger(__name__)
 
 
@@ -60,9 +82,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Why a document must not be written."""
+    """Why a document must not be written; a `final` reason holds until the document or the stored one changes."""
 
     reason: str
+    final: bool = False
 
 
 Plan = bytes | Change | Reject | None
@@ -77,7 +100,7 @@ class Written:
     updated: int = 0
     unchanged: int = 0
     races: int = 0
-    rejected: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, Reject] = field(default_factory=dict)
     """Documents that the plan or the server rejected, and why."""
 
 
@@ -164,9 +187,11 @@ def connect(
 def ensure_index(collection: Documents, keys: Sequence[tuple[str, Any]], *, unique: bool = False) -> None:
     """Create an index unless the collection has an equal one under whatever name; safe to call at any time.
 
-    Raises TerminalError for an index that is in its way, and where the server cannot create it.
+    Raises TerminalError for an index that is in its way, where the server cannot create it, and for a collection that
+    is capped or has an index that deletes documents.
     """
     existing = collection.index_information()
+    _require_permanent(collection, existing)
     equal = (index for index in existing.values() if index["key"] == list(keys) and index.keys() <= PLAIN)
     if any(index.get("unique", False) == unique for index in equal):
         return
@@ -193,6 +218,27 @@ def ensure_index(collection: Documents, keys: Sequence[tuple[str, Any]], *, uniq
                     " another name if you need it, then run it again."
                 ) from error
         raise
+
+
+def _require_permanent(collection: Documents, indexes: Mapping[str, Any]) -> None:
+    """Raise TerminalError for a collection of which the server deletes documents: each run would import them again."""
+    database, _, name = collection.full_name.partition(".")
+    server, cause, remedy = f'db.getSiblingDB("{database}")', "", ""
+    if collection.options().get("capped"):
+        cause, old = "is capped", f"{name}_capped"
+        remedy = (
+            f'{server}.getCollection("{name}").renameCollection("{old}") and'
+            f' {server}.getCollection("{old}").aggregate([{{$merge: "{name}"}}])'
+        )
+    for index, facts in indexes.items():
+        if "expireAfterSeconds" in facts:
+            cause = f"has the index {index} on {_fields(facts['key'])} with expireAfterSeconds"
+            remedy = f'{server}.getCollection("{name}").dropIndex("{index}")'
+    if cause:
+        raise TerminalError(
+            f"{collection.full_name} {cause}: MongoDB deletes its documents; nothing is written. Run {remedy}, then"
+            " run it again."
+        )
 
 
 def _fields(keys: Iterable[tuple[str, Any]]) -> str:
@@ -228,12 +274,12 @@ def write(
         for name in pending:
             old = stored.get(name)
             if old is None and name in hidden:
-                written.rejected[name] = (
+                written.rejected[name] = Reject(
                     f"another document, without this {key}, has it as its _id; remove that document"
                 )
                 continue
             if old and not isinstance(old.get(revision, 0), (int, float)):
-                written.rejected[name] = (
+                written.rejected[name] = Reject(
                     f"its stored {revision} is {old[revision]!r}, no number; remove that field, which another program"
                     " has written"
                 )
@@ -242,10 +288,12 @@ def write(
             if planned is None:
                 written.updated += name in retried  # it was written after all, or another writer wrote the same
                 written.unchanged += name not in retried
-            elif isinstance(planned, Reject):
-                written.rejected[name] = planned.reason
+                continue
+            operation = _operation(planned, old, key, name, revision)
+            if isinstance(operation, Reject):
+                written.rejected[name] = operation
             else:
-                operations[name] = _operation(planned, old, key, name, revision)
+                operations[name] = operation
         inserts = {name for name, operation in operations.items() if isinstance(operation, InsertOne)}
         conflicting, rejected = _run(collection, operations, inserts, key)
         written.rejected |= rejected
@@ -287,9 +335,18 @@ def read(collection: Documents, key: str, names: set[str]) -> dict[str, Document
     return {document[key]: document for document in cursor}
 
 
+def fingerprints(collection: Documents, key: str, names: Iterable[str]) -> dict[str, bytes]:
+    """The SHA-256 of the stored documents of these names, as they are stored; not of those that are not."""
+    raw = collection.with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
+    found = raw.find({key: {"$in": sorted(names)}})
+    return {document[key]: hashlib.sha256(document.raw).digest() for document in found}
+
+
 def _operation(
-    planned: bytes | Change, old: Document | None, key: str, name: str, revision: str
-) -> "InsertOne[Any] | UpdateOne | ReplaceOne[Any]":
+    planned: bytes | Change | Reject, old: Document | None, key: str, name: str, revision: str
+) -> "InsertOne[Any] | UpdateOne | ReplaceOne[Any] | Reject":
+    if isinstance(planned, Reject):
+        return planned
     if isinstance(planned, bytes):
         return InsertOne(RawBSONDocument(with_bookkeeping(planned, name, revision)))
     assert old is not None
@@ -298,7 +355,8 @@ def _operation(
     paths = planned.paths
     if paths is not None and len(paths) <= MAX_PATHS:
         return UpdateOne(unchanged, {"$set": paths, "$inc": {revision: 1}})
-    return ReplaceOne(unchanged, planned.document | {"_id": old["_id"], revision: (number or 0) + 1})
+    whole = bson.encode(planned.document | {"_id": old["_id"], revision: (number or 0) + 1})
+    return ReplaceOne(unchanged, RawBSONDocument(whole)) if len(whole) <= MAX_BYTES else Reject(MERGED_TOO_LARGE, True)
 
 
 def with_bookkeeping(encoded: bytes, name: str, revision: str) -> bytes:
@@ -312,22 +370,25 @@ def with_bookkeeping(encoded: bytes, name: str, revision: str) -> bytes:
 
 def _run(
     collection: Documents, operations: Mapping[str, Any], inserts: set[str], key: str
-) -> tuple[set[str], dict[str, str]]:
+) -> tuple[set[str], dict[str, Reject]]:
     """Write; returns the operations in conflict, and those that the server rejects, with its reason."""
     if not operations:
         return set(), {}
     names = list(operations)
     conflicting: set[str] = set()
-    rejected: dict[str, str] = {}
+    rejected: dict[str, Reject] = {}
     try:
         matched = collection.bulk_write([operations[name] for name in names], ordered=False).matched_count
     except BulkWriteError as error:
         for failure in error.details["writeErrors"]:
-            duplicate = failure["code"] == DUPLICATE_KEY
+            name, code = names[failure["index"]], failure["code"]
+            duplicate = code == DUPLICATE_KEY
             if duplicate and failure.get("keyPattern", {}).keys() <= {key, "_id"}:
-                conflicting.add(names[failure["index"]])
-            elif duplicate or failure["code"] in BAD_DOCUMENT:
-                rejected[names[failure["index"]]] = f"MongoDB rejects it: {failure['errmsg']}"
+                conflicting.add(name)
+            elif duplicate or code in BAD_DOCUMENT:
+                merged = code in TOO_LARGE and name not in inserts
+                reason = MERGED_TOO_LARGE if merged else f"MongoDB rejects it: {failure['errmsg']}"
+                rejected[name] = Reject(reason, code in FINAL)
             else:
                 raise
         if error.details.get("writeConcernErrors"):

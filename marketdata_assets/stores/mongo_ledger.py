@@ -74,15 +74,27 @@ def write(
     before: Record | None = None,
     digests: Iterable[bytes] = (),
     rejects: Sequence[Reject] = (),
+    held: Mapping[str, bytes | None] | None = None,
 ) -> None:
-    """Write `entry` as the unit's current state, keeping the last attempts of `before`."""
+    """Write `entry` as the unit's current state, keeping the last attempts of `before`.
+
+    `held` are the documents that were rejected for good, with what was stored under their names: a fingerprint.
+    """
     kept = sorted(set(digests))
     attempt = {name: getattr(entry, name) for name in ATTEMPT}
     row = {field.name: getattr(entry, field.name) for field in fields(Entry)}
     row["digests"] = b"".join(kept) if len(kept) <= MAX_DIGESTS else b""
     row["rejects"] = [vars(reject) | {"raw": reject.raw[:MAX_RAW]} for reject in rejects[:MAX_REJECTS]]
     row["attempts"] = [*(before.attempts if before else ()), attempt][-MAX_ATTEMPTS:]
+    row["held"] = list((held or {}).items())
     database[LEDGER].replace_one({"_id": _id(entry.dataset, entry.source, entry.unit)}, row, upsert=True)
+
+
+def held(database: Store, dataset: str, source: str, units: Iterable[str]) -> dict[str, dict[str, bytes | None]]:
+    """By unit, the documents that were rejected for good, and the fingerprints of what was stored then."""
+    names = [_id(dataset, source, unit) for unit in units]
+    rows = database[LEDGER].find({"_id": {"$in": names}}, {"unit": 1, "held": 1})
+    return {row["unit"]: dict(row["held"]) for row in rows if row.get("held")}
 
 
 def quarantined(database: Store, dataset: str, limit: int = 100) -> list[Quarantined]:

@@ -4,6 +4,7 @@ Columns are matched by name, other columns are not read; a time without an offse
 columns, and the rules for a row, are those of `files` for bars and of `order_book` for order books.
 """
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from marketdata_assets.ticks.reports import Unit as SymbolMonth
 
 NAME = "files"
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+MISSING = ("NAN", "NAT", "NONE", "NULL", "NA", "N/A", "<NA>")  # what programs write for no value, in any case
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
 
 SYMBOL = ("symbol", "ts_code", "code")
@@ -122,20 +124,23 @@ class Folder:
         return walk(self.path, keep=self._is_ours)
 
     def listing(self) -> pl.DataFrame:
-        """The same in columns, for many files: file, size and modified; `delivered` makes one of a row."""
-        names, sizes, times, self._paths = list[str](), list[int](), list[int](), {}
-        for name, path, size, modified, *_ in below(self.path, self._is_ours):
+        """The same in columns, for many files: file, size, modified and changed; `delivered` makes one of a row."""
+        names, sizes, times, changes, self._paths = list[str](), list[int](), list[int](), list[int](), {}
+        for name, path, size, modified, *_, changed in below(self.path, self._is_ours):
             names.append(name)
             sizes.append(size)
             times.append(modified)
+            changes.append(changed)
             if path != f"{self.path}/{name}":  # a name that is not that of the file system
                 self._paths[name] = path
-        columns = {"file": names, "size": sizes, "modified": times}
-        return pl.DataFrame(columns, {"file": pl.String, "size": pl.Int64, "modified": pl.Int64}).sort("file")
+        columns = {"file": names, "size": sizes, "modified": times, "changed": changes}
+        numbers = dict.fromkeys(("size", "modified", "changed"), pl.Int64)
+        return pl.DataFrame(columns, {"file": pl.String, **numbers}).sort("file")
 
-    def delivered(self, file: str, size: int, modified: int) -> Delivered:
+    def delivered(self, file: str, size: int, modified: int, changed: int) -> Delivered:
         """The file of a row of the last `listing`, which has to be made before."""
-        return Delivered(file, self._paths.get(file) or f"{self.path}/{file}", size, modified)
+        place = self._paths.get(file) or f"{self.path}/{file}"
+        return Delivered(file, place, size, modified, changed_ns=changed)
 
     def _is_ours(self, name: str) -> bool:
         return name.lower().endswith(SUFFIXES) and name.split("/")[0] != self.leave_out
@@ -202,7 +207,9 @@ class Folder:
         symbols, unknown = self._symbols(rows["symbol"])
         given, numbers = rows["ts"].cast(pl.String), [name for name in names if name not in ("symbol", "ts")]
         rows = rows.with_columns(symbol=symbols, ts=self._times(rows["ts"], symbols))
-        rows = rows.with_columns(reason=pl.coalesce(unknown, _no_time(given), *map(_no_number, numbers)))
+        latest = pl.lit(_latest(file))
+        reason = pl.coalesce(unknown, _no_time(given, latest), *map(_no_number, numbers))
+        rows = rows.with_columns(reason=reason, ts=pl.when(pl.col("ts") <= latest).then("ts"))
         rows = rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers)
         try:
             good, others = self.judge(rows)
@@ -257,7 +264,8 @@ class Folder:
         names = self.names(file.path, found.names)
         rows = found.rows.select(pl.nth(found.names.index(names[ours]) + 1).alias(ours) for ours in ("symbol", "ts"))
         known = self._symbols(rows["symbol"])[0]
-        return _spans(rows.with_columns(symbol=known, ts=self._times(rows["ts"], known)))
+        rows = rows.with_columns(symbol=known, ts=self._times(rows["ts"], known))
+        return _spans(rows.filter(pl.col("ts") <= _latest(file)))
 
     def _times(self, column: pl.Series, symbols: pl.Series) -> pl.Expr:
         """See `times`; times without a zone are of the clock of the symbol's exchange."""
@@ -277,12 +285,14 @@ class Folder:
         ours = mapping.ours(name)
         if ours in mapping.symbols:
             return ours
-        symbol = exchanges.canonical(ours or name)
+        symbol = exchanges.canonical(ours or name) if ours or name not in MISSING else None
         return symbol if symbol and mapping.theirs(symbol) and not codes.contradiction(symbol) else None
 
     def _no_symbol(self, text: str) -> str:
         if not text.strip():
             return "a row without a symbol"
+        if (name := text.strip().upper()) in MISSING:
+            return f"symbol {text!r} may be a missing value; if it is a symbol, write it with its exchange: {name}.US"
         exchange = text.strip().rpartition(".")[2]
         if codes.misspelt(text.strip().upper()):
             return f"symbol {text!r} has no six digits; {codes.advice(text)}"
@@ -405,10 +415,17 @@ def _no_number(name: str) -> pl.Expr:
     return pl.when(lost).then(pl.format(f"{name} is not a number: '{{}}'", text.str.head(40)))
 
 
-def _no_time(given: pl.Series) -> pl.Expr:
-    """Where `ts` could not be read, why."""
-    text = given.str.strip_chars().str.head(40).fill_null("")
-    return pl.when(pl.col("ts").is_null()).then(pl.format("time '{}' cannot be read, unlike 2026-03-02 09:31:00", text))
+def _latest(file: Delivered) -> dt.datetime:
+    """The last time that a row of a file can have, with a day for clocks that differ: it would wait for its day."""
+    return dt.datetime.fromtimestamp(max(file.modified_ns, file.changed_ns) // 10**9, dt.UTC) + dt.timedelta(days=1)
+
+
+def _no_time(given: pl.Series, latest: pl.Expr) -> pl.Expr:
+    """Where `ts` could not be read, or is after `latest`, why."""
+    text, ts = given.str.strip_chars().str.head(40).fill_null(""), pl.col("ts")
+    unread = pl.format("time '{}' cannot be read, unlike 2026-03-02 09:31:00", text)
+    late = pl.format("time '{}' is after the file was written", text)
+    return pl.when(ts.is_null()).then(unread).when(ts > latest).then(late)
 
 
 def _by_symbol(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

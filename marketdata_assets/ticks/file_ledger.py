@@ -56,15 +56,15 @@ _LEFT = f"compared < least(last, {_CLOSED})"
 _DUE = f"""
     last > toDate(0) AND {_WANTED} AND (
         file IN (SELECT file FROM marketdata_files FINAL WHERE dataset = {{dataset:String}} AND state = 'forgotten')
-        OR {_LEFT} AND (file, size, modified) IN (
-            SELECT file, size, modified FROM marketdata_files FINAL WHERE dataset = {{dataset:String}}
+        OR {_LEFT} AND (file, size, changed) IN (
+            SELECT file, size, changed FROM marketdata_files FINAL WHERE dataset = {{dataset:String}}
             AND (state IN ('waiting', 'failed') OR state = 'loaded' AND compared < least(last, {{newest:Date}}))
         )
-        OR (file, size, modified) IN (
-            SELECT file, size, modified FROM marketdata_files FINAL
+        OR (file, size, changed) IN (
+            SELECT file, size, changed FROM marketdata_files FINAL
             WHERE dataset = {{dataset:String}} AND state IN ('waiting', 'failed')
-        ) AND (file, size, modified) NOT IN (
-            SELECT file, size, modified FROM tick_file_units FINAL WHERE dataset = {{dataset:String}}
+        ) AND (file, size, changed) NOT IN (
+            SELECT file, size, changed FROM tick_file_units FINAL WHERE dataset = {{dataset:String}}
             AND {_WANTED} AND {_LEFT}
         )
     )"""
@@ -76,8 +76,8 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """The `present` files of one kind (file, size, modified), their rows of the ledger, and how many finished ones are
-    not registered yet."""
+    """The `present` files of one kind (file, size, modified, changed), their rows of the ledger, and how many finished
+    ones are not registered yet."""
 
     present: pl.DataFrame
     rows: pl.DataFrame
@@ -147,7 +147,7 @@ class FileLedger:
         Of forgotten files the hash of the content is known that is not loaded.
         """
         done, units = list[tuple[str, str, int, dt.date, str]](), list[dict[str, Any]]()
-        for *found, forgotten in ready.select("file", "size", "modified", "forgotten").iter_rows():
+        for *found, forgotten in ready.select("file", "size", "modified", "changed", "forgotten").iter_rows():
             if until is not None and time.monotonic() > until:
                 break
             file = self.folder.delivered(*found)
@@ -182,8 +182,9 @@ class FileLedger:
         """Let the folder read only files that have some of `units` and have not changed since they were registered."""
         sql = """
             SELECT toString(units.symbol) AS symbol, toString(units.month) AS month, toString(units.file) AS file,
-                files.size AS size, files.modified AS modified, toString(files.state) AS state, files.age AS age,
-                (units.size, units.modified) = (files.size, files.modified) AS current
+                files.size AS size, files.modified AS modified, files.changed AS changed,
+                toString(files.state) AS state, files.age AS age,
+                (units.size, units.changed) = (files.size, files.changed) AS current
             FROM (SELECT * FROM tick_file_units FINAL WHERE dataset = {dataset:String} AND last > toDate(0)) AS units
             JOIN (SELECT * FROM marketdata_files FINAL WHERE dataset = {dataset:String}) AS files
                 ON toString(units.file) = files.file
@@ -196,12 +197,12 @@ class FileLedger:
         wanted = pl.DataFrame(sorted(units), {"symbol": pl.String, "month": pl.String}, orient="row")
         found = clickhouse.read(self.client, sql, parameters).join(wanted, on=["symbol", "month"], how="semi")
         listed = seen.present.with_columns(listed=pl.lit(True))
-        found = found.join(listed, on=["file", "size", "modified"], how="left")
+        found = found.join(listed, on=["file", "size", "modified", "changed"], how="left")
         folder, chosen, ages = self.folder, dict[Unit, Chosen](), dict[str, int]()
-        for symbol, month, name, size, modified, state, age, current, here in found.iter_rows():
+        for symbol, month, name, size, modified, changed, state, age, current, here in found.iter_rows():
             mine = chosen.setdefault(Unit(symbol, month), Chosen())
             readable = here and state in ("waiting", "failed", "loaded")
-            file = folder.delivered(name, size, modified)
+            file = folder.delivered(name, size, modified, changed)
             if state == "forgotten":
                 mine.withdrawn.add(name)
             elif readable and current:
@@ -228,10 +229,10 @@ class FileLedger:
         rows = []
         for row in known.iter_rows(named=True):
             content = read.get(row["file"])
-            pending, until = state.get((row["file"], row["size"], row["modified"]), (0, DONE))
+            pending, until = state.get((row["file"], row["size"], row["changed"]), (0, DONE))
             error = broken.get(row["file"], "")
             if content is not None:
-                if (content.file.size, content.file.modified_ns) != (row["size"], row["modified"]):
+                if (content.file.size, content.file.changed_ns) != (row["size"], row["changed"]):
                     continue
                 counts = {"read": content.read, "skipped": content.skipped, "rejected": content.rejected}
                 row |= counts | {"rows": content.loaded} | ({} if content.flaw else {"age": row["modified"]})
@@ -245,15 +246,15 @@ class FileLedger:
     def _compared(self, names: Sequence[str], closed: Closed) -> dict[tuple[str, int, int], tuple[int, dt.date]]:
         """Of each file how many units are due, and up to which day all are loaded."""
         sql = f"""
-            SELECT toString(file) AS file, size, modified,
+            SELECT toString(file) AS file, size, changed,
                 toInt64(countIf({_WANTED} AND {_LEFT})) AS pending, min({_UNTIL}) AS until
             FROM tick_file_units FINAL
-            WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}} GROUP BY file, size, modified"""
+            WHERE dataset = {{dataset:String}} AND file IN {{files:Array(String)}} GROUP BY file, size, changed"""
         found = _of_files(self.client, sql, _bound(self.table, closed), names)
         return {
-            (name, size, modified): (pending, until)
+            (name, size, changed): (pending, until)
             for frame in found
-            for name, size, modified, pending, until in frame.iter_rows()
+            for name, size, changed, pending, until in frame.iter_rows()
         }
 
     def record_compared(self, done: Iterable[Compared], moment: Moment) -> set[Unit]:
@@ -333,7 +334,7 @@ def unit_row(
     """A row of `tick_file_units`: the days that a file has of a unit, up to which they are compared, and how many of
     its rows newer files have `replaced`."""
     name = {"dataset": table.name, "file": file.name, "symbol": unit.symbol, "month": unit.month}
-    state = {"size": file.size, "modified": file.modified_ns, "units": units}
+    state = {"size": file.size, "changed": file.changed_ns, "units": units}
     newer = {"newer": [*(replaced or {})], "newer_rows": [*(replaced or {}).values()]}
     return name | state | {"first": days.first, "last": days.last, "compared": compared} | newer
 
@@ -387,8 +388,8 @@ def symbols(client: Client, table: Table) -> list[str]:
     """Every symbol that a file of the folder has a row of."""
     sql = """
         SELECT DISTINCT toString(symbol) AS symbol FROM tick_file_units FINAL
-        WHERE dataset = {dataset:String} AND (file, size, modified) IN (
-            SELECT file, size, modified FROM marketdata_files FINAL
+        WHERE dataset = {dataset:String} AND (file, size, changed) IN (
+            SELECT file, size, changed FROM marketdata_files FINAL
             WHERE dataset = {dataset:String} AND state NOT IN ('forgotten', 'removed', 'lost')
         ) ORDER BY symbol"""
     return clickhouse.read(client, sql, {"dataset": table.name})["symbol"].to_list()
@@ -424,11 +425,13 @@ def entries(client: Client, files: Files) -> list[FileEntry]:
     for table in (TICK_DATA, ORDER_BOOK):
         prefix, newer = _place(table, ""), _newer(client, table)
         for row in clickhouse_files.table(client, table.name).iter_rows(named=True):
-            name, state, identity = prefix + row["file"], row["state"], f"{row['size']}:{row['modified']}"
+            name, state, key = prefix + row["file"], row["state"], (row["file"], row["size"], row["changed"])
             if state == "loaded":
-                lost = {prefix + other: rows for other, rows in newer.get((row["file"], identity), {}).items()}
+                lost = {prefix + other: rows for other, rows in newer.get(key, {}).items()}
                 kept, ended = row["rows"] - sum(lost.values()), FileState.LOADED if row["rows"] else FileState.EMPTY
-                entry = FileEntry(name, ended, "", row["read"], kept, row["rejected"], row["skipped"], lost)
+                wait = f"rows after {row['compared']} are loaded when their days have closed"
+                reason = wait if NEVER < row["compared"] < DONE else ""
+                entry = FileEntry(name, ended, reason, row["read"], kept, row["rejected"], row["skipped"], lost)
             elif state == "forgotten" and row["size"] and not row["error"]:
                 entry = FileEntry(name, FileState.NOT_TAKEN, FORGOTTEN.format(domain="ticks", file=name))
             elif state == "forgotten":  # a file that cannot be read, or is empty, stays that
@@ -436,7 +439,7 @@ def entries(client: Client, files: Files) -> list[FileEntry]:
             else:
                 entry = FileEntry(name, *_UNSETTLED.get(state, _UNSETTLED["waiting"]))
                 entry = replace(entry, reason=row["error"] or entry.reason)
-            recorded[name] = Recorded(identity, entry)
+            recorded[name] = Recorded(f"{row['size']}:{row['modified']}:{row['changed']}", entry)
     return [
         state_of(one, recorded.get(one.name), not_taken=other_suffix(one.name, SUFFIXES, "ticks"))
         for one in everything(files.folder)
@@ -450,16 +453,15 @@ _UNSETTLED = {
 }
 
 
-def _newer(client: Client, table: Table) -> dict[tuple[str, str], dict[str, int]]:
-    """By file and identity, how many of its rows each newer file has replaced."""
+def _newer(client: Client, table: Table) -> dict[tuple[str, int, int], dict[str, int]]:
+    """By file, size and last change, how many of its rows each newer file has replaced."""
     sql = """
-        SELECT toString(file) AS name, concat(toString(size), ':', toString(modified)) AS identity, by,
-            sum(rows) AS rows
+        SELECT toString(file) AS name, size, changed, by, sum(rows) AS rows
         FROM tick_file_units FINAL ARRAY JOIN newer AS by, newer_rows AS rows
-        WHERE dataset = {dataset:String} GROUP BY name, identity, by"""
-    found: dict[tuple[str, str], dict[str, int]] = {}
-    for name, identity, by, rows in clickhouse.read(client, sql, {"dataset": table.name}).iter_rows():
-        found.setdefault((name, identity), {})[by] = int(rows)
+        WHERE dataset = {dataset:String} GROUP BY name, size, changed, by"""
+    found: dict[tuple[str, int, int], dict[str, int]] = {}
+    for name, size, changed, by, rows in clickhouse.read(client, sql, {"dataset": table.name}).iter_rows():
+        found.setdefault((name, size, changed), {})[by] = int(rows)
     return found
 
 

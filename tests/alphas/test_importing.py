@@ -205,6 +205,7 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"id": "X", "code": "\xd6\xd0"}', "not UTF-8"),
     (b'{"id": "X", "a": ' + b"[" * 120 + b"]" * 120 + b"}", "nested deeper"),
     (b'{"id": "X", "n": NaN}', "no JSON"),
+    (b'{"id": "X", "a": [{"$ref": "b", "$id": 1, "$db": null}]}', "a $db of null"),
     (b'{"id": "X", "code": "' + b"x" * (17 << 20) + b'"}', "over MongoDB's limit of 16 MiB"),
 ]
 
@@ -234,15 +235,45 @@ def test_of_a_package_that_is_rejected_as_a_whole_the_first_rows_are_kept(alphas
     assert alphas_env.quarantined() == []
 
 
-def test_a_merge_over_the_size_limit_is_rejected_and_the_stored_version_stays(alphas_env: AlphasEnv) -> None:
-    alphas_env.load(alpha("A", old="x" * (9 << 20)))
-    alphas_env.load(alpha("A", 1, new="x" * (9 << 20)), alpha("B"))
+@pytest.mark.parametrize("many", [0, 30], ids=["fields are set", "the document is replaced"])
+@pytest.mark.parametrize(("old", "new"), [(9, 9), (14, 3)])
+def test_a_merge_over_the_size_limit_is_rejected_until_the_file_or_the_stored_document_changes(
+    alphas_env: AlphasEnv, old: int, new: int, many: int
+) -> None:
+    alphas_env.load(alpha("A", old="x" * (old << 20)))
+    package = alphas_env.load(
+        alpha("A", 1, new="x" * (new << 20), **{f"f{n}": n for n in range(many)}), alpha("B"), alpha("C")
+    )
     (rejected,) = alphas_env.quarantined()
-    assert "merged with what is stored, it is over MongoDB's limit" in rejected.reason
+    assert "merged with what is stored, it is over MongoDB's limit of 16 MiB" in rejected.reason
     assert "new" not in alphas_env.stored()["A"]
+    assert (alphas_env.run().unchanged, len(alphas_env.quarantined())) == (1, 1)
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root) == []
+    collection = alphas_env.client["regular_alphas"][alphas_env.account]
+    collection.update_one({"id": "A"}, {"$set": {"color": "RED"}})
+    assert status.outdated_pairs(alphas_env.client, alphas_env.root) == [(alphas_env.account, MONTH)]
+    assert alphas_env.run().total("rejected") == 1
+    assert alphas_env.run().unchanged == 1
+    collection.update_one({"id": "A"}, {"$unset": {"old": ""}})
+    assert (alphas_env.run().total("updated"), alphas_env.quarantined()) == (1, [])
+    assert len(alphas_env.stored()["A"]["new"]) == new << 20
+    write(package, [*package.read_bytes().splitlines(True), json.dumps(alpha("D")).encode() + b"\n"])
+    assert alphas_env.run().total("inserted") == 1
 
 
-@pytest.mark.parametrize("fields", [{"a.b": 1}, {"is": {"a.b": 1}}, {"is": {"$x": 1}}, {"": 1}, {"is": {"": {"y": 1}}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"a.b": 1},
+        {"is": {"a.b": 1}},
+        {"is": {"$x": 1}},
+        {"": 1},
+        {"is": {"": {"y": 1}}},
+        {"link": {"$ref": "alphas", "$id": "B"}},
+        {"is": {"$ref": "alphas", "$id": "B", "$db": "x"}},
+        {"links": [{"$id": {"$ref": "a", "$id": 1}, "$ref": "alphas", "id": "B"}]},
+    ],
+)
 def test_odd_keys_that_mongodb_takes_are_merged(alphas_env: AlphasEnv, fields: Document) -> None:
     alphas_env.load(alpha("A"))
     alphas_env.deliver(alpha("A", 1, **fields))

@@ -94,6 +94,32 @@ def test_index_that_serves_another_purpose_is_named_with_what_to_do(
     assert sorted(stored(client, old)) == ["A", "C"]
 
 
+@pytest.mark.parametrize("kind", ["capped", "expires"])
+def test_collection_of_which_the_server_deletes_documents_is_named_with_what_to_do(
+    mongo_uri: str, client: Client, tmp_path: Path, kind: str
+) -> None:
+    """Its documents would be imported again by every run, and in a capped one each insert deletes another."""
+    old, good = sorted((new_account(), new_account()))
+    database = client["regular_alphas"]
+    if kind == "capped":
+        database.create_collection(old, capped=True, size=100_000, max=3)
+    else:
+        database[old].create_index("fetched", name="old ones", expireAfterSeconds=10**9)
+    database[old].insert_many([alpha(name) for name in "XYZ"])
+    report = imported(mongo_uri, tmp_path, old, good)
+    cause = report.failed[old, MONTH]
+    assert cause.startswith(f"regular_alphas.{old} {'is capped' if kind == 'capped' else 'has the index old ones'}")
+    assert "MongoDB deletes its documents; nothing is written. Run db." in cause
+    assert sorted(stored(client, old)) == ["X", "Y", "Z"]
+    assert sorted(stored(client, good)) == ["A", "C"]
+    if kind == "capped":
+        database[old].rename(f"{old}_capped")
+    else:
+        database[old].drop_index("old ones")
+    assert imported(mongo_uri, tmp_path, old).failed == {}
+    assert {"A", "C"} <= stored(client, old).keys()
+
+
 def test_index_that_the_server_cannot_create_is_named(client: Client) -> None:
     collection = client["regular_alphas"][new_account()]
     with pytest.raises(TerminalError, match=rf"{collection.full_name}: MongoDB cannot create the index on id: "):
@@ -108,7 +134,7 @@ def test_change_that_the_server_rejects_costs_its_document_alone(client: Client,
     operations = {"A": UpdateOne({"id": "A"}, change), "C": UpdateOne({"id": "C"}, {"$set": {"name": "new"}})}
     conflicting, rejected = mongo._run(collection, operations, set(), "id")
     assert (conflicting, list(rejected)) == (set(), ["A"])
-    assert rejected["A"].startswith("MongoDB rejects it: ")
+    assert rejected["A"].reason.startswith("MongoDB rejects it: ")
     assert {one["id"]: one["name"] for one in collection.find()} == {"A": None, "C": "new"}
 
 

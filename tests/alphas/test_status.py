@@ -73,16 +73,32 @@ def test_new_raw_file_makes_its_month_stale(tmp_path: Path, mongo_uri: str, stor
     assert status.outdated_pairs(store, tmp_path) == []
 
 
-def test_package_that_came_with_an_old_date_is_found_by_the_exact_look(
-    tmp_path: Path, mongo_uri: str, store: Client
+@pytest.mark.parametrize("exact", [False, True])
+def test_other_bytes_of_a_package_with_an_old_date_are_due(
+    tmp_path: Path, mongo_uri: str, store: Client, exact: bool
 ) -> None:
     raw(tmp_path, "2024-09", "a")
     bring(mongo_uri, tmp_path)
     [package] = (tmp_path / ACCOUNT / "packages").rglob("2024-09-02.ndjson")
+    assert states(store, tmp_path, exact) == {"2024-09": "ok"}
     package.write_bytes(package.read_bytes().replace(b'"a"', b'"c"'))
     os.utime(package, (1_600_000_000,) * 2)
-    assert states(store, tmp_path) == {"2024-09": "ok"}
-    assert states(store, tmp_path, exact=True) == {"2024-09": "stale"}
+    assert states(store, tmp_path, exact) == {"2024-09": "stale"}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_other_bytes_of_a_raw_file_with_the_same_size_and_modification_time_are_due(
+    tmp_path: Path, mongo_uri: str, store: Client, exact: bool
+) -> None:
+    path = raw(tmp_path, "2024-09", "a")
+    bring(mongo_uri, tmp_path)
+    at = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes().replace(b'"a"', b'"c"'))
+    os.utime(path, ns=(at, at))
+    assert states(store, tmp_path, exact) == {"2024-09": "stale"}
+    bring(mongo_uri, tmp_path)
+    assert (states(store, tmp_path, exact), status.outdated_pairs(store, tmp_path)) == ({"2024-09": "ok"}, [])
+    assert {one["id"] for one in store["regular_alphas"][ACCOUNT].find()} == {"a", "c"}
 
 
 def test_documents_that_were_deleted_are_due_and_come_back(tmp_path: Path, mongo_uri: str, store: Client) -> None:

@@ -85,9 +85,9 @@ def test_a_file_may_be_named_by_its_path(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
-FILE = Delivered("a.csv", "/a.csv", 3, 5)
-LOADED = Recorded("3:5", FileEntry("a.csv", FileState.LOADED, read=2, loaded=2))
-FAILED = Recorded("3:5", FileEntry("a.csv", FileState.FAILED, "a.csv:1: the file is empty"))
+FILE = Delivered("a.csv", "/a.csv", 3, 5, changed_ns=7)
+LOADED = Recorded("3:5:7", FileEntry("a.csv", FileState.LOADED, read=2, loaded=2))
+FAILED = Recorded("3:5:7", FileEntry("a.csv", FileState.FAILED, "a.csv:1: the file is empty"))
 
 
 @pytest.mark.parametrize(

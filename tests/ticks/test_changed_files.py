@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.loading.errors import TooManyRejects
+from marketdata_assets.loading.file_ledger import FileState
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import file_ledger, records, status
@@ -110,6 +111,29 @@ def test_a_corrected_file_is_loaded_by_the_command_that_loaded_it(drops: Drops) 
     assert (told(report), changed(report)) == (dict.fromkeys(symbols, "ok"), {one})
     assert prices(drops.loader.client) == {one: {11.0}, two: {10.0}, other: {10.0}}
     assert drops.due() == set()
+
+
+def test_other_bytes_with_the_same_size_and_modification_time_are_loaded(drops: Drops) -> None:
+    """As of a copy that keeps times: only the time of the last change says so."""
+    one, two = symbols = codes(2)
+    path = drops.put("a.csv", [*month(one, minutes=6), f",{MONTH}-04 09:30,1,1,1,1,1"])
+    drops.load(symbols)
+    assert (drops.due(), [row[2] for row in drops.quarantine()]) == (set(), ["a row without a symbol"])
+    stat = path.stat()
+    [entry] = file_ledger.entries(drops.loader.client, drops.files())
+    assert entry.state is FileState.LOADED
+    drops.put("a.csv", [*month(two, 11.0, minutes=6), f",{MONTH}-05 09:30,1,1,1,1,1"])
+    os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    [entry] = file_ledger.entries(drops.loader.client, drops.files())
+    assert (entry.state, entry.reason) == (FileState.DUE, "changed since it was loaded")
+    assert drops.due() == set(units([two]))
+    assert changed(drops.load(symbols)) == {two}
+    assert (prices(drops.loader.client), drops.due()) == ({one: {10.0}, two: {11.0}}, set())
+    [row] = ledger.quarantined(drops.loader.client, file_ledger.DATASET)
+    assert f"{MONTH}-05" in row.raw
+    [entry] = file_ledger.entries(drops.loader.client, drops.files())
+    assert entry.state is FileState.LOADED
 
 
 def test_status_calls_changed_months_stale_and_new_ones_missing(drops: Drops) -> None:
@@ -364,3 +388,22 @@ def test_every_entry_of_the_folder_has_a_state_and_every_row_one_fate(drops: Dro
         {"deep/newest.csv": 1},
     )
     assert landed(loader.client).height == sum(entry.loaded for entry in found.values())
+
+
+def test_a_row_of_a_year_to_come_is_rejected_and_one_of_a_day_that_is_open_is_named(drops: Drops) -> None:
+    """A wrong year would wait for its day, and its file would count as loaded."""
+    one, two = codes(2)
+    drops.put("a.csv", [*month(one, minutes=6), bar(one, dt.date(2052, 6, 10))])
+    drops.put("b.csv", [bar(two, dt.date(2052, 6, 10))])
+    drops.put("c.csv", [*month(two), bar(two, dt.date(2025, 7, 1))])
+    drops.load([one, two])
+    entries = {entry.file: entry for entry in file_ledger.entries(drops.loader.client, drops.files())}
+    assert (entries["a.csv"].state, entries["a.csv"].read, entries["a.csv"].loaded) == (FileState.LOADED, 127, 126)
+    assert entries["a.csv"].rejected == 1
+    assert entries["b.csv"].state is FileState.FAILED
+    assert "time '2052-06-10 09:30:00' is after the file was written" in entries["b.csv"].reason
+    assert (entries["c.csv"].state, entries["c.csv"].reason) == (
+        FileState.LOADED,
+        "rows after 2025-06-30 are loaded when their days have closed",
+    )
+    assert landed(drops.loader.client).height == 126 + 42

@@ -89,7 +89,9 @@ def test_a_scan_of_an_unchanged_folder_reads_none_and_makes_no_object_for_each_f
     cursor = look(client, tmp_path).cursor
     made: list[object] = []
     init = Delivered.__init__
-    monkeypatch.setattr(Delivered, "__init__", lambda file, *state: (made.append(state), init(file, *state))[1])
+    monkeypatch.setattr(
+        Delivered, "__init__", lambda file, *state, **times: (made.append(state), init(file, *state, **times))[1]
+    )
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "spans", lambda *_: pytest.fail("it was read"))
         assert units(look(client, tmp_path, cursor, 100)) == ()

@@ -222,6 +222,10 @@ def test_quotes_that_do_not_close_on_their_line_hide_no_row(tmp_path: Path) -> N
         ("６０００００.SH", False),
         ("#600000.SH", False),
         ("", False),
+        ("nan", False),
+        ("None", False),
+        ("NULL", False),
+        ("N/A", False),
     ],
 )
 def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
@@ -242,6 +246,7 @@ def test_spellings_of_a_symbol_are_understood_or_rejected_with_advice(
             "６０００００.SH": "has no six digits; write it as 600000.SH",
             "#600000.SH": "has no six digits; write it as 600000.SH",
             "": "a row without a symbol",
+            **{text: f"{text!r} may be a missing value" for text in ("nan", "None", "NULL", "N/A")},
         }
         assert words.get(written_as, "names no exchange") in reject.reason
 

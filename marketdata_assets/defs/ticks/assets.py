@@ -302,10 +302,10 @@ def _without_unfinished(context: dg.OpExecutionContext, ticks: Ticks, config: Ad
 
 
 def _dropped(ticks: Ticks) -> dict[str, watch.State]:
-    """Size and modification time of the dropped files that loads read; none when the providers file has no files."""
+    """Size and last change of the dropped files that loads read; none when the providers file has no files."""
     folders = (dropped.of_bars, dropped.of_books) if (dropped := ticks.dropped()) else ()
     files = {f"{folder.path}/{file.name}": file for folder in folders for file in folder.files()}
-    return {path: [file.size, file.modified_ns] for path, file in files.items()}
+    return {path: [file.size, file.changed_ns] for path, file in files.items()}
 
 
 def _days(config: AdhocConfig) -> Days | None:

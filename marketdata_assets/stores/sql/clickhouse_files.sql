@@ -4,6 +4,7 @@ CREATE TABLE IF NOT EXISTS marketdata_files (
     file      String,                                          -- relative to the folder
     size      Int64,
     modified  Int64,                                           -- ns
+    changed   Int64,                                           -- ns; its last change, of bytes, times or permissions
     observed  Int64,                                           -- ns of the scanner's clock: first seen in this state
     state     LowCardinality(String),
     units     Int64,                                           -- units that it has rows of

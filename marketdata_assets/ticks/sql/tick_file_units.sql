@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS tick_file_units (
     symbol    LowCardinality(String),
     month     LowCardinality(String),
     size      Int64,                                           -- of the file, in bytes
-    modified  Int64,                                           -- of the file, ns
+    changed   Int64,                                           -- of the file, ns
     units     Int64,                                           -- symbol-months that the file has
     first     Date DEFAULT toDate(0),                          -- first day that the file has of it; 1970 if not recorded
     last      Date,                                            -- last day that the file has of this symbol-month
