@@ -195,11 +195,17 @@ def statement(package: str, path: str) -> str:
 def create_missing(connection: psycopg.Connection, script: str) -> None:
     """Run those of a script's `CREATE TABLE|INDEX IF NOT EXISTS` whose table or index does not exist yet.
 
+    The schema is locked only if one is absent: the lock is held until the transaction ends, which may read for long.
     PostgreSQL locks the table against writers before it checks whether the index exists: a script that repeats what
     is there would wait for every load in progress, or deadlock with it.
     """
+    from marketdata_assets.stores import schema_version
+
     made = {found[1]: text for text in script.split(";\n") if (found := _CREATE.search(text))}
     query = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL"
+    if not column(connection, query, [list(made)]):
+        return
+    schema_version.lock(connection)
     absent = column(connection, query, [list(made)])
     for name, text in made.items():
         if name in absent:

@@ -28,11 +28,12 @@ def lock(connection: "psycopg.Connection") -> None:
 
 
 def ensure_postgres(connection: "psycopg.Connection", ledger: str) -> None:
-    """Record the version where the database has no `ledger` yet. Call with the lock held. Raises TerminalError."""
+    """Record the version where the database has no `ledger` yet. Raises TerminalError."""
     query = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL, to_regclass(quote_ident(%s)) IS NOT NULL"
     has_version, has_tables = connection.execute(query, [VIEW, ledger]).fetchone() or (False, False)
     row = connection.execute(f"SELECT version FROM {VIEW}").fetchone() if has_version else None
     if _is_new(f"Postgres {connection.info.dbname}", row[0] if row else None, has_tables):
+        lock(connection)
         connection.execute(CREATE)
 
 
