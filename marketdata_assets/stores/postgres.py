@@ -31,6 +31,8 @@ SERVER_UNAVAILABLE = ("08", "53", "57", "58")
 NOTICE_DEAD_CLIENTS = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """The server ends the session of a host that is gone after 25 s, and with it its locks; by default after two hours."""
 Query = str | bytes | sql.SQL | sql.Composed
+EXISTS = "EXISTS (SELECT FROM pg_class WHERE relname = {} AND pg_table_is_visible(oid))"
+"""As of now; to_regclass may answer as before a wait for an advisory lock."""
 _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 
@@ -202,7 +204,7 @@ def create_missing(connection: psycopg.Connection, script: str) -> None:
     from marketdata_assets.stores import schema_version
 
     made = {found[1]: text for text in script.split(";\n") if (found := _CREATE.search(text))}
-    query = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL"
+    query = f"SELECT name FROM unnest(%s::text[]) AS name WHERE NOT {EXISTS.format('name')}"
     if not column(connection, query, [list(made)]):
         return
     schema_version.lock(connection)

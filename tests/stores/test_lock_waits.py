@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -114,3 +115,17 @@ def test_tables_that_exist_are_used_without_the_lock_of_the_schema(
         schema_version.lock(holder)
         connection.execute("SET lock_timeout = '1ms'")
         ensure(connection)
+
+
+def test_processes_that_create_the_tables_at_once_do_not_wait_for_each_other_for_good(dsn: str) -> None:
+    steps = (ledger.ensure, schema.ensure, storage.ensure_books, reconcile.ensure)
+    together = threading.Barrier(8)
+
+    def create(first: int) -> None:
+        with connect(dsn) as connection:
+            together.wait(SECONDS)
+            for number in range(len(steps)):
+                steps[(first + number) % len(steps)](connection)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(create, range(8)))
