@@ -36,6 +36,15 @@ def record(
         connection.execute(statement(__package__, "days/record.sql"), {**_places(alone), "bars": bars})
 
 
+def fill(connection: psycopg.Connection) -> None:
+    """Count the minutes of the codes and months that have none on record: those of a backup without the counts."""
+    query = """
+        SELECT DISTINCT code, to_char(month, 'YYYY-MM') FROM stock_1min_coverage c
+        WHERE NOT EXISTS (SELECT FROM stock_1min_days d WHERE (d.code, d.month) = (c.code, c.month))"""
+    if missing := connection.execute(query).fetchall():
+        connection.execute(statement(__package__, "days/recount.sql"), _places(missing))
+
+
 def read(connection: psycopg.Connection, months: Sequence[str]) -> pl.DataFrame:
     """The minutes of each stock and day in `months` that has any, with the newest file of the month; see DAYS."""
     query = sql.SQL(statement(__package__, "days/read.sql")).format(

@@ -152,7 +152,7 @@ def months_inside(unit: Unit, shapes: Shapes = SHIPPED) -> frozenset[str]:
 
 
 def states(folder: Path) -> dict[str, watch.State]:
-    """Files, bytes and newest modification time of each group: a year, or a file whose name has no year."""
+    """What shows a change of any file of each group: a year, or a file whose name has no year."""
     return _states(_groups(folder))
 
 
@@ -172,7 +172,7 @@ def _groups(folder: Path) -> dict[str, list[Delivered]]:
 
 def _states(groups: Mapping[str, list[Delivered]]) -> dict[str, watch.State]:
     return {
-        name: [len(files), sum(file.size for file in files), max(file.modified_ns for file in files)]
+        name: watch.fingerprint(*sorted(f"{file.name} {file.size} {file.changed_ns}" for file in files))
         for name, files in groups.items()
     }
 

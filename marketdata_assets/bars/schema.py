@@ -80,8 +80,8 @@ def ensure(connection: psycopg.Connection) -> Server:
     """
     with connection.transaction():
         ledger.ensure(connection)
-        ensure_timescaledb(connection)
         create_missing(connection, statement(__package__, "schema.sql"))
+        ensure_timescaledb(connection)
         server = look(connection)
         plain_table = server.timescaledb and not server.hypertable
         if plain_table and _empty(connection):

@@ -21,6 +21,7 @@ from marketdata_assets.cli.instance import CannotRun, dagster_instance, dagster_
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores.clickhouse_files import FILES
 from marketdata_assets.stores.clickhouse_ledger import LEDGER
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 LEDGERS = {
     "postgres": ("marketdata_ledger", "marketdata_ledger_log", "marketdata_quarantine"),
-    "clickhouse": (LEDGER, "marketdata_ledger_log"),
+    "clickhouse": (LEDGER, "marketdata_ledger_log", FILES),
 }
 """By store the tables that its domains share, before the rows that they describe."""
 COLUMNS = ("store", "table", "rows", "bytes")
@@ -163,7 +164,7 @@ def _check_names(folder: Path, manifest: "Manifest", undeclared: Collection[str]
 
 def _restore(folder: Path, manifest: "Manifest", undeclared: Collection[str]) -> None:
     from marketdata_assets.backup import clickhouse, mongo, postgres
-    from marketdata_assets.bars import kline, status
+    from marketdata_assets.bars import days, kline, status
     from marketdata_assets.exchanges.tables import ohlcv
 
     relations = {store: manifest.of(name) for store, name in NAMES.items()}
@@ -172,6 +173,7 @@ def _restore(folder: Path, manifest: "Manifest", undeclared: Collection[str]) ->
         tables = relations[Store.postgres]
         postgres.restore(dsn, tables, folder, lambda one: _make_tables(one, tables), undeclared)
         with databases.postgres() as connection:
+            days.fill(connection)
             has_bars = status.bars_summary(connection).rows
         if has_bars:  # rebuilt from the minutes: a continuous aggregate or a plain table, whichever the server has
             kline.refresh(dsn, (), rebuild=True)

@@ -58,6 +58,6 @@ DOMAIN = Domain(
     rejected,
     make_tables="marketdata_assets.bars.schema:ensure",
     loads={"stock_monthly_kline": "kline refresh"},
-    backed_up=lambda _: ("stock_1min_coverage", "stock_1min_qfq", "stock_1min_bases"),
+    backed_up=lambda _: ("stock_1min_coverage", "stock_1min_days", "stock_1min_qfq", "stock_1min_bases"),
     repairs="marketdata_assets.defs.bars.automation:repairs",
 )

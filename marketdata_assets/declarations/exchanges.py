@@ -55,7 +55,8 @@ def make_tables(client: "Client") -> None:
 def backed_up(_: "Settings") -> list[str]:
     from marketdata_assets.exchanges.tables import schema
 
-    return [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
+    tables = (table.name for table in schema.TABLES.values())
+    return [schema.POSITIONS, *tables, schema.OHLCV_1M, schema.REJECTS]
 
 
 DOMAIN = Domain(

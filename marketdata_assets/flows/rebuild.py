@@ -23,7 +23,7 @@ from marketdata_assets.flows.table_writer import lock_table
 from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.progress import Progress
-from marketdata_assets.stores import ledger, relation_swap
+from marketdata_assets.stores import ledger, relation_swap, schema_version
 from marketdata_assets.stores.postgres import connect, statement, value
 from marketdata_assets.stores.relation_swap import LONGEST, RelationInUse
 
@@ -97,6 +97,7 @@ def _begin(connection: psycopg.Connection, flow: FlowDefinition, new: FlowDefini
     """Create the new table, or keep what a killed rebuild has loaded; what cannot be swapped fails here."""
     if not contents.of(connection, flow).exist():
         raise _cannot(flow, f"it does not exist yet; marketdata flows run {flow.name} creates it")
+    schema_version.lock(connection)
     storage.ensure_books(connection)
     if others := owners.other_flows(connection, flow):
         raise _cannot(flow, f"flows {', '.join(others)} load into it too; drop it and run them all")

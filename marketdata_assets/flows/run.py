@@ -28,7 +28,7 @@ from marketdata_assets.loading.files import Delivered, Unit, units_of, walk
 from marketdata_assets.loading.member_names import is_documentation
 from marketdata_assets.loading.reports import LoadReport, batches, run_batches
 from marketdata_assets.progress import Progress
-from marketdata_assets.stores import ledger
+from marketdata_assets.stores import ledger, schema_version
 from marketdata_assets.stores.postgres import connect
 
 PRELOAD = ("marketdata_assets.flows.unit",)
@@ -120,6 +120,7 @@ def run_flow(
 def prepare_table(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     """Create what is missing and alter what is otherwise, all or nothing; what was altered."""
     with connection.transaction():
+        schema_version.lock(connection)
         storage.ensure_books(connection)
         other = owners.register(connection, flow)
         if store := unit_store.of(flow):

@@ -15,7 +15,7 @@ from marketdata_assets.flows.alterations import OWNER_DEFAULTS, Alteration, Colu
 from marketdata_assets.flows.alterations import alterations as differences
 from marketdata_assets.flows.definition import FlowDefinition, Target
 from marketdata_assets.flows.errors import FlowError
-from marketdata_assets.stores import ledger
+from marketdata_assets.stores import ledger, schema_version
 from marketdata_assets.stores.postgres import (
     column,
     create_missing,
@@ -37,6 +37,7 @@ def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
     them, and its rows are overwritten by any file.
     """
     with connection.transaction():
+        schema_version.lock(connection)
         ensure_books(connection)
         found = columns_of(connection, flow.target.table)
         if not found:

@@ -4,6 +4,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 """
 
 import datetime as dt
+import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -293,7 +294,9 @@ class _UnitLoad:
 
     def _settle(self, found: str) -> None:
         file, began = self.unit.file, int(self.started.timestamp() * 1e9)
-        changed = None if file.modified_ns > began - CLOCK_TICK_NS else file.changed_ns
+        # A time of the future was set, or is of another clock: a change from now on has another one.
+        just_now = began - CLOCK_TICK_NS < file.modified_ns < time.time_ns() + CLOCK_TICK_NS
+        changed = None if just_now else file.changed_ns
         claims.settle(self.connection, self.job.flow.dataset, self.unit, found, changed)
 
     def _entry(self, prepared: Prepared, known: Entry | None) -> Entry:

@@ -12,7 +12,7 @@ from time import sleep
 from typing import Any
 
 State = Any
-"""What of a file or group shows a change, as JSON: such as [files, bytes, newest modification time in ns]."""
+"""What shows a change of a file or group, as JSON: such as its size and time, or a fingerprint of all its files."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,6 @@ class Loaded(NamedTuple):
 
 def ensure(connection: psycopg.Connection) -> None:
     """Create the ledger and the quarantine when they are missing. Raises TerminalError."""
-    schema_version.lock(connection)
     schema_version.ensure_postgres(connection, "marketdata_ledger")
     create_missing(connection, statement(__package__, "ledger.sql"))
 

@@ -31,6 +31,8 @@ SERVER_UNAVAILABLE = ("08", "53", "57", "58")
 NOTICE_DEAD_CLIENTS = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """The server ends the session of a host that is gone after 25 s, and with it its locks; by default after two hours."""
 Query = str | bytes | sql.SQL | sql.Composed
+EXISTS = "EXISTS (SELECT FROM pg_class WHERE relname = {} AND pg_table_is_visible(oid))"
+"""As of now; to_regclass may answer as before a wait for an advisory lock."""
 _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 
@@ -195,11 +197,17 @@ def statement(package: str, path: str) -> str:
 def create_missing(connection: psycopg.Connection, script: str) -> None:
     """Run those of a script's `CREATE TABLE|INDEX IF NOT EXISTS` whose table or index does not exist yet.
 
+    The schema is locked only if one is absent: the lock is held until the transaction ends, which may read for long.
     PostgreSQL locks the table against writers before it checks whether the index exists: a script that repeats what
     is there would wait for every load in progress, or deadlock with it.
     """
+    from marketdata_assets.stores import schema_version
+
     made = {found[1]: text for text in script.split(";\n") if (found := _CREATE.search(text))}
-    query = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL"
+    query = f"SELECT name FROM unnest(%s::text[]) AS name WHERE NOT {EXISTS.format('name')}"
+    if not column(connection, query, [list(made)]):
+        return
+    schema_version.lock(connection)
     absent = column(connection, query, [list(made)])
     for name, text in made.items():
         if name in absent:

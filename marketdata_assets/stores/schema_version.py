@@ -28,12 +28,20 @@ def lock(connection: "psycopg.Connection") -> None:
 
 
 def ensure_postgres(connection: "psycopg.Connection", ledger: str) -> None:
-    """Record the version where the database has no `ledger` yet. Call with the lock held. Raises TerminalError."""
-    query = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL, to_regclass(quote_ident(%s)) IS NOT NULL"
+    """Record the version where the database has no `ledger` yet. Raises TerminalError."""
+    if _is_new_postgres(connection, ledger):
+        lock(connection)
+        if _is_new_postgres(connection, ledger):  # else another process has recorded it meanwhile
+            connection.execute(CREATE)
+
+
+def _is_new_postgres(connection: "psycopg.Connection", ledger: str) -> bool:
+    from marketdata_assets.stores.postgres import EXISTS
+
+    query = f"SELECT {EXISTS.format('%s')}, {EXISTS.format('%s')}"
     has_version, has_tables = connection.execute(query, [VIEW, ledger]).fetchone() or (False, False)
     row = connection.execute(f"SELECT version FROM {VIEW}").fetchone() if has_version else None
-    if _is_new(f"Postgres {connection.info.dbname}", row[0] if row else None, has_tables):
-        connection.execute(CREATE)
+    return _is_new(f"Postgres {connection.info.dbname}", row[0] if row else None, has_tables)
 
 
 def ensure_clickhouse(client: Client, tables: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -39,6 +40,13 @@ def year(number: int) -> tuple[str, str]:
     return f"{number}-01", f"{number}-12"
 
 
+def loose_file(path: Path, code: str = "sz000001") -> Path:
+    """A file of the first trading day of 2014."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(sample_bars.csv_bytes(sample_bars.stock_year(code, "样本地产", sample_bars.weekdays(2014)[:1], 7)))
+    return path
+
+
 def test_empty_folder_is_skipped(bars_env: BarsEnv) -> None:
     assert tick(bars_env)[0] == []
 
@@ -48,6 +56,20 @@ def test_new_file_asks_for_its_year_once(bars_env: BarsEnv) -> None:
     ranges, cursor = tick(bars_env)
     assert ranges == [year(2014)]
     assert tick(bars_env, cursor) == ([], cursor)
+
+
+def test_a_correction_of_the_same_size_that_is_older_than_other_files_asks_for_its_year(bars_env: BarsEnv) -> None:
+    """As one digit that a vendor corrects, in a copy that keeps its time."""
+    for code, seconds in (("sz000001", 7200), ("sz000002", 3600)):
+        aged(loose_file(bars_env.folder / f"{code}_2014.csv", code), seconds)
+    assert bars_env.run("2014-01", "2014-12").success
+    _, cursor = tick(bars_env)
+    assert tick(bars_env, cursor)[0] == []
+    corrected = bars_env.folder / "sz000001_2014.csv"
+    content = corrected.read_bytes()
+    corrected.write_bytes(content[:-2] + (b"1" if content[-2:-1] == b"0" else b"0") + content[-1:])
+    aged(corrected, 5400)
+    assert tick(bars_env, cursor)[0] == [year(2014)]
 
 
 def test_neighbouring_years_are_one_range_and_a_gap_makes_two(bars_env: BarsEnv) -> None:
@@ -69,12 +91,7 @@ def test_changed_file_asks_for_its_year_only(bars_env: BarsEnv) -> None:
 def test_second_file_of_a_year_asks_for_that_year(bars_env: BarsEnv) -> None:
     deliver(bars_env.folder, 2014, [3])
     _, cursor = tick(bars_env)
-    loose = bars_env.folder / "late" / "sz000001_2014.csv"
-    loose.parent.mkdir(exist_ok=True)
-    loose.write_bytes(
-        sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2014)[:1], 7))
-    )
-    aged(loose, 1800)
+    loose = aged(loose_file(bars_env.folder / "late" / "sz000001_2014.csv"), 1800)
     ranges, cursor = tick(bars_env, cursor)
     assert ranges == [year(2014)]
     loose.unlink()

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import checks, status
+from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows.forget import forget
 from marketdata_assets.flows.rebuild import rebuild
+from marketdata_assets.flows.targets import contents
 from marketdata_demo import sample_books
 from tests.flows.flow_files import PRICES, deliver, flow, lines, run
 
@@ -85,3 +86,24 @@ def test_no_statement_reads_the_units_of_other_flows(dsn: str, tmp_path: Path, a
         if max(read.values()) >= OTHERS // 10:
             scans[name] = read
     assert scans == {}
+
+
+def test_what_is_read_of_a_flow_grows_with_its_files_after_statistics_of_a_first_load(dsn: str, tmp_path: Path) -> None:
+    """Its moves have a single source by then: the rows came from nobody."""
+    files, prices = 3000, flow(tmp_path, MODES["upsert"])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        storage.ensure(connection, prices)
+        connection.execute(
+            """WITH made AS (
+                   INSERT INTO marketdata_flow_units (dataset, unit)
+                   SELECT %s, 'file_' || n FROM generate_series(1, %s) AS n RETURNING id)
+               INSERT INTO marketdata_flow_moves (source, target, rows) SELECT 0, id, 1 FROM made""",
+            [prices.dataset, files],
+        )
+        connection.execute("ANALYZE marketdata_flow_units, marketdata_flow_moves")
+    before = rows_read(dsn)["marketdata_flow_moves"]
+    with psycopg.connect(dsn) as connection:
+        held = list(contents.of(connection, prices).holders(()))
+        checks.every_row_accounted(connection, prices)
+    assert len(held) == files
+    assert rows_read(dsn)["marketdata_flow_moves"] - before < 100 * files

@@ -303,6 +303,17 @@ def test_other_bytes_of_the_same_size_and_time_are_loaded(dsn: str, tmp_path: Pa
         assert running.outdated(connection, prices, tmp_path) == []
 
 
+def test_a_loaded_file_with_a_time_of_the_future_is_not_due_until_it_changes(dsn: str, tmp_path: Path) -> None:
+    """As of a server whose clock is ahead, or of an archive."""
+    prices = flow(tmp_path)
+    future = deliver(tmp_path, "a.csv", lines("a", (1, 2)), iter([4_000_000_000]))
+    assert not run(prices, dsn, tmp_path).failed
+    with psycopg.connect(dsn) as connection:
+        assert running.outdated(connection, prices, tmp_path) == []
+        future.write_text(lines("a", (1, 3)))
+        assert [unit.place for unit in running.outdated(connection, prices, tmp_path)] == ["a.csv"]
+
+
 def test_lines_that_a_rule_leaves_out_are_no_duplicates(dsn: str, tmp_path: Path) -> None:
     text = PRICES.replace("loader:", 'loader:\n  drop: "^Total"').replace("upsert\n  key: [code, day]", "append")
     prices = flow(tmp_path, text)

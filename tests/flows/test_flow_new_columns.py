@@ -5,7 +5,6 @@ Columns that files may lack are NULL in every format, while a file without a req
 
 import io
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ import polars as pl
 import psycopg
 import pytest
 
-from marketdata_assets import domains
-from marketdata_assets.cli.backup import LEDGERS
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import checks, new_columns, reading
@@ -27,8 +24,6 @@ from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.settings import Settings
-from marketdata_assets.stores.postgres import statement
 from tests.flows.flow_files import PRICES, closes, deliver, flow, only_error, rows, run
 from tests.flows.test_flow_formats import workbook
 
@@ -158,14 +153,6 @@ def test_a_flow_may_reject_files_with_new_columns(dsn: str, tmp_path: Path) -> N
     assert "a.csv: undeclared columns vwap, and loader.new_columns is fail" in only_error(strict, dsn, tmp_path)
     assert closes(dsn) == [1]
     assert running.code_version(strict) == running.code_version(flow(tmp_path))
-
-
-def test_every_table_of_what_is_recorded_of_files_is_in_a_backup() -> None:
-    made = [statement("marketdata_assets.flows", "schema.sql"), statement("marketdata_assets.stores", "ledger.sql")]
-    names = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", "\n".join(made))
-    assert "marketdata_flow_new_columns" in names
-    backed_up = domains.find("flows").backed_up(Settings())
-    assert {*names} <= {*LEDGERS["postgres"], *backed_up}
 
 
 @pytest.mark.parametrize("kind", LOADERS)

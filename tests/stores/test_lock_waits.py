@@ -4,15 +4,17 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from marketdata_assets import lock_waits
-from marketdata_assets.bars import coverage
+from marketdata_assets.bars import coverage, schema
 from marketdata_assets.flows import claims, storage
 from marketdata_assets.loading.files import Unit, file_at
+from marketdata_assets.reconciliation import reconcile
 from marketdata_assets.stores import ledger, schema_version
 from marketdata_assets.stores.clickhouse_rewrite import _turn
 from marketdata_assets.stores.postgres import connect
@@ -100,3 +102,30 @@ def test_a_turn_in_clickhouse_names_the_process_that_has_it(tmp_path: Path, capl
     assert not waits.is_alive()
     assert f"process {os.getpid()} (" in line
     assert " since 20" in line
+
+
+@pytest.mark.parametrize("ensure", [ledger.ensure, storage.ensure_books, schema.ensure, reconcile.ensure])
+def test_tables_that_exist_are_used_without_the_lock_of_the_schema(
+    dsn: str, ensure: Callable[[psycopg.Connection], object]
+) -> None:
+    """A transaction keeps the lock to its end: a status, or a check of many files, would keep out every load."""
+    with connect(dsn) as connection:
+        ensure(connection)
+    with connect(dsn) as holder, connect(dsn) as connection:
+        schema_version.lock(holder)
+        connection.execute("SET lock_timeout = '1ms'")
+        ensure(connection)
+
+
+def test_processes_that_create_the_tables_at_once_do_not_wait_for_each_other_for_good(dsn: str) -> None:
+    steps = (ledger.ensure, schema.ensure, storage.ensure_books, reconcile.ensure)
+    together = threading.Barrier(8)
+
+    def create(first: int) -> None:
+        with connect(dsn) as connection:
+            together.wait(SECONDS)
+            for number in range(len(steps)):
+                steps[(first + number) % len(steps)](connection)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(create, range(8)))
