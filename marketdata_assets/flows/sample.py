@@ -185,7 +185,7 @@ def _with_header(
     below = rows[1:] if head.found else rows
     again = [row for row in below if head.found and row == rows[0]][:1]  # of concatenated files
     below = [*again, *(row for row in below if row not in again)]
-    kept, left_out, remarks = shape.without_totals(below, behind, tail, max(0, head.lines - 1) + len(again))
+    kept, left_out, remarks = shape.without_totals(below, behind, tail, max(0, head.lines - 1) + len(again), keys)
     drop = [given["drop"] for given in (keys, left_out) if "drop" in given]
     keys = {**keys, **left_out, "header": head.found} | ({"drop": "|".join(drop)} if drop else {})
     return Sample(unit, head.names, kept, keys, [*unsure, *head.remarks, *remarks], labels=head.labels)

@@ -193,6 +193,39 @@ def test_lines_that_are_no_rows_are_declared_and_named(name: str, length: str, t
     assert tried.rows.row(-1)[1] == lines[-1].split(",")[1]
 
 
+NAMED_AS_TOTALS = {
+    "in both files": ("Apple,2024-01-02,1.5\nTotal,2024-01-02,50.5\nTotal,,52\n", 2),
+    "in the next file": ("Apple,2024-01-02,1.5\nIBM,2024-01-02,3\nTotal,,4.5\n", 2),
+    "without a price on a day": ("Apple,2024-01-02,1.5\nTotal,2024-01-02,50.5\nTotal,2024-01-03,\n", 3),
+    "with a total of fewer cells": ("Apple,2024-01-02,1.5\nIBM,2024-01-02,3\nTotal: 2 rows\n", 2),
+    "with one that has marks": ("Apple,2024-01-02,1.5\nIBM,2024-01-02,3\nTotal,-,4.5\n", 2),
+    "in quotes": ('"Apple, Inc",2024-01-02,1.5\nIBM,2024-01-02,3\n"Total",,"4.5"\n', 2),
+}
+
+
+@pytest.mark.parametrize("case", NAMED_AS_TOTALS)
+@pytest.mark.parametrize("name", ["Total", "合计"])
+def test_a_company_whose_name_is_a_word_of_totals_keeps_its_rows(name: str, case: str, tmp_path: Path) -> None:
+    lines, count = NAMED_AS_TOTALS[case]
+    flow, _, path = made(tmp_path, "a.csv", "name,date,px\n" + lines.replace("Total", name))
+    tried = try_file(flow, path)
+    assert (tried.rows.height, dict(tried.rejects)) == (count, {})
+    last = lines.splitlines()[-1].replace("Total", name)
+    footer = f"{last}\n" if flow.loader.drop else ""
+    after = deliver(tmp_path, "b.csv", f"name,date,px\nIBM,2024-01-04,3\n{name},2024-01-04,51.5\n{footer}")
+    tried = try_file(flow, after)
+    assert (tried.rows["px"].to_list(), dict(tried.rejects)) == ([3, 51.5], {})
+
+
+@pytest.mark.parametrize("end", ["END", "EOF\n", "600\n", "Total"])
+def test_a_last_line_of_one_word_is_no_row_of_any_file(end: str, tmp_path: Path) -> None:
+    flow, _, path = made(tmp_path, "a.csv", f"symbol,px,qty\nAAPL,1.5,3\nIBM,2,4\n{end}")
+    after = deliver(tmp_path, "b.csv", f"symbol,px,qty\n{end.strip()},2,4\nIBM,2,4\n{end}")
+    for file in (path, after):
+        tried = try_file(flow, file)
+        assert (tried.rows.height, dict(tried.rejects)) == (2, {})
+
+
 @pytest.mark.parametrize("end", ["Total", "Sum", "合计"])
 def test_a_name_that_begins_as_a_total_does_is_a_row(end: str, tmp_path: Path) -> None:
     names = ["TotalEnergies", "Total Return", "Sum Hk", "Summit"]
