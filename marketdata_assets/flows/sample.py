@@ -23,6 +23,7 @@ from marketdata_assets.loading import parquet_slices
 from marketdata_assets.loading.archives import Stream
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit, document, file_at, naming_failures, units_of
+from marketdata_assets.loading.text import OPEN_END, has_open_end
 from marketdata_assets.loading.text_table import NO_LINES
 
 BYTES = 1024 * 1024
@@ -136,8 +137,8 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
         remarks.append("each line is one cell; if its columns begin at fixed places, write format: fixed_width")
     behind = [line for line in form.lines if line.first > last.first] if not end else []
     uneven = [line for line in form.lines if first.first < line.first < last.first and len(line.cells) != form.width]
-    if b"\n" not in (end or raw)[-2:]:
-        remarks.append("the last line has no end; if the file was cut off there, so may be its last value")
+    if has_open_end(unit):
+        remarks.append(OPEN_END)
     if uneven:
         example = " ".join(filter(None, uneven[0].cells))[:60]
         remarks.append(

@@ -5,6 +5,7 @@ decided by the caller.
 """
 
 import codecs
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,10 @@ FOREIGN_BYTES = 24
 """So many bytes beyond ASCII in a whole file are not valid UTF-8 by chance."""
 
 _MULTIBYTE = ("gb", "big5", "euc", "shift_jis", "cp9", "johab")
+
+OPEN_END = "its last line has no end: its last row may be cut, then deliver it again"
+"""What to say of a file that `has_open_end`."""
+PACKED = (".gz", ".zst", ".zstd")
 
 Item = TypeVar("Item")
 
@@ -283,6 +288,15 @@ def _end_of_records(text: bytes, quote: bytes, escape: bytes) -> int:
     inside = np.cumsum(characters == ord(quote), dtype=np.int32) & 1
     ends = np.flatnonzero((characters == ord("\n")) & (inside == 0))
     return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def has_open_end(unit: Unit) -> bool:
+    """Whether the last line of a file of text has no end. Of a packed one the end is checked by its checksum."""
+    if unit.member or not unit.size or unit.name.lower().endswith(PACKED):
+        return False
+    with unit.file.path.open("rb") as stream:
+        stream.seek(-min(unit.size, 2), os.SEEK_END)
+        return b"\n" not in stream.read()
 
 
 def raw_lines(opener: Opener, unit: Unit, encoding: str, wanted: set[int]) -> dict[int, str]:

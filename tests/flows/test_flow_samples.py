@@ -1,6 +1,7 @@
 """How a sample is read before anything is known of it: encoding, cells, header, and the lines that are no rows."""
 
 import datetime as dt
+import gzip
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,13 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import polars as pl
+import psycopg
 import pytest
 
-from marketdata_assets.flows import sample
+from marketdata_assets.flows import sample, status
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.draft import draft
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.text import OPEN_END
 from tests.flows.flow_files import deliver, made, rows, run
 
 
@@ -164,11 +167,19 @@ def test_a_first_row_without_numbers_takes_no_row_of_another_file(tmp_path: Path
 
 
 @pytest.mark.parametrize("body", [1, 60_000])
-def test_a_last_line_without_an_end_is_named(body: int, tmp_path: Path) -> None:
+def test_a_last_line_without_an_end_is_named(body: int, dsn: str, tmp_path: Path) -> None:
+    """By a new flow, by its runs and in the state of the file. The end of a packed file is checked by itself."""
     whole = "symbol,date,close\n" + "A,2024-01-02,4900\n" * body
     for text, named in ((whole, False), (whole[:-3], True)):
-        _, one, _ = made(tmp_path, "a.csv", text)
-        assert any("the last line has no end" in said for said in one.unsure) == named
+        flow, one, _ = made(tmp_path, "a.csv", text)
+        deliver(tmp_path, "b.csv.gz", gzip.compress(text.encode()))
+        flow = flow.model_copy(update={"loader": flow.loader.model_copy(update={"glob": ("*.csv", "*.gz")})})
+        report = run(flow, dsn, tmp_path)
+        said = {unit.unit: unit.error for unit in report.units if unit.error}
+        assert (OPEN_END in one.unsure, said) == (named, {"a.csv": OPEN_END} if named else {})
+        with psycopg.connect(dsn) as connection:
+            files = status.entries(connection, flow, tmp_path)
+        assert [file.reason for file in files] == [OPEN_END if named else "", ""]
 
 
 def test_a_row_that_begins_as_a_comment_does_is_one(tmp_path: Path) -> None:
