@@ -239,7 +239,7 @@ def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, lis
         raise BadFile(unit.place, NO_LINES)
     nuls = [raw[first::2].count(0) for first in (0, 1)]
     wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(raw[:2])
-    if 4 * max(nuls) > len(raw) and b"\n" in raw:
+    if 4 * max(nuls) > len(raw) and 4 * min(nuls) < max(nuls) and b"\n" in raw:
         wide = wide or ("utf-16-be" if nuls[0] > nuls[1] else "utf-16-le")
     if wide and encoding is None:
         return raw[: len(raw) // 2 * 2].decode(wide, "ignore").replace("\r\n", "\n"), wide, []
@@ -256,7 +256,7 @@ def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, lis
         found = readings(whole)
         encoding, unsure = found[0].encoding, [remark(found)]
         text = whole.decode(encoding, "replace")
-    return text.replace("\r\n", "\n").rstrip("\n"), encoding or "utf-8", unsure
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n"), encoding or "utf-8", unsure
 
 
 def _of_objects(value: Any) -> bool:

@@ -98,6 +98,7 @@ class Text:
         self._own_newlines = _own_newlines(self._encoding) and not (escape and self._encoding.startswith(_MULTIBYTE))
         self._stream = stream if self._own_newlines else _Transcoded(place, self._encoding, stream, remedy)
         self._rest = b""
+        self._marks = (codecs.BOM_UTF8, "\ufeff".encode(self.encoding, "ignore"))
         self._utf8 = Utf8Evidence(self._encoding) if self._own_newlines else None
         self.line_number = 1
         self.header_bytes = b""
@@ -123,7 +124,8 @@ class Text:
         """The next line as `line` would give it, which still comes; a byte order mark is taken off the text."""
         line = self.line()
         self.line_number -= 1
-        line = line.removeprefix(codecs.BOM_UTF8) if self.line_number == 1 else line
+        for mark in self._marks if self.line_number == 1 else ():
+            line = line.removeprefix(mark)
         self._rest = line + self._rest
         return line
 
@@ -142,6 +144,8 @@ class Text:
 
     def blocks(self) -> Iterator[Block]:
         """The rest of the unit. Raises LoadError, for a wrong encoding at the latest when all of it was read."""
+        if self.line_number == 1:
+            self.peek()  # takes a byte order mark off
         while chunk := self._stream.read(BLOCK_BYTES):
             text, chunk = (self._rest + chunk if self._rest else chunk), b""  # few copies of a block at a time
             quoted = self._quote and len(text) < LONGEST_RECORD

@@ -252,6 +252,19 @@ def test_a_cell_that_swallows_a_delimiter_over_lines_is_named(tmp_path: Path) ->
     assert any("1 of the sample, as line 3 ('B b')" in remark for remark in one.unsure)
 
 
+def test_a_file_with_a_hole_at_its_end_is_no_utf_16(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="it is not text"):
+        made(tmp_path, "a.csv", b"code,date,px\n600000,2024-01-02,1.5\n" + bytes(64))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_first_name(encoding: str, tmp_path: Path) -> None:
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    flow, _, path = made(tmp_path, "a.csv", f"{mark}股票代码,日期,收盘\n600000,2024-01-02,1.5\n".encode(encoding))
+    assert [*flow.loader.columns] == ["股票代码", "日期", "收盘"]
+    assert try_file(flow, path).rows.rows() == [("600000", dt.date(2024, 1, 2), 1.5)]
+
+
 ENCODINGS = {
     "cp1252": "Datum;Stücke\n2024-01-02;1.5\n",
     "latin-1": "Société;Clôture\nCrédit Agricole;12,5\nL'Oréal;430\n",
