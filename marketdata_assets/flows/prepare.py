@@ -152,7 +152,8 @@ class _Preparation:
         rejects.check_limit(self._unit.place, remedy, self._raw)
         prepared.read = rejects.rows + self._pipeline.made
         lines = self._flow.loader.format in ("csv", "fixed_width") and not self._flow.loader.function
-        prepared.remark = OPEN_END if lines and prepared.read and has_open_end(self._unit) else ""
+        open_end = lines and prepared.read and has_open_end(self._unit)
+        prepared.remark = "; ".join([*rejects.remarks, *([OPEN_END] if open_end else [])])
         prepared.skipped = rejects.left_out + self._pipeline.left_out
         if self._leading:
             leading = _distinct(pl.concat(self._leading))

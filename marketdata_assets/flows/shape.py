@@ -31,6 +31,8 @@ TOTAL = re.compile(
 PERIOD = re.compile(r"(19|20)\d\d(-?(Q[1-4]|H[12]|0[1-9]|1[0-2]))?( \[YR(19|20)\d\d\])?", re.IGNORECASE)
 START, BEHIND = r'[ \t",;|]*', r'[ \t\r]*([\d",;|:：(（]|$)'
 """What may be around the words that a line begins with."""
+TIMED = "timed"
+"""A trait of rows that always have a time, so that a line with one cell that is none is no row."""
 ALONE = r'(?=[ \t\r",;|]*$)'
 """Behind what is the only cell of a line."""
 
@@ -251,6 +253,8 @@ def without_totals(
     end = _without([*(tail or kept), *behind], found)
     whole = [row for row in (*kept, *tail) if sum(map(bool, row)) > 1]
     subjects = {trait for row in whole for trait in _traits(_text(row))}
+    if any(most == "time" and all(_has_value(row[n], most) for row in whole) for n, most in enumerate(usual)):
+        subjects.add(TIMED)
     footer: list[Row] = []
     while end and (len(end) > 2 or len(end[-1]) != len(usual)) and _is_footer(end[-1], whole[-LINES_TRIED:], subjects):
         footer.insert(0, end.pop())
@@ -358,7 +362,7 @@ def _traits(text: str) -> set[str]:
 def _beginning(row: Row, subjects: Collection[str]) -> str:
     """A pattern of what such a line begins with, and no row does: its words, else its only cell, with any digits.
 
-    Empty if it begins as rows do, whose texts have the traits of `subjects`, unless it has no delimiter either.
+    Empty if it begins as rows do, whose texts have the traits of `subjects`, unless it has no delimiter or time.
     """
     text = _text(row)
     if len(row) == 1 and _traits(text) <= {*subjects}:
@@ -366,7 +370,8 @@ def _beginning(row: Row, subjects: Collection[str]) -> str:
     words = re.match(r"[^\d:：]{3,}", text)
     if words and not _traits(words[0].strip()) <= {*subjects}:
         return _literal(words[0].strip())
-    alone = sum(map(bool, row)) == 1 and not _traits(text) <= {*subjects}
+    other = not _traits(text) <= {*subjects} or (TIMED in subjects and kind(text) != "time")
+    alone = sum(map(bool, row)) == 1 and other
     return re.sub(r"\d+", r"\\d+", _literal(text)) + ALONE if alone else ""
 
 

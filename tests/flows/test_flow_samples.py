@@ -228,6 +228,15 @@ def test_a_company_whose_name_is_a_word_of_totals_keeps_its_rows(name: str, case
     assert (tried.rows["px"].to_list(), dict(tried.rejects)) == ([3, 51.5], {})
 
 
+def test_a_last_line_of_one_cell_without_the_time_of_rows_is_no_row_of_any_file(tmp_path: Path) -> None:
+    flow, one, path = made(tmp_path, "some table.csv", "symbol,date,px\nAAPL,2024-01-02,3\nIBM,2024-01-02,4\nEND,,\n")
+    assert one.key == ["symbol", "date"]
+    after = deliver(tmp_path, "next.csv", "symbol,date,px\nEND,2024-01-03,3\nIBM,2024-01-03,\nEND,,\n")
+    for file in (path, after):
+        tried = try_file(flow, file)
+        assert (tried.rows.height, dict(tried.rejects)) == (2, {})
+
+
 @pytest.mark.parametrize("end", ["END", "EOF\n", "600\n", "Total"])
 def test_a_last_line_of_one_word_is_no_row_of_any_file(end: str, tmp_path: Path) -> None:
     flow, _, path = made(tmp_path, "a.csv", f"symbol,px,qty\nAAPL,1.5,3\nIBM,2,4\n{end}")
@@ -361,6 +370,22 @@ def test_what_may_be_a_total_or_of_fixed_width_is_named(tmp_path: Path) -> None:
     assert any(remark.startswith("rows such as '2024-01-02 4 合计' may be totals") for remark in one.unsure)
     _, one, _ = made(tmp_path, "data2.csv", TABLE.replace(",", "    "))
     assert any("format: fixed_width" in remark for remark in one.unsure)
+
+
+def test_sheets_that_are_not_read_are_named_by_a_new_flow_and_its_runs(dsn: str, tmp_path: Path) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    book.active.append(["symbol", "date", "close"])
+    book.active.append(["A", dt.date(2024, 1, 2), 1.5])
+    book.create_sheet("empty")
+    book.create_sheet("二月").append(["symbol", "date", "close"])
+    book.save(tmp_path / "book.xlsx")
+    said = "only the first sheet is read (loader.sheet names another); deliver a workbook for each of the others: 二月"
+    flow, one, path = made(tmp_path, "a.xlsx", (tmp_path / "book.xlsx").read_bytes())
+    path.with_name("book.xlsx").unlink()
+    assert said in one.unsure
+    assert [unit.error for unit in run(flow, dsn, tmp_path).units] == [said]
+    chosen = flow.model_copy(update={"loader": flow.loader.model_copy(update={"sheet": "Sheet"})})
+    assert [unit.error for unit in run(chosen, dsn, tmp_path).units] == [None]
 
 
 def test_a_page_with_a_table_is_read_as_one(tmp_path: Path) -> None:
