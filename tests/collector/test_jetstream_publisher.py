@@ -41,6 +41,7 @@ async def test_items_are_published_in_order_with_subject_id_and_payload(server: 
     records = [one for number in range(1, 400) for one in (trade(number), delta(number), ticker(number, "XYZ"))]
     async with publishing(server.url) as publisher:
         await put_slowly(publisher, records)
+        await until(lambda: publisher.state().oldest_ns is None)
         assert await publisher.drain(10) == 0
         state = publisher.state()
     assert (state.acked, state.queued, state.oldest_ns, state.last_error) == (len(records), 0, None, None)

@@ -34,19 +34,20 @@ def sessions(month: str) -> list[dt.date]:
     return list(ashares().trading_days(Days.month(month)))
 
 
-def _without_holidays() -> list[str]:
-    """Past months in which the exchange traded on every weekday, as the test servers do; the newest first."""
+def _without_holidays() -> tuple[str, str]:
+    """The last two months, one after the other, in which the exchange traded on every weekday, as the test servers do;
+    the newer first."""
+    found: list[str] = []
     last = dt.datetime.now(dt.UTC).date().replace(day=1)
-    found = []
-    for _ in range(20):
+    while len(found) < 2:
         last = (last - dt.timedelta(days=1)).replace(day=1)
         month = f"{last:%Y-%m}"
-        if sessions(month) == [day for day in Days.month(month) if day.weekday() < 5]:
-            found.append(month)
-    return found
+        every_weekday = sessions(month) == [day for day in Days.month(month) if day.weekday() < 5]
+        found = [*found, month] if every_weekday else []
+    return found[0], found[1]
 
 
-MONTH, EARLIER = _without_holidays()[:2]
+MONTH, EARLIER = _without_holidays()
 OLD = "2019-09"
 """Outside the window of the partitions."""
 
