@@ -73,6 +73,7 @@ def collect(
 
 def check(
     config: ConfigFile = None,
+    shard: Annotated[str, typer.Option(help="part of the instruments, as 1/2")] = "1/1",
     as_json: output.Json = False,
 ) -> None:
     """Print the effective configuration, without secrets.
@@ -82,8 +83,11 @@ def check(
     found, servers = _read(config)
     with Needed():
         from marketdata_assets.collector import assembly
-    assembly.check(found, servers)
+        from marketdata_assets.collector.connections import Shard
+    of = Shard.read(shard)
+    assembly.check(found, servers, of)
     patterns = asyncio.run(assembly.match_patterns(found, exchange_budgets(Settings())))
+    assembly.check_subscriptions(found, patterns, of)
     values = found.model_dump(mode="json")
     about = {
         "nats": without_password(servers.nats_url or NONE),

@@ -1,8 +1,10 @@
 """`marketdata export`: bars as Parquet files or in the format of qlib, and records of exchanges for other tools."""
 
 import datetime as dt
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +15,7 @@ from marketdata_assets import export
 from marketdata_assets.cli import output
 from marketdata_assets.cli.arguments import among
 from marketdata_assets.exchanges.tables.schema import TABLES
-from marketdata_assets.export.folder import Report
+from marketdata_assets.export.folder import Report, Tally
 from marketdata_assets.export.records import MARKET_DATA, Layout
 from marketdata_assets.read.adjusting import Adjust
 from marketdata_assets.read.bar_sources import Source
@@ -50,9 +52,9 @@ def parquet(
     """Export bars as Parquet files by year and stock; only what has changed is written again."""
     chosen = _years(years)
 
-    def work() -> Report:
+    def work(tally: Tally) -> Report:
         query = Query(source, freq, adjust, label, as_of and as_of.date())
-        report = export.parquet(folder, query, ashare_codes(codes), chosen, workers=workers)
+        report = export.parquet(folder, query, ashare_codes(codes), chosen, workers=workers, tally=tally)
         if chosen and not (report.written or report.unchanged or report.removed or report.failed):
             cause = f"{years!r}: there are no bars of these years; marketdata status says what is loaded"
             raise typer.BadParameter(cause, param_hint="--years")
@@ -75,9 +77,9 @@ def qlib(
 ) -> None:
     """Export bars in the binary format of qlib; only stocks that have changed are written again."""
 
-    def work() -> Report:
+    def work(tally: Tally) -> Report:
         query = Query(source, freq, adjust, as_of=as_of and as_of.date())
-        return export.qlib(folder, query, ashare_codes(codes), workers=workers)
+        return export.qlib(folder, query, ashare_codes(codes), workers=workers, tally=tally)
 
     _run(work, "stocks", as_json)
 
@@ -102,18 +104,33 @@ def records(
     kinds: list[Any] = types or [*MARKET_DATA]
     market: Any = market_type
     which = {"exchange": exchange, "market_type": market, "instruments": instruments}
-    _run(
-        lambda: export.records(folder, first.date(), last.date(), layout=layout, types=kinds, **which), "files", as_json
-    )
+
+    def work(tally: Tally) -> Report:
+        return export.records(folder, first.date(), last.date(), layout=layout, types=kinds, **which, tally=tally)
+
+    _run(work, "files", as_json)
 
 
-def _run(work: Callable[[], Report], what: str, as_json: bool) -> None:
-    began = time.monotonic()
-    with output.bar("export", quiet=as_json):
-        try:
-            report = work()
-        except (UnknownName, CannotAdjust) as error:
-            raise typer.BadParameter(str(error)) from error
+def _run(work: Callable[[Tally], Report], what: str, as_json: bool) -> None:
+    began, tally = time.monotonic(), Tally()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with output.bar("export", quiet=as_json):
+            report = work(tally)
+    except (UnknownName, CannotAdjust) as error:
+        raise typer.BadParameter(str(error)) from error
+    except BaseException:
+        if tally.total:  # what ended it is said by who takes the error
+            with suppress(typer.Exit):
+                _print(tally.report, tally.total - tally.reached, what, as_json, began)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    _print(report, None, what, as_json, began)
+
+
+def _print(report: Report, left: int | None, what: str, as_json: bool, began: float) -> None:
+    """What an export did; one that was ended early left so many."""
     seconds = round(time.monotonic() - began, 2)
     for code, cause in () if as_json else report.failed.items():
         output.fail(f"{code}: {cause}")
@@ -121,8 +138,10 @@ def _run(work: Callable[[], Report], what: str, as_json: bool) -> None:
         f"{report.written:,} {what} written, {report.unchanged:,} unchanged, {report.removed:,} removed;"
         f" {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB, {seconds:.1f} s"
     )
-    document = {"success": not report.failed, **asdict(report), "seconds": seconds}
-    output.result(as_json, document, line, success=not report.failed)
+    line += "" if left is None else f"; ended early with {left:,} {what} left: run it again for these"
+    success = not report.failed and left is None
+    document = {"success": success, **asdict(report), "left": left or 0, "seconds": seconds}
+    output.result(as_json, document, line, success=success)
 
 
 def _years(text: str | None) -> list[int] | None:

@@ -1,7 +1,7 @@
 """Check the configuration and create sinks from it. `service` creates the markets, and runs both."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from marketdata_assets.collector.shard_files import open_spool, report_unused_sp
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks import python, stdout
 from marketdata_assets.collector.sinks.capture import CaptureSink
-from marketdata_assets.collector.symbols import is_pattern, resolve_symbols
+from marketdata_assets.collector.symbols import EXCLUDE, is_pattern, resolve_symbols
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request, request_list
+from marketdata_assets.exchanges.venue_adapter import REQUEST_ERRORS, Request, VenueAdapter, request_list
 from marketdata_assets.http_client import RetryPolicy
 
 KB = 1 << 10
@@ -78,8 +79,9 @@ def sinks(
     return [*made, *(python.PythonSink(name, one, snapshot_of) for name, one in named)]
 
 
-def check(config: Config, servers: Servers) -> None:
+def check(config: Config, servers: Servers, shard: Shard = WHOLE) -> None:
     """Check a configuration without network access. Raises CollectorError."""
+    check_subscriptions(config, (), shard)
     for name in enabled_sinks(config, servers):
         if name in ADDRESSES:
             check_address(servers, ADDRESSES[name])
@@ -89,13 +91,42 @@ def check(config: Config, servers: Servers) -> None:
 
 @dataclass(frozen=True)
 class PatternMatches:
-    """The patterns of one market. `unknown` says why the list is not known; then nothing else is."""
+    """The patterns of one market, and its `instruments`, of patterns and others. `unknown` says why the list is not
+    known; then nothing else is.
+    """
 
     exchange: Exchange
     market_type: MarketType
     matched: dict[str, list[str]] = field(default_factory=dict)  # the venue's names, by pattern
     problems: dict[str, str] = field(default_factory=dict)  # by symbol or pattern
     unknown: str = ""
+    instruments: int = 0
+
+
+def check_subscriptions(config: Config, matches: Iterable[PatternMatches], shard: Shard = WHOLE) -> None:
+    """Compare what is to be subscribed with what an address may have. Raises CollectorError with the numbers.
+
+    Symbols count as instruments, patterns as they match; shards as if each had its part.
+    """
+    matched = {(one.exchange, one.market_type): one.instruments for one in matches}
+    needed: dict[Exchange, list[tuple[str, int, int]]] = {}
+    for exchange, market_type, market in config.markets():
+        adapter = adapter_of(exchange, market_type, market)
+        if (most := adapter.address_subscriptions) is None:
+            continue
+        exact = sum(not (is_pattern(one) or one.startswith(EXCLUDE)) for one in market.symbols)
+        any_of_them = Instrument(exchange, market_type, "ABC", "ABC-USD", "ABC", "USD", "base")
+        each = len(adapter.subscriptions(any_of_them, market.data_types))
+        markets = needed.setdefault(exchange, [])
+        markets.append((market_type, matched.get((exchange, market_type), exact), each))
+        total = sum(count * each for _, count, each in markets)
+        if total > most * shard.count:
+            sums = " and ".join(f"{count:,} instruments of {name} with {each} each" for name, count, each in markets)
+            raise CollectorError(
+                f"exchanges.{exchange}.markets: {sums} are {total:,} subscriptions; {most:,} can be planned for an"
+                f" address{f', {shard.count} shards have {most * shard.count:,}' if shard.count > 1 else ''}. Name"
+                " fewer symbols or data_types, or start shards on hosts with addresses of their own (--shard)."
+            )
 
 
 async def match_patterns(config: Config, budgets: BudgetPlace) -> list[PatternMatches]:
@@ -113,7 +144,7 @@ async def match_patterns(config: Config, budgets: BudgetPlace) -> list[PatternMa
 
 
 async def _match(exchange: Exchange, market_type: MarketType, market: Market, budgets: BudgetPlace) -> PatternMatches:
-    adapter = adapter_for(exchange, market_type, rest_url=market.base_url)
+    adapter = adapter_of(exchange, market_type, market)
     feed = adapter.feed()
 
     async def ask(request: Request) -> bytes:
@@ -130,7 +161,13 @@ async def _match(exchange: Exchange, market_type: MarketType, market: Market, bu
     known = feed.instruments.known
     found = resolve_symbols(known, market_type, market.symbols, match_dollar_quotes=dollars, most=most)
     problems = found.rejected | ({} if dollars else found.problems)
-    return PatternMatches(exchange, market_type, found.matched, problems)
+    return PatternMatches(exchange, market_type, found.matched, problems, instruments=len(found.instruments))
+
+
+def adapter_of(exchange: Exchange, market_type: MarketType, market: Market) -> VenueAdapter:
+    """The adapter of a market with the options of its configuration."""
+    options = {"intervals": market.kline_intervals, "depth": market.book_depth, "choices": market.choices}
+    return adapter_for(exchange, market_type, rest_url=market.base_url, socket_url=market.ws_url, **options)  # type: ignore[arg-type]
 
 
 def network_of(config: Config, exchange: str) -> Network:

@@ -6,6 +6,7 @@ is `collector.yaml`. Addresses of servers and secrets are in `servers`.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -24,11 +25,14 @@ from pydantic_settings import SettingsError
 
 from marketdata_assets import config_files
 from marketdata_assets.collector import earlier_config
-from marketdata_assets.collector.symbols import EXCLUDE
+from marketdata_assets.collector.symbols import EXCLUDE, is_pattern
 from marketdata_assets.config_files import Document, InvalidConfigFile, Location, Problem, Section
 from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.errors import UnknownInstrument
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.exchanges.venue import SIMULATED, VenueMarket
+from marketdata_assets.exchanges.venue import Venue as VenueDescriptor
 from marketdata_assets.exchanges.venue_adapter import Choice
 from marketdata_assets.http_client import DIRECT
 from marketdata_assets.proxies import LOOPBACK
@@ -385,6 +389,10 @@ def _problems(exchange: str, market_type: MarketType, wanted: Market) -> Iterato
             " or a pattern, as BTC-*"
         )
         yield (*at, "symbols"), cause
+    for symbol in () if wanted.match_dollar_quotes else symbols:
+        if right := _markets_of(venue, market_type, symbol):
+            paths = " or ".join(f"exchanges.{exchange}.markets.{one}" for one in right)
+            yield (*at, "symbols"), f"{symbol} is no instrument of {name}; move it to {paths}"
     if symbols and all(symbol.startswith(EXCLUDE) for symbol in symbols):
         yield (*at, "symbols"), f"has exclusions ({symbols[0]}) only; add what they are taken from, as '*'"
     if unknown := [one for one in wanted.data_types if one not in market.data_types]:
@@ -403,6 +411,27 @@ def _problems(exchange: str, market_type: MarketType, wanted: Market) -> Iterato
     for choice, value in wanted.choices.items():
         if cause := _not_chosen(name, market, choice, value):
             yield (*at, choice), cause
+
+
+def _markets_of(venue: VenueDescriptor, market_type: MarketType, symbol: str) -> list[MarketType]:
+    """The other markets of a venue that a symbol is of, as far as names say it; none where it may be of this one.
+
+    Ours without expiry may be of any market but that of options.
+    """
+    if is_pattern(symbol) or symbol.startswith(EXCLUDE):
+        return []
+    found: dict[MarketType, Instrument] = {}
+    for market in venue.markets:
+        with suppress(UnknownInstrument):
+            one = venue.feed(None if venue.shared_socket else market, strict=False).instruments[symbol]
+            found[one.market_type] = one
+    others = [*found]
+    if market_type in found:
+        return []
+    if market_type == "option" and not symbol.upper().endswith(("-C", "-P")):
+        return others or [one for one in venue.markets if one != "option"]
+    ours = (symbol.upper() in (one.symbol, one.symbol.replace("-", "")) for one in found.values())
+    return [] if any(ours) else others
 
 
 def _not_chosen(name: str, market: VenueMarket, choice: Choice, value: str) -> str:

@@ -17,7 +17,7 @@ from marketdata_assets.backoff import delay
 from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Places
 from marketdata_assets.collector.config import Config
-from marketdata_assets.collector.connections import Clock, Market, Shard, adapter_for
+from marketdata_assets.collector.connections import Address, Clock, Market, Shard
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import NotCollected, PortTaken, StreamMissing
 from marketdata_assets.collector.health import Health, judge
@@ -66,7 +66,7 @@ class Collector:
         places: Places,
         shard: Shard | None = None,
     ) -> None:
-        assembly.check(config, servers)
+        assembly.check(config, servers, shard or assembly.WHOLE)
         self.config, self.shard = config, shard or assembly.WHOLE
         self._clock = Clock()
         self._started = self._clock.steady_ns()
@@ -201,16 +201,9 @@ class Collector:
         timing = assembly.timing_of(self.config.connections)
         capture = next((sink for sink in self._sinks if isinstance(sink, CaptureSink)), None)
         markets, on_records, states = dict[Key, Market](), self._to_sinks(), self._listed.read()
+        addresses: dict[Exchange, Address] = {}
         for exchange, market_type, wanted in self.config.markets():
-            adapter = adapter_for(
-                exchange,
-                market_type,
-                rest_url=wanted.base_url,
-                socket_url=wanted.ws_url,
-                intervals=wanted.kline_intervals,
-                depth=wanted.book_depth,
-                choices=wanted.choices,
-            )
+            adapter = assembly.adapter_of(exchange, market_type, wanted)
             markets[exchange, market_type] = Market(
                 adapter,
                 wanted.symbols,
@@ -218,7 +211,12 @@ class Collector:
                 budgets=places.budgets,
                 on_records=on_records,
                 on_error=partial(self._on_error, exchange, market_type),
-                on_entry=capture.tap(exchange, market_type, partial(self._state, exchange, market_type))
+                on_entry=capture.tap(
+                    exchange,
+                    market_type,
+                    partial(self._state, exchange, market_type),
+                    resumed=adapter.name in self._since,
+                )
                 if capture
                 else None,
                 shard=self.shard,
@@ -229,6 +227,7 @@ class Collector:
                 max_instruments=wanted.max_instruments,
                 clock=self._clock,
                 states=states.get(adapter.name, ()),
+                address=addresses.setdefault(exchange, Address(adapter.address_subscriptions)),
             )
         return markets
 

@@ -19,9 +19,18 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.books import BookState, Feed
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.errors import BadCapture, BadInstruments, UnknownVenue, too_many_unreadable
+from marketdata_assets.exchanges.errors import UNREADABLE, BadCapture, BadInstruments, UnknownVenue, too_many_unreadable
 from marketdata_assets.exchanges.instruments import CONTRADICTORY, contradiction
-from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
+from marketdata_assets.exchanges.records import (
+    DeadLetter,
+    Exchange,
+    Gap,
+    InstrumentState,
+    MarketType,
+    Outcome,
+    Record,
+    VenueError,
+)
 from marketdata_assets.exchanges.venue import Venue
 from marketdata_assets.logs import get_logger
 
@@ -172,6 +181,17 @@ def replay(
     return run
 
 
+_record = msgspec.json.Decoder[Gap | InstrumentState](Gap | InstrumentState).decode
+
+
+def _recorded(entry: Entry) -> Gap | InstrumentState | DeadLetter:
+    try:
+        record: Gap | InstrumentState = _record(entry.raw)
+        return record
+    except UNREADABLE as error:
+        return DeadLetter.of(entry.raw, error, entry.ts_recv)
+
+
 def outcomes(feed: Feed, entry: Entry) -> list[Outcome]:
     """What a feed makes of an entry; of what we sent ourselves, nothing."""
     if entry.kind == "in":
@@ -180,6 +200,8 @@ def outcomes(feed: Feed, entry: Entry) -> list[Outcome]:
         return feed.answer(entry.url, entry.raw, entry.ts_recv)
     if entry.kind == "checkpoint":
         return feed.restore(entry.raw, entry.ts_recv)
+    if entry.kind == "record":
+        return [_recorded(entry)]
     return feed.reopened(entry.ts_recv, entry.connection) if entry.kind in ("open", "closed") else []
 
 

@@ -220,6 +220,7 @@ class VenueAdapter(ABC):
     repeats_trades: bool = False  # a new subscription to trades begins with the last ones, none of them left out
     book_per_socket: bool  # updates of a book continue only the snapshot of the same socket
     max_subscriptions: int  # of a socket
+    address_subscriptions: int | None = None  # of all sockets and markets of an address; None for no limit
     connects_per_second: float
     ping_after: float  # seconds of silence
     ping_every: float | None = None  # seconds, where the venue wants pings on a busy socket too

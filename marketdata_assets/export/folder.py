@@ -4,8 +4,10 @@ import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -42,6 +44,24 @@ class Report:
         )
 
 
+@dataclass
+class Tally:
+    """What an export has done so far, of so many files or stocks; its owner has it also when the export ends early."""
+
+    report: Report = field(default_factory=Report)
+    total: int = 0
+    reached: int = 0
+    _turn: Lock = field(default_factory=Lock)
+
+    def add(self, done: Report, *, of: str = "") -> None:
+        """Count what was done, and `of` it as one that was reached."""
+        with self._turn:
+            self.report += done
+            if of:
+                self.reached += 1
+                report(self.reached, self.total, of)
+
+
 @contextmanager
 def exclusive(folder: Path, form: str, kind: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder for an export of this kind. Raises TerminalError if it has another, TransientError during one."""
@@ -54,14 +74,17 @@ def exclusive(folder: Path, form: str, kind: Mapping[str, Any]) -> Iterator[None
         yield
 
 
-def each(names: Collection[str], export: Callable[[str], Report], workers: int) -> Report:
-    """What an export of some stocks did, so many of them at once, with progress."""
-    total = Report()
+def each(names: Collection[str], export: Callable[[str], Report], workers: int, tally: Tally) -> Report:
+    """What an export of some stocks did, so many of them at once, with progress. After an error no other one begins."""
+    tally.total += len(names)
     with ThreadPoolExecutor(workers) as pool:
-        for number, (name, done) in enumerate(zip(names, pool.map(export, names), strict=True), 1):
-            total += done
-            report(number, len(names), name)
-    return total
+        work = [pool.submit(copy_context().run, lambda name=name: tally.add(export(name), of=name)) for name in names]
+        try:
+            for one in work:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return tally.report
 
 
 def _check_kind(folder: Path, wanted: dict[str, Any]) -> None:

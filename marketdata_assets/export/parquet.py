@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.export import versions
-from marketdata_assets.export.folder import Report, each, exclusive
+from marketdata_assets.export.folder import Report, Tally, each, exclusive
 from marketdata_assets.read.bars import Factors, Query, reader
 from marketdata_assets.read.errors import ReadError
 from marketdata_assets.read.sources import of_clickhouse
@@ -40,12 +40,14 @@ def export(
     *,
     connection: str | None = None,
     workers: int = 2,
+    tally: Tally | None = None,
 ) -> Report:
     """Make the files of these stocks and years equal to the tables; None is all of them.
 
     A file that is made of the same data is left alone, one whose bars are no longer loaded is removed. One year of one
-    stock is in memory for each of `workers` threads. A stock that fails is in the report and keeps its files. Raises
-    TerminalError, TransientError, MissingFactors, NothingLoaded, CannotRead.
+    stock is in memory for each of `workers` threads. A stock that fails is in the report and keeps its files. `tally`
+    has what was done when an error ends the export. Raises OSError, TerminalError, TransientError, MissingFactors,
+    NothingLoaded, CannotRead.
     """
     with exclusive(folder, "parquet", asdict(query)):
         factors = None
@@ -61,7 +63,7 @@ def export(
         existing = _files(folder, codes, years)
         job = Job(folder, query, connection, factors)
         export_code = lambda code: _export_code(job, code, chosen.get(code, {}), existing.get(code, {}))  # noqa: E731
-        return each(sorted({*chosen, *existing}), export_code, workers)
+        return each(sorted({*chosen, *existing}), export_code, workers, tally or Tally())
 
 
 def path_of(folder: Path, code: str, year: int) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.export.folder import Report, each, exclusive
+from marketdata_assets.export.folder import Report, Tally, each, exclusive
 from marketdata_assets.export.parquet import days_of, files_by_code, version_of
 from marketdata_assets.export.parquet import export as export_parquet
 from marketdata_assets.export.versions import digest
@@ -40,6 +40,7 @@ def export(
     *,
     connection: str | None = None,
     workers: int = 2,
+    tally: Tally | None = None,
 ) -> Report:
     """Make qlib's files of these stocks equal to the tables; None is all of them.
 
@@ -51,14 +52,21 @@ def export(
     query = replace(query, label="start" if query.freq in MINUTES else "end")  # as qlib's own data has it
     with exclusive(folder, "qlib", asdict(query)):
         stage = folder / STAGE
-        failed = export_parquet(stage, query, codes, connection=connection, workers=workers).failed
+        tally, staged = tally or Tally(), Tally()
+        try:
+            export_parquet(stage, query, codes, connection=connection, workers=workers, tally=staged)
+        except BaseException:
+            tally.total = staged.total
+            raise
+        tally.add(Report(failed=staged.report.failed))
         files = files_by_code(stage)
         days = {code: days_of(files[code]) for code in sorted(files)}
         calendar = _Calendar(query.freq, sorted({day for of_code in days.values() for day in of_code}))
         _write(folder / "calendars" / f"{NAMES[query.freq]}.txt", _text(map(calendar.text, calendar.labels)))
-        dumped = each(days, lambda code: _dump(folder, calendar, code, files[code], days[code][-1]), workers)
+        each(days, lambda code: _dump(folder, calendar, code, files[code], days[code][-1]), workers, tally)
         _write(folder / "instruments" / "all.txt", _text(calendar.instrument(code, days[code]) for code in days))
-        return Report(failed=failed) + dumped + _remove_others(folder, days)
+        tally.add(_remove_others(folder, days))
+        return tally.report
 
 
 @dataclass(frozen=True)

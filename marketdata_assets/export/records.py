@@ -24,9 +24,8 @@ from marketdata_assets.exchanges.tables.schema import FINAL, TABLES
 from marketdata_assets.export import exchange_rows, hftbacktest, nautilus
 from marketdata_assets.export.book_events import BookEvents
 from marketdata_assets.export.exchange_rows import CannotExport, Chosen, Day
-from marketdata_assets.export.folder import Entry, Manifest, Report, exclusive
+from marketdata_assets.export.folder import Entry, Manifest, Report, Tally, exclusive
 from marketdata_assets.export.versions import digest
-from marketdata_assets.progress import report
 from marketdata_assets.read.books import books
 from marketdata_assets.read.exchanges import RecordType, about
 from marketdata_assets.read.sources import ClickHouse, of_clickhouse
@@ -61,11 +60,13 @@ def export(
     market_type: MarketType | None = None,
     instruments: Sequence[str] | None = None,
     connection: ClickHouse | None = None,
+    tally: Tally | None = None,
 ) -> Report:
     """Make the files of the days `first` to `last` (UTC) equal to the tables; None is all of them.
 
-    Files of days without records are removed. A file that fails is in the report and stays as it was. Raises
-    TerminalError, TerminalError, TransientError, UnknownName, NothingLoaded, CannotRead.
+    Files of days without records are removed. A file that fails is in the report and stays as it was. `tally` has
+    what was done when an error ends the export. Raises OSError, TerminalError,
+    TransientError, UnknownName, NothingLoaded, CannotRead.
     """
     if layout != "plain" and (lacking := [one for one in types if one not in MARKET_DATA]):
         raise TerminalError(
@@ -75,17 +76,17 @@ def export(
     with exclusive(folder, "records", {"layout": layout}), of_clickhouse(connection) as client:
         files = _files(client, layout, types, chosen, first, last)
         manifest = Manifest(folder)
-        total = Report()
-        for number, file in enumerate(files, 1):
-            total += _made(client, folder, file, manifest)
-            report(number, len(files), file.day.instrument)
+        tally = tally or Tally()
+        tally.total = len(files)
+        for file in files:
+            tally.add(_made(client, folder, file, manifest), of=file.day.instrument)
         written = {str(file.path) for file in files}
         gone = [name for name, one in manifest.entries.items() if _is_chosen(one, types, chosen, first, last)]
-        for name in set(gone) - written:
+        for name in {*gone} - written:
             (folder / name).unlink(missing_ok=True)
             manifest.remove(name)
-            total += Report(removed=1)
-    return total
+            tally.add(Report(removed=1))
+    return tally.report
 
 
 def _files(
@@ -126,8 +127,12 @@ def _made(client: Client, folder: Path, file: File, manifest: Manifest) -> Repor
     """Write a file unless it is made of the same rows."""
     path, name, day = folder / file.path, str(file.path), file.day
     entry = Entry(file.version, file.type, day.exchange, day.market_type, day.instrument, day.date)
-    if manifest.entries.get(name) == entry and path.exists():
+    known = manifest.entries.get(name)
+    if known == entry and path.exists():
         return Report(unchanged=1)
+    if known and known.instrument != day.instrument:
+        cause = f"{day.instrument} and {known.instrument} have this file name: export one to another folder"
+        return Report(failed={f"{name} of {day.instrument}": cause})
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         rows = file.write(client, path)

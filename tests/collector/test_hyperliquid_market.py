@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 
 import marketdata_assets.collector.connections.market as market_module
+from marketdata_assets.collector import config
+from marketdata_assets.collector.assembly import Places
+from marketdata_assets.collector.errors import UnknownSymbols
+from marketdata_assets.collector.servers import Servers
+from marketdata_assets.collector.service import Collector
+from marketdata_assets.exchanges.hyperliquid.adapter import HyperliquidAdapter
 from marketdata_assets.exchanges.records import DeadLetter, FundingRate, InstrumentState, OrderBook
 from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
 from tests.collector.collecting import collecting
@@ -178,3 +184,33 @@ async def test_more_trades_than_a_new_subscription_repeats_are_a_gap(tmp_path: P
             assert gap.cause == "reopened"
             missing = venue.source().ids() - set(run.ids())
             assert 10 <= len(missing) < 40
+
+
+@in_loop
+async def test_what_an_address_has_no_subscriptions_for_is_not_collected_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HyperliquidAdapter, "address_subscriptions", 4)
+    with HyperliquidVenue(["ABC", "DEF", "XYZ"], book_ms=0) as venue:
+        async with collecting(venue, "hyperliquid", "linear", ["*"], MAIN, tmp_path) as run:
+            await run.live()
+            assert len(run.market.instruments) == 2
+            [left] = {"ABC", "DEF", "XYZ"} - {*run.market.instruments}
+            full = "not collected: 4 subscriptions can be planned for an address, 4 are in use"
+            assert run.market.state().unknown == (f"{left} {full}",)
+            with pytest.raises(UnknownSymbols, match=full):
+                await run.market.add([left])
+            await run.market.remove([run.market.instruments[0]])
+            assert await run.market.add([left]) == [left]
+            await run.live()
+    assert not venue.violations
+
+
+@in_loop
+async def test_markets_of_one_address_share_its_subscriptions(tmp_path: Path) -> None:
+    text = "exchanges: {hyperliquid: {markets: {linear: {symbols: [BTC]}, spot: {symbols: ['@1']}}}}"
+    places = Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
+    collector = Collector(config.parse(text, "x.yaml"), Servers(), places)
+    linear, spot = collector._markets.values()
+    assert linear._address is spot._address
+    collector._close()

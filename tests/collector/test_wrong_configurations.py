@@ -8,6 +8,7 @@ import pytest
 
 from marketdata_assets.collector import assembly, config
 from marketdata_assets.collector.config import Variables
+from marketdata_assets.collector.connections import Shard
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges.history_clients import HistoryHosts
@@ -57,6 +58,15 @@ WRONG = {
     market("binance", "spot", "symbols: BTCUSDT"): r"symbols: should be a valid list, was 'BTCUSDT'",
     market("binance", "spot", "symbols: ['BTC/USDT']"): r"symbols: 'BTC/USDT' is no symbol of Binance; write .* as BTCUSDT, or BASE-QUOTE",  # noqa: E501
     market("okx", "spot", "symbols: ['BTC-USDT ETH-USDT']"): r"symbols: 'BTC-USDT ETH-USDT' is no symbol of OKX; write .* as BTC-USDT",  # noqa: E501
+    market("deribit", "option", "symbols: [BTC-PERPETUAL]"): r"BTC-PERPETUAL is no instrument of Deribit option; move it to exchanges.deribit.markets.inverse",  # noqa: E501
+    market("deribit", "inverse", "symbols: [BTC-27DEC30-60000-C]"): r"BTC-27DEC30-60000-C is no instrument of Deribit inverse; move it to exchanges.deribit.markets.option",  # noqa: E501
+    market("okx", "option", "symbols: [BTC-USDT-SWAP]"): r"BTC-USDT-SWAP is no instrument of OKX option; move it to exchanges.okx.markets.linear",  # noqa: E501
+    market("okx", "spot", "symbols: [BTC-USDT-SWAP]"): r"BTC-USDT-SWAP is no instrument of OKX spot; move it to exchanges.okx.markets.linear",  # noqa: E501
+    market("okx", "linear", "symbols: [BTC-USD-SWAP]"): r"BTC-USD-SWAP is no instrument of OKX linear; move it to exchanges.okx.markets.inverse",  # noqa: E501
+    market("binance", "option", "symbols: [BTCUSDT]"): r"BTCUSDT is no instrument of Binance option; move it to exchanges.binance.markets.spot or exchanges.binance.markets.linear",  # noqa: E501
+    market("binance", "linear", "symbols: [BTC-301227-60000-C]"): r"BTC-301227-60000-C is no instrument of Binance linear; move it to exchanges.binance.markets.option",  # noqa: E501
+    market("binance", "spot", "symbols: [BTCUSD_PERP]"): r"BTCUSD_PERP is no instrument of Binance spot; move it to exchanges.binance.markets.inverse",  # noqa: E501
+    market("hyperliquid", "spot", "symbols: [BTC]"): r"BTC is no instrument of Hyperliquid spot; move it to exchanges.hyperliquid.markets.linear",  # noqa: E501
     market("okx", "spot", "symbols: ['']"): r"symbols: '' is no symbol of OKX",
     market("deribit", "option", "symbols: ['BTC -*']"): r"symbols: 'BTC -\*' is no symbol of Deribit.*or a pattern, as BTC-\*",  # noqa: E501
     market("deribit", "option", "symbols: ['BTC-[CP']"): r"symbols: 'BTC-\[CP' is no symbol of Deribit",
@@ -134,3 +144,37 @@ def test_a_misspelled_host_of_a_history_is_refused(tmp_path: Path, host: str, me
     HistoryHosts(tmp_path, {"binance": "https://host", "okx-spot": "http://127.0.0.1:1"})
     with pytest.raises(MarketDataError, match="MARKETDATA_EXCHANGE_HOSTS: okx: 'ftp://host'"):
         HistoryHosts(tmp_path, {"okx": "ftp://host"})
+
+
+@pytest.mark.parametrize(
+    ("exchange", "market", "symbols"),
+    [
+        ("okx", "linear", ["BTC-USDT", "BTCUSDT", "BTC-USDT-SWAP", "BTC-USDT-301227"]),
+        ("okx", "option", ["BTC-USD-301227-60000-C", "BTC-*", "!*-P"]),
+        ("deribit", "option", ["BTC-USD-301227-60000-C", "BTC-27DEC30-60000-P"]),
+        ("deribit", "linear", ["BTC-USDC", "BTC_USDC-PERPETUAL"]),
+        ("hyperliquid", "linear", ["BTC", "BTC-USDC", "xyz:TSLA", "flx:*"]),
+        ("hyperliquid", "spot", ["PURR-USDC", "@107", "PURR/USDC"]),
+        ("binance", "inverse", ["BTC-USD", "BTCUSD_PERP"]),
+    ],
+)
+def test_our_names_and_those_of_the_venue_are_of_their_market(exchange: str, market: str, symbols: list[str]) -> None:
+    names = ", ".join(f"'{symbol}'" for symbol in symbols)
+    config.parse(f"exchanges: {{{exchange}: {{markets: {{{market}: {{symbols: [{names}]}}}}}}}}", "x.yaml")
+
+
+def test_more_subscriptions_than_an_address_may_have_are_refused_with_the_numbers() -> None:
+    symbols = ", ".join(f"C{number}" for number in range(150))
+    pairs = ", ".join(f"'@{number}'" for number in range(1, 61))
+    text = (
+        f"exchanges: {{hyperliquid: {{markets: {{linear: {{symbols: [{symbols}]}}, spot: {{symbols: [{pairs}]}}}}}}}}"
+    )
+    found = config.parse(text, "x.yaml")
+    with pytest.raises(MarketDataError) as caught:
+        assembly.check(found, Servers())
+    assert (
+        "exchanges.hyperliquid.markets: 150 instruments of linear with 5 each and 60 instruments of spot with 5"
+        " each are 1,050 subscriptions; 875 can be planned for an address. Name fewer symbols or data_types, or start"
+        " shards on hosts with addresses of their own (--shard)."
+    ) in str(caught.value)
+    assembly.check(found, Servers(), Shard(1, 2))

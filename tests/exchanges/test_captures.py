@@ -35,7 +35,8 @@ writer = CaptureWriter(Path(sys.argv[1]), "okx", None, frame_bytes=3000, max_byt
 number = 0
 while True:
     for _ in range(17):
-        writer.write(number, "in", b"%d " % number + Random(number).randbytes(number % 300), connection=number % 3)
+        at = 1_700_000_000_000_000_000 + number
+        writer.write(at, "in", b"%d " % number + Random(number).randbytes(number % 300), connection=number % 3)
         number += 1
     writer.flush()
     print(number, flush=True)
@@ -48,10 +49,10 @@ from marketdata_assets.exchanges.captures.writer import CaptureWriter
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 writer = CaptureWriter(Path(sys.argv[1]), "okx", None)
-writer.write(1, "in", b"first")
+writer.write(1_700_000_000_000_000_001, "in", b"first")
 writer.flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
-writer.write(2, "in", os.urandom(1000))
+writer.write(1_700_000_000_000_000_002, "in", os.urandom(1000))
 try:
     writer.flush()
 except OSError:
@@ -163,7 +164,7 @@ def test_everything_flushed_before_a_kill_is_read_back(tmp_path: Path) -> None:
     assert all(files[:-1])
     found = [one for file in files for one in file]
     assert len(found) >= flushed
-    assert [one.ts_recv for one in found] == list(range(len(found)))
+    assert [one.ts_recv for one in found] == list(range(START, START + len(found)))
     assert all(one.raw == b"%d " % number + Random(number).randbytes(number % 300) for number, one in enumerate(found))
 
 
@@ -172,7 +173,7 @@ def test_a_frame_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: P
     assert child.stdout == "full\n", child.stderr
     (path,) = tmp_path.iterdir()
     found, notes = read(path)
-    assert [(one.ts_recv, len(one.raw)) for one in found] == [(1, 5), (2, 1000)]
+    assert [(one.ts_recv, len(one.raw)) for one in found] == [(START + 1, 5), (START + 2, 1000)]
     assert notes == []
 
 
@@ -429,3 +430,20 @@ def test_a_market_is_never_told_by_what_a_message_lacks(tmp_path: Path, event: b
     path.write_bytes(gzip.compress(b'%d {"stream":"x@y","data":%s}\n' % (START, event)))
     with pytest.raises(UnknownVenue, match="--exchange and --market-type"):
         Capture(path).venue()
+
+
+def test_a_gzip_member_that_was_cut_before_another_one_is_an_error_and_not_a_shorter_recording(tmp_path: Path) -> None:
+    """As where a recorder was killed, and its next start appended to the file of the day."""
+    random, path = Random(5), tmp_path / "abcusdt_20251101.txt.gz"
+    line = lambda number: b"%d %s\n" % (START + number, random.randbytes(40).hex().encode())  # noqa: E731
+    members = [gzip.compress(b"".join(map(line, range(first, first + 2000)))) for first in (0, 5000)]
+    path.write_bytes(members[0][: len(members[0]) // 2] + members[1])
+    found = []
+    with pytest.raises(BadCapture, match=r"damaged after line|cannot be read"):
+        for entry in open_capture(path).entries():
+            found.append(entry)
+    assert len(found) > 500
+    path.write_bytes(members[0] + members[1][: len(members[1]) // 2])
+    found, notes = read(path)
+    assert len(found) > 2500
+    assert len(notes) == 1

@@ -52,6 +52,14 @@ def test_a_trade_has_the_sizes_of_its_instrument_and_nanoseconds() -> None:
     assert fields(linear, "market_type", "price", "size", "contracts") == ("linear", "0.0000001", "0.2", None)
     [spot] = read("trades", [row(("coinbase", "BTC-USD"), 1, "8", "buy", "42330.5", "0.2")])
     assert fields(spot, "exchange", "market_type", "symbol", "trade_id") == ("coinbase", "spot", "BTC-USD", "8")
+    for pair in ("XBT/USD", "BTC/USD"):  # until and from July 2026
+        [spot] = read("trades", [row(("kraken", pair), 1, "8", "buy", "42330.5", "0.2")])
+        assert fields(spot, "exchange", "market_type", "symbol", "instrument") == (
+            "kraken",
+            "spot",
+            "BTC-USD",
+            "BTC/USD",
+        )
 
 
 def test_a_time_that_equals_that_of_arrival_is_not_the_venues() -> None:

@@ -337,6 +337,46 @@ def test_the_command_prints_what_it_wrote(
     assert "2026-01-05 is before 2026-01-06" in wrong.output
 
 
+def test_an_export_that_an_error_ends_reports_what_it_wrote_and_what_it_left(
+    loaded: tuple[Client, Made], clickhouse_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, made = loaded
+    client.command(f"TRUNCATE TABLE {TRADES.name}")
+    rows.insert_records(client, [one for one in made.records if isinstance(one, Trade)])
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", f"{clickhouse_server}/{client.database}")
+    command = ["export", "records", str(tmp_path), "--type", "trade", "--exchange", "binance"]
+    command += ["--first", "2026-01-05", "--last", "2026-01-06"]
+    occupied = tmp_path / "type=trade/exchange=binance/market_type=linear/instrument=ABCUSDT/2026-01-06.parquet"
+    (occupied / "no file").mkdir(parents=True)
+    run = CliRunner().invoke(app, [*command, "--json"])
+    assert run.exit_code != 0
+    found = json.loads(run.stdout)
+    assert (found["success"], found["written"], found["left"]) == (False, 1, 1)
+    run = CliRunner().invoke(app, command)
+    assert "0 files written, 1 unchanged" in run.stdout
+    assert "ended early with 1 files left: run it again for these" in run.stdout
+    occupied.joinpath("no file").rmdir()
+    occupied.rmdir()
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (found["success"], found["written"], found["unchanged"], found["left"]) == (True, 1, 1, 0)
+
+
+def test_instruments_of_one_file_name_do_not_replace_each_other(made_tables: Client, tmp_path: Path) -> None:
+    made_tables.command(f"TRUNCATE TABLE {TRADES.name}")
+    for base, quote, price in (("AB", "CUSD", "1"), ("ABC", "USD", "2")):
+        place = ("kraken", "spot", f"{base}-{quote}", f"{base}/{quote}")
+        rows.insert_records(made_tables, [Trade(*place, BEGIN, BEGIN, "1", price, "1", None, "buy")])  # type: ignore[arg-type]
+    for names, count in ((None, 1), (["ABC/USD"], 0)):
+        options = {"layout": "hftbacktest", "types": ["trade"], "instruments": names, "connection": made_tables}
+        done = export.records(tmp_path, FIRST, FIRST, **options)  # type: ignore[arg-type]
+        assert done.written == count
+        assert done.failed == {
+            "kraken/spot/ABCUSD/2026-01-05.npz of ABC/USD": (
+                "ABC/USD and AB/CUSD have this file name: export one to another folder"
+            )
+        }
+
+
 def test_events_in_spans_are_ordered_as_at_once() -> None:
     random = np.random.default_rng(5)
     events = np.zeros(5000, hftbacktest.EVENT)

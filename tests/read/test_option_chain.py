@@ -1,6 +1,7 @@
 """Option chains at an instant against a merge in plain Python."""
 
 import datetime as dt
+import json
 import random
 from decimal import Decimal
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
+from typer.testing import CliRunner
 
 from marketdata_assets import read
+from marketdata_assets.cli import app
 from marketdata_assets.exchanges.records import OpenInterest, Ticker
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.schema import TABLES
@@ -151,3 +154,20 @@ def test_an_underlying_that_nothing_has_is_an_error_with_the_nearest(client: Cli
         chain(client, underlying="BCT")
     with pytest.raises(UnknownName, match="no exchange"):
         read.option_chain("okex", "BTC", AT, connection=client)
+
+
+def test_the_command_prints_the_chain(client: Client, clickhouse_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert_records(client, [ticker(NAMES[0], NOW - NS, mark_price="0.0250", mark_iv="61.5"), ticker(NAMES[4], NOW)])
+    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", f"{clickhouse_server}/{client.database}")
+    command = ["option-chain", "okx", "BTC", "--at", "2026-01-05T12:00:00Z"]
+    run = CliRunner().invoke(app, [*command, "--json"])
+    assert run.exit_code == 0, run.output
+    [option] = json.loads(run.stdout)["options"]
+    assert (option["instrument"], option["strike"], option["kind"]) == (NAMES[0], "90000", "call")
+    assert (option["mark_price"], option["mark_iv"], option["bid"]) == ("0.025", "61.5", None)
+    assert option["mark_time"] == "2026-01-05T11:59:59.000000000Z"
+    assert "90000" in CliRunner().invoke(app, command).stdout
+    for wrong, cause in ((["okx", "BTX"], "BTX"), (["okx", "BTC", "--at", "2026-01-05T12:00:00"], "zone")):
+        run = CliRunner().invoke(app, ["option-chain", *wrong])
+        assert run.exit_code == 2, run.output
+        assert cause in run.output

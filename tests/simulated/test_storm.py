@@ -7,6 +7,7 @@ of sockets and messages by the simulated venues, which take the numbers from the
 import asyncio
 import json
 import os
+from collections import deque
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -35,6 +36,9 @@ from tests.simulated.virtual_loop import SECOND, VirtualLoop, virtual_clock
 COINS = ["".join(letters) for letters in product(ascii_uppercase[:8], repeat=3)]
 HOURS = float(os.environ.get("STORM_HOURS", "0.4"))
 STORMS = 3
+KEPT = 50
+"""Events of each instrument that its venue remembers."""
+
 SOON = 180.0
 """Seconds until all books are live again."""
 
@@ -111,8 +115,14 @@ def requests_of(venue: Venue) -> list[tuple[float, int]]:
 
 
 def most_in_a_minute(asked: Sequence[tuple[float, int]]) -> int:
-    ordered = sorted(asked)
-    return max(sum(cost for at, cost in ordered if begin <= at < begin + 60) for begin, _ in ordered)
+    window, within, most = deque[tuple[float, int]](), 0, 0
+    for at, cost in sorted(asked):
+        window.append((at, cost))
+        within += cost
+        while window[0][0] <= at - 60:
+            within -= window.popleft()[1]
+        most = max(most, within)
+    return most
 
 
 def waiting(collector: Collector) -> int:
@@ -136,8 +146,9 @@ async def live_after(loop: VirtualLoop, collector: Collector, servers: Sequence[
 
 
 def happen(servers: Sequence[Venue]) -> None:
-    """A trade and a change of each instrument that somebody subscribed to."""
+    """A trade and a change of each instrument that somebody subscribed to; what is long ago is forgotten."""
     for venue in servers:
+        venue._forget(KEPT)
         for name in venue.markets:
             for kind in ("book", "trade"):
                 if (name, kind) in venue._wanted:

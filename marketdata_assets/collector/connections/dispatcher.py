@@ -6,6 +6,8 @@ Records of instruments that nobody follows, and duplicates of overlapping socket
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
+import msgspec
+
 from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.clock import Clock
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
@@ -157,7 +159,7 @@ class Dispatcher:
                 continue
             if kind is OrderBook:
                 if self.books_missed and outcome.kind == "snapshot":  # type: ignore[union-attr]
-                    records += self._missed(outcome)  # type: ignore[arg-type]
+                    records += self._noted(self._missed(outcome))  # type: ignore[arg-type]
             elif kind is not Gap:
                 if overlapping and self.dedup.is_duplicate(outcome, now):  # type: ignore[arg-type]
                     continue
@@ -170,7 +172,7 @@ class Dispatcher:
                     if verdict is False:
                         self.dedup.dropped += 1
                         continue
-                    add(verdict)
+                    records += self._noted([verdict])
             add(outcome)  # type: ignore[arg-type]
         if records:
             if socket:
@@ -269,7 +271,7 @@ class Dispatcher:
         for instrument in self._instruments_of(subscription) if "orderbook" in subscription.types else ():
             self.books_missed[instrument.name] = subscription.stream, cause, since
 
-    def _missed(self, snapshot: OrderBook) -> list[AnyRecord | Gap]:
+    def _missed(self, snapshot: OrderBook) -> list[Gap]:
         stream, cause, since = self.books_missed.pop(snapshot.instrument, ("", "", 0))
         if not stream:
             return []
@@ -324,7 +326,7 @@ class Dispatcher:
         self.counters.count_error(error)
         if isinstance(error, DeadLetter) and socket:
             socket.unreadable += 1
-            records += self._gap_of(error)
+            records += self._noted(self._gap_of(error))
         if self._on_error:
             self._on_error(error)
 
@@ -348,9 +350,15 @@ class Dispatcher:
         """Pass on what a list says, also of instruments that are not followed."""
         if states and InstrumentState in self._wanted:
             self.counters.count(states)
-            self._on_records(list(states))
+            self._on_records(self._noted(states))
 
     def _emit_gaps(self, gaps: Sequence[Gap]) -> None:
         if gaps:
             self.counters.count(gaps)
-            self._on_records(list(gaps))
+            self._on_records(self._noted(gaps))
+
+    def _noted(self, records: Sequence[Gap | InstrumentState]) -> list[AnyRecord | Gap]:
+        """These records, which no message makes, as entries too."""
+        for record in records if self._on_entry else ():
+            self._on_entry(Entry(self.clock.time_ns(), "record", msgspec.json.encode(record)))  # type: ignore[misc]
+        return [*records]

@@ -7,8 +7,8 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from urllib.parse import urlsplit
@@ -41,6 +41,7 @@ from marketdata_assets.exchanges.venue_adapter import (
     request_list,
 )
 from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -55,6 +56,22 @@ INCOMPLETE = "a part of the list was rejected or cannot be read (see dead-letter
 
 NAMED = 20
 """So many instruments of a change are named in the log."""
+
+
+@dataclass
+class Address:
+    """The subscriptions of one address at a venue, which all its markets share."""
+
+    most: int | None
+    of_markets: list[Mapping[str, object]] = field(default_factory=list)
+
+    @property
+    def used(self) -> int:
+        return sum(map(len, self.of_markets))
+
+    @property
+    def full(self) -> str:
+        return f"not collected: {self.most:,} subscriptions can be planned for an address, {self.used:,} are in use"
 
 
 @dataclass(eq=False)
@@ -102,7 +119,8 @@ class Market:
     `on_error` unreadable messages and errors of the venue; `on_entry` everything sent and received. They are called in
     the event loop, and must neither block nor raise. `since` (ns) is the checkpoint of an earlier run: what may be
     missing from there on becomes gaps; `states` are those of its last list. `symbols` may be patterns, of at most
-    `max_instruments` together. `data_types` are those of the venue's market; `config` validates them.
+    `max_instruments` together. `data_types` are those of the venue's market; `config` validates them. Markets of one
+    `address` share the subscriptions that it may have.
     """
 
     def __init__(
@@ -123,12 +141,14 @@ class Market:
         max_instruments: int | None = None,
         clock: Clock | None = None,
         states: Iterable[InstrumentState] = (),
+        address: Address | None = None,
     ) -> None:
         self.name, self.clock = adapter.name, clock or Clock()
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
         shared = [rate for rate in adapter.message_rates if rate.by_address]  # by all shards too
         own = [replace(rate, limit=max(1, rate.limit // self.shard.count)) for rate in shared]
         self._windows = [RateWindow(rate) for rate in own]
+        self._address = address or Address(adapter.address_subscriptions)
         self.network = network or Network()
         self.selection = Selection(adapter.market_type, list(symbols), match_dollar_quotes, max_instruments)
         self.states = ListedStates(adapter.market_type, {one.instrument: one for one in states})
@@ -140,6 +160,7 @@ class Market:
         self._books_indexed = 0  # so many books
         callbacks = on_records, on_error, on_entry
         self._dispatcher = Dispatcher(adapter, self.feed, self.timing, self._types, *callbacks, self.clock)
+        self._address.of_markets.append(self._dispatcher.subscribed)
         self.connections: dict[Connection, asyncio.Task[None]] = {}  # with the task that runs it
         self._created = 0  # connections
         subscribed = self._dispatcher.subscribed
@@ -198,6 +219,8 @@ class Market:
             resolved = self.selection.resolve(self.feed.instruments, symbols)
         if problems := resolved.problems | resolved.rejected:
             raise UnknownSymbols(self.name, problems)
+        if left := self._fitting(resolved.instruments)[1]:
+            raise UnknownSymbols(self.name, dict.fromkeys(left, self._address.full))
         self.selection.add(symbols)
         self._pace_listing()
         return self._follow(resolved.instruments)
@@ -420,8 +443,8 @@ class Market:
         What may have happened from `since` (ns) on is a gap; of one that was delisted, since then.
         """
         dispatcher, adapter = self._dispatcher, self.adapter
-        followed, takes = dispatcher.followed, self.shard.takes
-        new = [one for one in instruments if one.name not in followed and takes(one.exchange, one.name)]
+        followed = dispatcher.followed
+        new, left = self._fitting(instruments)
         wanted: dict[str, Subscription] = {}
         for instrument in new:
             followed[instrument.name] = instrument
@@ -429,12 +452,28 @@ class Market:
             wanted.update((each.key, each) for each in adapter.subscriptions(instrument, self._types))
         missing = [one for one in wanted.values() if one.key not in dispatcher.subscribed]
         self._place(missing)
+        if left:
+            self.selection.unknown[and_more(left, 3)] = self._address.full
+            log.warning("instruments_left_out", market=self.name, count=len(left), reason=self._address.full)
         dropped = {one.name: self.selection.dropped_at(one.name) for one in new}
         for subscription in missing:
             if begin := dropped.get(subscription.instrument) or since:
                 dispatcher.begin_gap(subscription, cause, begin)
                 dispatcher.begin_book_gap(subscription, cause, begin)
         return list(dropped)
+
+    def _fitting(self, instruments: Iterable[Instrument]) -> tuple[list[Instrument], list[str]]:
+        """Those of this shard that are not followed yet, and the names of those for which the address has no room."""
+        followed, takes = self._dispatcher.followed, self.shard.takes
+        new = [one for one in instruments if one.name not in followed and takes(one.exchange, one.name)]
+        if self._address.most is None:
+            return new, []
+        room, fitting = self._address.most - self._address.used, list[Instrument]()
+        for one in new:
+            room -= len(self.adapter.subscriptions(one, self._types))
+            if room >= 0:
+                fitting.append(one)
+        return fitting, [one.name for one in new[len(fitting) :]]
 
     def _place(self, missing: Sequence[Subscription]) -> None:
         """Assign subscriptions to connections with free capacity, and to new ones."""

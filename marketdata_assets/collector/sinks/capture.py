@@ -1,8 +1,9 @@
 """Write raw messages to capture files, which `marketdata replay` and the capture load read. Needs no server.
 
-What the disk cannot take in time is dropped, and the capture records it: the next entry of the connection is preceded
-by one that opens it again, so that its readers invalidate the books of that connection; soon another file begins with
-all books. Each file but the first one of a run begins with a checkpoint of books and instruments.
+What the disk cannot take in time is dropped, but for our own records, and the capture says so: the next entry of the
+connection is preceded by one that opens it again, so that its readers invalidate the books of that connection; soon
+another file begins with all books. Each file but the first one of a run begins with a checkpoint of books and
+instruments.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from pathlib import Path
 from marketdata_assets.backoff import delay
 from marketdata_assets.collector.items import Item
 from marketdata_assets.collector.sink import Sink, SinkState, shield_until_done
-from marketdata_assets.exchanges.captures.native_format import ENTRY, Entry
+from marketdata_assets.exchanges.captures.native_format import ENTRY, Begins, Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.records import Exchange, MarketType
@@ -75,19 +76,24 @@ class CaptureSink(Sink):
         self._turn = asyncio.Lock()
 
     def tap(
-        self, exchange: Exchange, market_type: MarketType, checkpoint: Callable[[], Sequence[FeedCheckpoint]]
+        self,
+        exchange: Exchange,
+        market_type: MarketType,
+        checkpoint: Callable[[], Sequence[FeedCheckpoint]],
+        *,
+        resumed: bool = False,
     ) -> Callable[[Entry], None]:
         """The callback of a market for each entry; it only keeps it in memory.
 
         It is called before the feed takes the entry, for all messages of one read with the same time. `checkpoint`
-        returns the state of the feed.
+        returns the state of the feed. `resumed` says that the market records what was missed since the last run.
         """
-        tapped = _Tapped(self._writer(exchange, market_type, begins_run=True), checkpoint)
+        tapped = _Tapped(self._writer(exchange, market_type, begins="resumed" if resumed else "run"), checkpoint)
         self._markets[exchange, market_type] = tapped
 
         def take(entry: Entry) -> None:
             size = _size(entry)
-            if self._bytes + size > self._buffer_bytes:
+            if self._bytes + size > self._buffer_bytes and entry.kind != "record":
                 tapped.dropped_from.add(entry.connection)
                 self._dropped += 1
                 return
@@ -179,7 +185,7 @@ class CaptureSink(Sink):
             del tapped.entries[: len(part)]
         return True
 
-    def _writer(self, exchange: Exchange, market_type: MarketType, *, begins_run: bool = False) -> CaptureWriter:
+    def _writer(self, exchange: Exchange, market_type: MarketType, begins: Begins | None = None) -> CaptureWriter:
         """A writer whose files `_rotate` begins."""
         return CaptureWriter(
             self.folder,
@@ -188,7 +194,8 @@ class CaptureSink(Sink):
             max_bytes=sys.maxsize,
             max_span_ns=sys.maxsize,
             frame_bytes=2 * FRAME_BYTES + self._buffer_bytes,  # a frame ends where a part does
-            begins_run=begins_run,
+            begins=begins,
+            records=True,
         )
 
 

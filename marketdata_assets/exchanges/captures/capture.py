@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.captures import foreign_formats, native_format
-from marketdata_assets.exchanges.captures.native_format import SUFFIX, Entry
+from marketdata_assets.exchanges.captures.native_format import SUFFIX, Begins, Entry
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.venue import Source
@@ -25,7 +24,8 @@ class Capture:
     path: Path
     exchange: Exchange | None = None
     market_type: MarketType | None = None
-    begins: Literal["run", "checkpoint"] | None = None  # as in its header
+    begins: Begins | None = None  # as in its header
+    records: bool = False  # as in its header
     notes: list[str] = field(default_factory=list)
     detected: bool = False  # whether neither the header nor the user has named its venue
     _source: Source | None = None  # what its addresses are compared with
@@ -127,7 +127,7 @@ def open_capture(path: Path) -> Capture:
         raise BadCapture(str(path), "no such file")
     if _reader_of(path) is native_format.entries:
         header = native_format.header_of(path)
-        return Capture(path, header.exchange, header.market_type, header.begins)
+        return Capture(path, header.exchange, header.market_type, header.begins, header.records)
     return Capture(path)
 
 

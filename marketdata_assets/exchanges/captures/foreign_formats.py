@@ -85,6 +85,9 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         if not number:
             raise BadCapture(str(path), f"it cannot be inflated, {error}") from None
+        if not (isinstance(error, EOFError) or str(error).startswith("Not a gzipped file")):
+            cause = f"it is damaged after line {number}, {error}; what follows is not read: deliver it again, or split"
+            raise BadCapture(str(path), f"{cause} it where its recorder began another gzip member") from None
         notes.append(f"{path}: it breaks off after line {number}, {error}")
 
 

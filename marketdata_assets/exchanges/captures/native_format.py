@@ -14,20 +14,26 @@ import msgspec
 import zstandard
 
 from marketdata_assets.exchanges.errors import BadCapture
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.records import Exchange, MarketType, recorded_at
 from marketdata_assets.input_limits import ZSTD_CHUNK_BYTES
 
 SUFFIX = ".capture.zst"
 VERSION = 1
 
-Kind = Literal["in", "out", "open", "http", "checkpoint", "closed"]
+Kind = Literal["in", "out", "open", "http", "checkpoint", "closed", "record"]
 """A message of a socket, one that we sent, a socket that was opened, the answer to a request, the state of the reader
-between two entries, a socket whose books are out of sync from here on."""
+between two entries, a socket whose books are out of sync from here on, a gap or a state of an instrument that the
+collector recorded and no message shows."""
 
 ENTRY = Struct("<qBIII")  # receive time in ns, kind, connection, address, number of bytes
 URL = 0
-KINDS: dict[int, Kind] = {1: "in", 2: "out", 3: "open", 4: "http", 5: "checkpoint", 6: "closed"}
+KINDS: dict[int, Kind] = {1: "in", 2: "out", 3: "open", 4: "http", 5: "checkpoint", 6: "closed", 7: "record"}
 NUMBERS = {kind: number for number, kind in KINDS.items()}
+
+
+Begins = Literal["run", "resumed", "checkpoint"]
+"""`run`: no earlier file continues here. `resumed`: nor does one here, and entries say what was missed since the last.
+`checkpoint`: what is needed of one is first. None: one continues."""
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,8 +42,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capture: int  # VERSION
     exchange: Exchange | None = None
     market_type: MarketType | None = None
-    begins: Literal["run", "checkpoint"] | None = None
-    """`run`: no earlier file continues here. `checkpoint`: what is needed of one is first. None: one continues."""
+    begins: Begins | None = None
+    records: bool = False  # gaps and instrument states that the feed does not make of the other entries are entries
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +104,10 @@ def _of_frame(path: Path, frame: bytes, urls: dict[int, str]) -> Iterator[Entry]
             except UnicodeDecodeError as error:
                 raise BadCapture(str(path), f"an address in it is no text, {error}") from None
         else:
+            try:
+                recorded_at(ts_recv, str(ts_recv), "nanoseconds")
+            except ValueError as error:
+                raise BadCapture(str(path), str(error)) from None
             yield Entry(ts_recv, KINDS[kind], raw, connection, urls[url])
 
 

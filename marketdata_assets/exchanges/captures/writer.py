@@ -4,13 +4,22 @@ import datetime as dt
 from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 import zstandard
 
 from marketdata_assets.exchanges import checkpoints
-from marketdata_assets.exchanges.captures.native_format import ENTRY, NUMBERS, SUFFIX, URL, VERSION, Header, Kind
+from marketdata_assets.exchanges.captures.native_format import (
+    ENTRY,
+    NUMBERS,
+    SUFFIX,
+    URL,
+    VERSION,
+    Begins,
+    Header,
+    Kind,
+)
 from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.state_files import made_folder
@@ -23,8 +32,8 @@ class CaptureWriter:
     """Writes entries into files of a folder. What was flushed is read back, however the process ends.
 
     A file's name has the receive time of its first entry; a file is never reopened for appending. Rotation uses
-    the times of the entries. Entries of several connections may come in any order. `begins_run` says that the first
-    file continues no earlier one.
+    the times of the entries. Entries of several connections may come in any order. `begins` is of the first
+    file; `records` says that what no message shows is written too.
     """
 
     def __init__(
@@ -37,13 +46,14 @@ class CaptureWriter:
         max_span_ns: int = HOUR,
         frame_bytes: int = MB,
         level: int = 3,
-        begins_run: bool = False,
+        begins: Begins | None = None,
+        records: bool = False,
     ) -> None:
         self.written = 0  # bytes of the open file
         self.paths: list[Path] = []
         self._folder = folder
-        self._header = Header(VERSION, exchange, market_type)
-        self._begins_run = begins_run
+        self._header = Header(VERSION, exchange, market_type, records=records)
+        self._begins = begins
         self._max_bytes, self._max_span_ns, self._frame_bytes = max_bytes, max_span_ns, frame_bytes
         self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
         self._file: FileIO | None = None
@@ -60,7 +70,7 @@ class CaptureWriter:
     def write(self, ts_recv: int, kind: Kind, raw: bytes, *, connection: int = 0, url: str = "") -> None:
         """Add an entry; it is written by `flush`, or when a frame is full."""
         if self._file is None or self.written >= self._max_bytes or ts_recv - self._first >= self._max_span_ns:
-            self._begin(ts_recv, "run" if self._begins_run else None)
+            self._begin(ts_recv, self._begins)
         self._write(ts_recv, kind, raw, connection, url)
 
     def _write(self, ts_recv: int, kind: Kind, raw: bytes, connection: int = 0, url: str = "") -> None:
@@ -78,12 +88,12 @@ class CaptureWriter:
             self._write(ts_recv, "checkpoint", checkpoints.encode(point))
         self.flush()
 
-    def _begin(self, ts_recv: int, begins: Literal["run", "checkpoint"] | None) -> None:
+    def _begin(self, ts_recv: int, begins: Begins | None) -> None:
         self.close()
         made_folder(self._folder.parent)
         self._folder.mkdir(exist_ok=True)
         self._file = self._open(ts_recv)
-        self.written, self._first, self._begins_run = 0, ts_recv, False
+        self.written, self._first, self._begins = 0, ts_recv, None
         self._urls.clear()
         self._put(msgspec.json.encode(msgspec.structs.replace(self._header, begins=begins)) + b"\n")
 

@@ -23,7 +23,7 @@ CONNECTIONS_PER_MINUTE = 30
 SUBSCRIPTIONS = 1000  # over all connections
 MESSAGES_PER_MINUTE = 2000  # sent by us, over all connections
 PING_AFTER_SECONDS = 30.0  # Hyperliquid closes a connection to which it has sent nothing for 60 s
-SOCKETS = 4  # our choice: so many carry all subscriptions that an address may have, and leave room for replacements
+SOCKETS = 8  # our choice: one of them replaces another, for which subscriptions are left free
 
 DEX = re.compile(r"!?(?P<dex>[A-Za-z0-9]+):")
 """The dex of a symbol: perpetuals that others than Hyperliquid have deployed are named dex:COIN."""
@@ -79,6 +79,7 @@ class HyperliquidAdapter(ChannelAdapter):
     repeats_trades = True
     book_per_socket = False
     max_subscriptions = SUBSCRIPTIONS // SOCKETS
+    address_subscriptions = SUBSCRIPTIONS - max_subscriptions
     connects_per_second = 0.9 * CONNECTIONS_PER_MINUTE / 60.0
     ping_after = PING_AFTER_SECONDS
     message_rates = (MessageRate(MESSAGES_PER_MINUTE // (2 * SOCKETS), 60.0),)

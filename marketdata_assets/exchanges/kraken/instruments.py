@@ -62,7 +62,8 @@ def _socket_name(wsname: str) -> str:
 
 
 def named(name: str) -> Instrument | None:
-    """What the name alone says; null when it is no pair."""
+    """What the name alone says, also that of the socket's first version, XBT/USD; null when it is no pair."""
+    name = _socket_name(name)
     match = _NAME.fullmatch(name)
     if match is None:
         return None

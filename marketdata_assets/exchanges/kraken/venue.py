@@ -38,5 +38,6 @@ VENUE = Venue(
     candle_interval={str(minutes): interval for minutes, interval in INTERVAL_OF.items()}.get,
     symbol_pattern=r"[^\s,;:@*?]+",  # pairs are BTC/USD
     trades="other_times",
+    tardis={"kraken": ("spot",)},
     simulator="marketdata_demo.venues.kraken_venue:KrakenVenue",
 )

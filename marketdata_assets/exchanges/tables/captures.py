@@ -15,7 +15,7 @@ from pathlib import Path
 
 from marketdata_assets.exchanges.books import BookState, Feed, Unbased
 from marketdata_assets.exchanges.capture_session import CaptureSession
-from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.captures.capture import Capture, open_capture
 from marketdata_assets.exchanges.captures.native_format import SUFFIX
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook, Outcome
 from marketdata_assets.exchanges.replay import feed_of
@@ -178,15 +178,13 @@ class _SeriesLoad:
     def _read(self, path: Path, sink: "RecordBatches | None", notes: list[str]) -> None:
         capture, source = open_capture(path), None
         try:
-            begins = capture.begins
             for entry in capture.entries():
+                made: list[Outcome] = []
                 if source is None:
                     source = capture.venue(self._exchange, self._market_type)
-                    self._continue(source, path)
+                    made = self._continue(capture, source, entry.ts_recv)
                 assert self._session
-                made = self._ended(entry.ts_recv) if begins == "run" else []
-                begins = None
-                made += self._session.take(entry)
+                made += self._session.take(entry, recorded=capture.records)
                 if entry.kind == "open":
                     self._opened.add(entry.connection)
                 if sink is not None:
@@ -202,12 +200,20 @@ class _SeriesLoad:
             self._updates.clear()
             notes += capture.notes
 
-    def _continue(self, source: Source, path: Path) -> None:
-        """Keep the books of the file before, or none where that was of another market."""
-        if source != self._source:
-            self._feed, self._source = feed_of(*source, str(path), self._lists), source
-            self._session = CaptureSession(self._feed, source)
+    def _continue(self, capture: Capture, source: Source, ts_recv: int) -> list[Outcome]:
+        """Keep the books of the file before, or none where that was of another market, or of an earlier run.
+
+        Gaps of the sockets of an earlier run, where the collector does not say what it missed.
+        """
+        same = source == self._source
+        if not same or capture.begins in ("run", "resumed"):
             self._opened.clear()
+        if same and self._session and capture.begins == "run":
+            return self._session.restarted(ts_recv)
+        if not same or capture.begins == "resumed":
+            self._feed, self._source = feed_of(*source, str(capture.path), self._lists), source
+            self._session = CaptureSession(self._feed, source)
+        return []
 
     def _busy_books(self, made: Iterable[Outcome], ts_recv: int) -> list[OrderBook]:
         """The whole books of instruments with many updates since the file began, or since this was done."""
@@ -229,12 +235,6 @@ class _SeriesLoad:
         named = sorted(instruments.keys() - instruments.known.keys())
         found = (name for name in named if (one := instruments[name]).unit == "contracts" and not one.contract_value)
         return ", ".join(islice(found, 5))
-
-    def _ended(self, ts_recv: int) -> list[Outcome]:
-        """Another run of the collector begins: the sockets of the one before it are closed."""
-        assert self._session
-        self._opened.clear()
-        return self._session.restarted(ts_recv)
 
     def _take_unbased(self) -> list[tuple[BookState, Unbased]]:
         books = list(self._feed.books.values()) if self._feed else []

@@ -1,7 +1,8 @@
 """Gaps of trades and candles, backfilled from the venues' REST history: missing rows are inserted, then the gap closed.
 
 A gap of trades is closed only when the history has every stored trade around it and, where the venue numbers its
-trades, every number in it. A gap that cannot be closed stays open with the reason. No venue has a history of books.
+trades, every number in it; without a history where another recorder has brought all its numbers. A gap that cannot be
+closed stays open with the reason. No venue has a history of books.
 """
 
 import asyncio
@@ -111,7 +112,11 @@ class _Backfill:
     settled_ns: int
 
     async def run(self, open_gaps: Sequence[Gap]) -> list[GapResult]:
-        results: list[GapResult] = []
+        whole = [gap for gap in open_gaps if self._has_all_numbers(gap)]
+        insert_records(self.client, [replace(gap, healed_at=self.clock()) for gap in whole])
+        results = [GapResult(gap, "healed") for gap in whole]
+        done = {*whole}
+        open_gaps = [gap for gap in open_gaps if gap not in done]
         market = attrgetter("exchange", "market_type")
         for (exchange, market_type), of_market in groupby(sorted(open_gaps, key=market), key=market):
             gaps_there = list(of_market)
@@ -120,6 +125,16 @@ class _Backfill:
             except ExchangesError as error:  # as of a venue whose package is not installed here
                 results += [GapResult(gap, "open", why=str(error)) for gap in gaps_there]
         return results
+
+    def _has_all_numbers(self, gap: Gap) -> bool:
+        """Whether every number between the ends of a gap of trades is stored."""
+        if not is_trade_gap(gap) or gap.last_id is None or gap.next_id is None:
+            return False
+        about = {"exchange": gap.exchange, "market_type": gap.market_type, "instrument": gap.instrument}
+        span = {"first": max(0, gap.ts_from - CLOCKS_DIFFER_NS), "end": gap.ts_to + CLOCKS_DIFFER_NS}
+        parameters = {**about, **span, "stream": gap.stream, "numbered": gaps.numbered()}
+        spans = merge_spans([*clickhouse.read(self.client, sql("stored_numbers"), parameters).iter_rows()])
+        return any(first <= gap.last_id + 1 and last >= gap.next_id - 1 for first, last in spans)
 
     async def _run_market(
         self, exchange: Exchange, market_type: MarketType, of_market: Sequence[Gap]
