@@ -18,10 +18,15 @@ MAX_RECOMPUTED_MONTHS = 36
 
 
 def rule(connection: psycopg.Connection, months: Sequence[str], name: str) -> Finding:
-    """What the query in `sql/checks/NAME.sql` objects to in `months`, of bars or of the K-line."""
+    """What the query in `sql/checks/NAME.sql` objects to in `months`, of bars or of the K-line.
+
+    A query of minutes takes `sampled` months: all, or MAX_RECOMPUTED_MONTHS of them, evenly.
+    """
     stamps = [dt.datetime.combine(first_day(month), dt.time()) for month in months]
     query = sql.SQL(statement(__package__, f"checks/{name}.sql"))
-    return objections(connection, query, {"months": stamps}, len(months))
+    return objections(
+        connection, query, {"months": stamps, "sampled": sample_evenly(stamps, MAX_RECOMPUTED_MONTHS)}, len(months)
+    )
 
 
 def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -> Finding:

@@ -16,6 +16,8 @@ import psycopg
 from marketdata_assets.bars import days
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.bars.status import covered
+from marketdata_assets.loading.reports import and_more
+from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.completeness import LISTED, SESSION_MINUTES, Reference, day_shapes, finding, judge
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Finding
@@ -30,12 +32,16 @@ SELECTION = 0.05
 
 
 def bars_complete(connection: psycopg.Connection, months: Sequence[str], reference: Reference) -> Finding:
-    """Object to missing minutes and days of `months`, as far as these are loaded, and to days without a session."""
+    """Object to missing minutes and days of `months`, as far as these are loaded, and to days without a session.
+
+    Bars of days on which the exchange is closed are facts alone, since it may be the calendar that is wrong.
+    """
     outside = _outside_session(connection, months)
+    closed = _closed_days(connection, months, reference.calendar)
     stocks, unknown = expected_stocks(connection, reference)
     frames = list(judged(connection, months, reference, stocks))
     if not frames:
-        return outside
+        return replace(outside, facts={**outside.facts, **closed})
     frame = pl.concat(frames)
     missing = partial(_missing_minutes, connection)
     found = finding(frame, reference.calendar, missing, [*reference.unknown, *unknown])
@@ -43,7 +49,7 @@ def bars_complete(connection: psycopg.Connection, months: Sequence[str], referen
         found,
         count=found.count + outside.count,
         examples=(*outside.examples, *found.examples),
-        facts={**found.facts, **outside.facts},
+        facts={**found.facts, **outside.facts, **closed},
     )
 
 
@@ -62,6 +68,14 @@ def _outside_session(connection: psycopg.Connection, months: Sequence[str]) -> F
         examples.append({**own, "days": len(found), "note": note})
     facts = {"days_outside_session": len(rows)} if rows else {}
     return Finding(len(rows), tuple(examples), len(rows), facts=facts)
+
+
+def _closed_days(connection: psycopg.Connection, months: Sequence[str], calendar: Calendar) -> dict[str, int | str]:
+    """How many days there are bars of on which the exchange is known to be closed, and which these are."""
+    days = [day for month in months for day in calendar.closed_days(Days.month(month))]
+    rows = connection.execute(statement(__package__, "checks/closed_days.sql"), {"days": days}).fetchall()
+    named = [f"{day} ({codes} codes, such as {code} of {source})" for day, codes, code, source in rows]
+    return {"days_closed": len(rows), "closed_days_with_bars": and_more(named, LISTED)} if rows else {}
 
 
 def judged(

@@ -5,7 +5,6 @@ processes is in `ingest`.
 """
 
 import datetime as dt
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +26,7 @@ from marketdata_assets.loading.file_ledger import NAMED
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.reports import UnitReport, and_more
+from marketdata_assets.loading.text import OPEN_END, has_open_end
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Outcome, Reject
 from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, Spool
@@ -327,15 +327,12 @@ def parse(
 
 
 def _remarks(unit: Unit, codes: Sequence[str]) -> Iterator[str]:
-    """What may be wrong with a file of these codes that is loaded. Of a packed one the end is checked by its CRC."""
+    """What may be wrong with a file of these codes that is loaded."""
     named = code_in(unit.name.rpartition("/")[2], bare=False)
     if named and codes and named not in codes:
         yield f"its name says {named} and its rows {and_more(codes, NAMED)}: the rows count"
-    if not unit.member and unit.size and not unit.name.lower().endswith((".gz", *TABLES)):
-        with unit.file.path.open("rb") as stream:
-            stream.seek(-min(unit.size, 2), os.SEEK_END)
-            if b"\n" not in stream.read():
-                yield "its last line has no end: its last row may be cut, then deliver it again"
+    if not unit.name.lower().endswith(TABLES) and has_open_end(unit):
+        yield OPEN_END
 
 
 def _measure(

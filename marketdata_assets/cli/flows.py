@@ -387,6 +387,8 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
             )
         if repeated := metadata.get("files_repeated"):
             output.notes().print(f"{repeated} files have the bytes of another file, and were not appended again")
+        for remark in metadata.get("remarks", ()):
+            output.warn("remark", remark)
         left_out = f", {count:,} left out by rules" if (count := metadata.get("rows_left_out")) else ""
         files = (
             f"{left_out}; {metadata['files_loaded']} files loaded, {metadata['files_unchanged']} unchanged,"

@@ -149,9 +149,9 @@ def days(
     Closed is a day at the exchange of the symbols where all are of one, else at the mainland's.
     """
     from marketdata_assets.reference.calendar import last_closed
-    from marketdata_assets.reference.exchanges import MAINLAND, by_exchange
+    from marketdata_assets.reference.exchanges import MAINLAND, by_exchange, is_known
 
-    named = list(by_exchange(symbols))
+    named = list(by_exchange(filter(is_known, symbols)))
     exchange = named[0] if len(named) == 1 else MAINLAND
     closed = last_closed(now, exchange)
     if start and start > closed:

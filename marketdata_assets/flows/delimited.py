@@ -17,16 +17,18 @@ from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
 from marketdata_assets.flows.types import NUMBERS
 from marketdata_assets.loading import text_table
-from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.loading.errors import BadFile, LoadError
 from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import BLOCK_BYTES, Block, Text, ahead, count, from_latin1, guess
-from marketdata_assets.loading.text_table import BLANKS, QUOTE, ends_evenly, read_rows
+from marketdata_assets.loading.text_table import BLANKS, NO_LINES, QUOTE, ends_evenly, read_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_BYTES = BLOCK_BYTES
 """A file of so many bytes is one block: there is nothing to read ahead."""
+MARKS = (b" ", b"\t", b'"', "\u3000".encode(), "\xa0".encode(), "\u3000".encode("gb18030").decode("latin-1").encode())
+"""A text without these, also as one that is deferred, has no blanks around a cell."""
 NOTHING = re.compile(r"(?!)")
 BLANK_LINE = " \t\r\n\ufeff"
 
@@ -62,6 +64,8 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
         return names
     found = text.header(header.required(loader))
     line = text.line_number - 1
+    if "\r" in found:
+        raise BadFile(place, NO_LINES)
     if not found.strip():
         raise LoadError(f"{place}:{line}: there is no header. Deliver the file again, or correct loader.skip_lines.")
     names = header.numbered(cells(found, loader), loader)
@@ -137,7 +141,7 @@ class Reader:
             frame = frames.with_columns(frame, self._decoded_columns([c for c in frame if c.dtype == pl.String]))
         rest = {name: cell for name, cell in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
-        if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
+        if self._loader.strip and any(mark in text for mark in MARKS):
             frame = casting.without_missing(frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)), self._loader)
         frame = self._dialect.cells(frame)
         return casting.parse(frames.with_columns(frame, [*checked.values(), lines]), rest, self._rejects)

@@ -18,10 +18,13 @@ from marketdata_assets.flows.definition import Loader
 from marketdata_assets.input_limits import MAX_CELLS, MAX_DOCUMENT_BYTES, TooLarge, check_unpacked
 from marketdata_assets.loading.archives import COPY_BYTES, opened_zip
 from marketdata_assets.loading.errors import BadFile, LoadError
+from marketdata_assets.loading.file_ledger import NAMED
 from marketdata_assets.loading.files import HashedStream, Unit, document, naming_failures
 from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.reports import and_more
 
 LONGEST_PLACE = 64
+OTHER_SHEETS = "only the first sheet is read (loader.sheet names another); deliver a workbook for each of the others"
 MOST_COLUMNS = 16_384
 """Of a sheet of Excel."""
 _TIMES = rb"""-repeated\s*=\s*["']([0-9]{1,20})"""
@@ -39,6 +42,8 @@ def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
     """
     data = document(stream, unit.place, "deliver CSV")
     cells = every_cell(data, unit.place, loader.sheet).slice(loader.skip_lines)
+    if loader.sheet is None and (others := other_sheets(data, unit.place)):
+        rejects.remarks.append(others)
     names = cells.columns[1:]
     if loader.header and cells.height:
         names = header.numbered([text.strip() if text else "" for text in cells.row(0)[1:]], loader)
@@ -84,6 +89,15 @@ def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
         raise BadFile(place, f"not a workbook that can be read: {error}") from error
     names = {column: str(number) for number, column in enumerate(cells.columns, 1)}
     return cells.rename(names).with_row_index(LINE, 1).cast({LINE: pl.Int64})
+
+
+def other_sheets(data: bytes, place: str) -> str:
+    """What to say of the sheets of a workbook behind the first, which are not read; empty where none has a cell."""
+    if _is_page(data):
+        return ""
+    book = _fastexcel(place).read_excel(data)
+    found = [name for name in book.sheet_names[1:] if book.load_sheet(name, header_row=None, n_rows=1).height]
+    return f"{OTHER_SHEETS}: {and_more(found, NAMED)}" if found else ""
 
 
 def _check_size(data: bytes) -> None:

@@ -17,6 +17,7 @@ from marketdata_assets.flows.frames import FrameSpool
 from marketdata_assets.flows.handlers import Pipeline
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.loading.text import OPEN_END, has_open_end
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.pgcopy import Spool, Text
 
@@ -40,6 +41,8 @@ class Prepared:
     """Rows that handlers, or rows of the same key, have left out."""
     rejects: list[Reject] = field(default_factory=list)
     content_hash: str = ""
+    remark: str = ""
+    """What a person should know of it although it is loaded."""
     undeclared: tuple[str, ...] = ()
     """Columns of the unit that the flow neither takes nor ignores."""
     months: set[str] = field(default_factory=set)
@@ -148,6 +151,9 @@ class _Preparation:
         remedy = "Correct the file and deliver it again, or raise quality in the flow."
         rejects.check_limit(self._unit.place, remedy, self._raw)
         prepared.read = rejects.rows + self._pipeline.made
+        lines = self._flow.loader.format in ("csv", "fixed_width") and not self._flow.loader.function
+        open_end = lines and prepared.read and has_open_end(self._unit)
+        prepared.remark = "; ".join([*rejects.remarks, *([OPEN_END] if open_end else [])])
         prepared.skipped = rejects.left_out + self._pipeline.left_out
         if self._leading:
             leading = _distinct(pl.concat(self._leading))

@@ -23,6 +23,7 @@ from marketdata_assets.loading import parquet_slices
 from marketdata_assets.loading.archives import Stream
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener, Unit, document, file_at, naming_failures, units_of
+from marketdata_assets.loading.text import OPEN_END, has_open_end
 from marketdata_assets.loading.text_table import NO_LINES
 
 BYTES = 1024 * 1024
@@ -136,8 +137,8 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
         remarks.append("each line is one cell; if its columns begin at fixed places, write format: fixed_width")
     behind = [line for line in form.lines if line.first > last.first] if not end else []
     uneven = [line for line in form.lines if first.first < line.first < last.first and len(line.cells) != form.width]
-    if b"\n" not in (end or raw)[-2:]:
-        remarks.append("the last line has no end; if the file was cut off there, so may be its last value")
+    if has_open_end(unit):
+        remarks.append(OPEN_END)
     if uneven:
         example = " ".join(filter(None, uneven[0].cells))[:60]
         remarks.append(
@@ -172,7 +173,8 @@ def _of_workbook(unit: Unit, data: bytes) -> Sample:
     width = max((sum(cell is not None for cell in row) for row in rows[:LINES_TRIED]), default=0)
     first = next((n for n, row in enumerate(rows) if sum(cell is not None for cell in row) >= max(2, width - 1)), 0)
     rows = [row for row in rows[first:] if any(cell is not None for cell in row)]
-    return _with_header(unit, rows, {"format": "excel", "skip_lines": first}, [], [], [])
+    unsure = [others] if (others := excel.other_sheets(data, unit.place)) else []
+    return _with_header(unit, rows, {"format": "excel", "skip_lines": first}, unsure, [], [])
 
 
 def _with_header(
@@ -185,7 +187,7 @@ def _with_header(
     below = rows[1:] if head.found else rows
     again = [row for row in below if head.found and row == rows[0]][:1]  # of concatenated files
     below = [*again, *(row for row in below if row not in again)]
-    kept, left_out, remarks = shape.without_totals(below, behind, tail, max(0, head.lines - 1) + len(again))
+    kept, left_out, remarks = shape.without_totals(below, behind, tail, max(0, head.lines - 1) + len(again), keys)
     drop = [given["drop"] for given in (keys, left_out) if "drop" in given]
     keys = {**keys, **left_out, "header": head.found} | ({"drop": "|".join(drop)} if drop else {})
     return Sample(unit, head.names, kept, keys, [*unsure, *head.remarks, *remarks], labels=head.labels)
@@ -238,7 +240,7 @@ def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, lis
         raise BadFile(unit.place, NO_LINES)
     nuls = [raw[first::2].count(0) for first in (0, 1)]
     wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(raw[:2])
-    if 4 * max(nuls) > len(raw) and b"\n" in raw:
+    if 4 * max(nuls) > len(raw) and 4 * min(nuls) < max(nuls) and b"\n" in raw:
         wide = wide or ("utf-16-be" if nuls[0] > nuls[1] else "utf-16-le")
     if wide and encoding is None:
         return raw[: len(raw) // 2 * 2].decode(wide, "ignore").replace("\r\n", "\n"), wide, []
@@ -255,7 +257,7 @@ def decoded(unit: Unit, raw: bytes, encoding: str | None) -> tuple[str, str, lis
         found = readings(whole)
         encoding, unsure = found[0].encoding, [remark(found)]
         text = whole.decode(encoding, "replace")
-    return text.replace("\r\n", "\n").rstrip("\n"), encoding or "utf-8", unsure
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n"), encoding or "utf-8", unsure
 
 
 def _of_objects(value: Any) -> bool:

@@ -7,7 +7,7 @@ not declared.
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
@@ -16,6 +16,7 @@ from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
 from marketdata_assets.flows.header import each_once
 from marketdata_assets.flows.inference import MISSING, looks_like_number, looks_like_time
+from marketdata_assets.loading.text_table import QUOTE
 from marketdata_assets.reference.codes import canonical
 
 DELIMITERS = (",", "\t", ";", "|", "::", "~", "^", "\x01")
@@ -28,8 +29,10 @@ TOTAL = re.compile(
     re.IGNORECASE,
 )
 PERIOD = re.compile(r"(19|20)\d\d(-?(Q[1-4]|H[12]|0[1-9]|1[0-2]))?( \[YR(19|20)\d\d\])?", re.IGNORECASE)
-START, BEHIND = r'^[ \t",;|]*', r'[ \t\r]*([\d",;|:：(（]|$)'
+START, BEHIND = r'[ \t",;|]*', r'[ \t\r]*([\d",;|:：(（]|$)'
 """What may be around the words that a line begins with."""
+TIMED = "timed"
+"""A trait of rows that always have a time, so that a line with one cell that is none is no row."""
 ALONE = r'(?=[ \t\r",;|]*$)'
 """Behind what is the only cell of a line."""
 
@@ -235,35 +238,30 @@ def _further(rows: Sequence[Row], names: list[str], seen: Counter[str], usual: l
 
 
 def without_totals(
-    rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int
+    rows: Sequence[Row], behind: Sequence[Row], tail: Sequence[Row], lead: int, form: Mapping[str, Any]
 ) -> tuple[list[Row], dict[str, Any], list[str]]:
     """The rows without the first `lead` ones, which belong to the header, and without totals and footers.
 
     With them come the keys of the loader that leave the other lines out, and remarks.
     `tail` are the last rows of a file that continues behind the sample, `behind` the lines at its end that are cut
-    otherwise. Lines are left out by what they begin with, and none that begins as rows do: another file may have no
-    footer, or values in the row that has none here.
+    otherwise, by the keys `form`. Lines are left out by what they begin with, and none that begins as rows do: another
+    file may have no footer, or values in the row that has none here.
     """
     usual, body = kinds(rows[:1000]), rows[lead:]
-    every = (*body, *tail, *behind)
-    totals = {_words(match): row for row in every if (match := _total(row)) and _is_other(row, usual)}
-    kept = [row for row in body if not _has_total(row, totals)]
-    end = [row for row in (*(tail or kept), *behind) if not _has_total(row, totals)]
+    totals, found = _totals([*body, *tail, *behind], usual, form)
+    kept = _without(body, found)
+    end = _without([*(tail or kept), *behind], found)
     whole = [row for row in (*kept, *tail) if sum(map(bool, row)) > 1]
     subjects = {trait for row in whole for trait in _traits(_text(row))}
+    if any(most == "time" and all(_has_value(row[n], most) for row in whole) for n, most in enumerate(usual)):
+        subjects.add(TIMED)
     footer: list[Row] = []
     while end and (len(end) > 2 or len(end[-1]) != len(usual)) and _is_footer(end[-1], whole[-LINES_TRIED:], subjects):
         footer.insert(0, end.pop())
-    patterns = [
-        *(_of_header(row, subjects) for row in rows[:lead]),
-        *(_beginning(row, subjects) for row in footer),
-        *totals,
-    ]
-    keys: dict[str, Any] = {}
+    begin = [*(_of_header(row, subjects) for row in rows[:lead]), *(_beginning(row, subjects) for row in footer)]
+    patterns = [f"^{START}({'|'.join(dict.fromkeys(begin))}){BEHIND}"] if begin else []
+    keys: dict[str, Any] = {"drop": "|".join((*patterns, *totals))} if patterns or totals else {}
     remarks = [f"{lead} more lines belong to the header, as {_shown(rows[0])}, and are no rows (drop)"] if lead else []
-    if patterns:
-        words = "|".join(dict.fromkeys(patterns))
-        keys["drop"] = f"{START}({words}){BEHIND}"
     if totals or footer:
         remarks.append(f"lines such as {_shown([*totals.values(), *footer][0])} are no rows (drop)")
     last = end[-1] if end else []
@@ -272,9 +270,56 @@ def without_totals(
         remarks.append(f"lines at the end, as {_shown(last)} with {cells}, are rejected; the file may be cut off")
     elif sum(map(bool, last)) <= 1 < len(last):
         remarks.append(f"the last row, {_shown(last)}, has one value and is loaded; if it is no row, write drop")
-    if maybe := next((row for row in kept if any(cell and TOTAL.fullmatch(cell) for cell in row)), None):
-        remarks.append(f"rows such as {_shown(maybe)} may be totals, and are loaded; write drop to leave them out")
-    return [row for row in kept if not any(row is one for one in footer)], keys, remarks
+    if may := next((row for row in kept if any(cell and TOTAL.fullmatch(cell) for cell in row)), None):
+        remarks.append(f"rows such as {_shown(may)} may be totals, and are loaded; write drop to leave them out")
+    return _without(kept, footer), keys, remarks
+
+
+def _totals(every: Sequence[Row], usual: Sequence[str], form: Mapping[str, Any]) -> tuple[dict[str, Row], list[Row]]:
+    """Patterns of lines of totals with the first of each, and all those lines.
+
+    A name such as Total may be that of a company, so such a line has to lack what all rows have: where it is a name of
+    the sample, their time.
+    """
+    maybe = [(row, match) for row in every if (match := _total(row)) and _is_other(row, usual)]
+    rows = [row for row in _without(every, [row for row, _ in maybe]) if len(row) == len(usual)]
+    given = [n for n, most in enumerate(usual) if rows and all(_has_value(row[n], most) for row in rows)]
+    names = {_words(match) for row in rows if (match := _total(row))}
+    patterns: dict[str, Row] = {}
+    found: list[Row] = []
+    for row, match in maybe:
+        even, words = len(row) == len(usual), _words(match)
+        lacking = [n for n in given if even and not _has_value(row[n], usual[n])]
+        if (lacking or not even) and (words not in names or any(usual[n] == "time" for n in lacking)):
+            patterns.setdefault(_like(form, words, usual, lacking), row)
+            found.append(row)
+    return patterns, found
+
+
+def _without(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    left_out = {*map(id, others)}
+    return [row for row in rows if id(row) not in left_out]
+
+
+def _has_value(cell: str | None, usual: str) -> bool:
+    """Whether a cell has what those of its column usually have: a number or time has a digit."""
+    return bool(re.search(r"\d", cell or "") if usual in ("number", "time") else cell)
+
+
+def _like(form: Mapping[str, Any], words: str, usual: Sequence[str], lacking: Sequence[int]) -> str:
+    """A pattern of lines that begin with `words` and have no value in the `lacking` columns of even rows.
+
+    Without those, of lines that have another number of cells than rows.
+    """
+    delimiter, quote = re.escape(form.get("delimiter", ",")), form.get("quote", QUOTE).replace("none", "")
+    cell = rf"((?!{delimiter})[^\n{quote}]" + (rf"|{quote}[^{quote}\n]*{quote})*" if quote else ")*")
+    begins = f"^(?={START}({words}){BEHIND})"
+    if not lacking:
+        return rf"{begins}(?!{cell}({delimiter}{cell}){{{len(usual) - 1}}}$)"
+    no_digit, blank = rf"((?!{delimiter})[^\d\n])*", rf"[ \t{quote}]*"
+    without = {n: no_digit if usual[n] in ("number", "time") else blank for n in lacking}
+    cells = delimiter.join(without.get(n, cell) for n in range(max(lacking) + 1))
+    return rf"{begins}{cells}({delimiter}|[ \t\r]*$)"
 
 
 def _text(row: Row) -> str:
@@ -284,11 +329,6 @@ def _text(row: Row) -> str:
 
 def _total(row: Row) -> re.Match[str] | None:
     return TOTAL.match(_text(row))
-
-
-def _has_total(row: Row, totals: Collection[str]) -> bool:
-    match = _total(row)
-    return match is not None and _words(match) in totals
 
 
 def _words(total: re.Match[str]) -> str:
@@ -322,13 +362,16 @@ def _traits(text: str) -> set[str]:
 def _beginning(row: Row, subjects: Collection[str]) -> str:
     """A pattern of what such a line begins with, and no row does: its words, else its only cell, with any digits.
 
-    Empty if it begins as rows do, whose texts have the traits of `subjects`.
+    Empty if it begins as rows do, whose texts have the traits of `subjects`, unless it has no delimiter or time.
     """
     text = _text(row)
+    if len(row) == 1 and _traits(text) <= {*subjects}:
+        return re.sub(r"\d+", r"\\d+", _literal(text)) + r"(?=[ \t\r\"]*$)"
     words = re.match(r"[^\d:：]{3,}", text)
     if words and not _traits(words[0].strip()) <= {*subjects}:
         return _literal(words[0].strip())
-    alone = sum(map(bool, row)) == 1 and not _traits(text) <= {*subjects}
+    other = not _traits(text) <= {*subjects} or (TIMED in subjects and kind(text) != "time")
+    alone = sum(map(bool, row)) == 1 and other
     return re.sub(r"\d+", r"\\d+", _literal(text)) + ALONE if alone else ""
 
 

@@ -15,8 +15,10 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.new_columns import NewColumn
 from marketdata_assets.flows.targets import contents
 from marketdata_assets.flows.targets.contents import Holder
-from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, state_of
+from marketdata_assets.flows.unit import REPEATED
+from marketdata_assets.loading.file_ledger import NAMED, FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.files import Unit, everything, matches
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.postgres import value
@@ -174,7 +176,7 @@ def unexplained(connection: psycopg.Connection, flow: FlowDefinition) -> list[di
 
 def _of_units(name: str, units: Sequence[Entry], failed: Entry | None, holders: Iterable[Holder]) -> FileEntry:
     read, rejected, left_out = (sum(getattr(unit, name) for unit in units) for name in ("read", "rejected", "skipped"))
-    appended = duplicates = sum(unit.skipped for unit in units if unit.outcome == "ok" and unit.error)
+    appended = duplicates = sum(unit.skipped for unit in units if (unit.error or "").startswith(REPEATED))
     state = FileState.FAILED if failed else FileState.LOADED if read else FileState.EMPTY
     loaded, replaced = 0, Counter[str]()
     for unit, holder, rows in holders:
@@ -186,7 +188,8 @@ def _of_units(name: str, units: Sequence[Entry], failed: Entry | None, holders: 
             duplicates += rows
         else:
             replaced[_file(holder)] += rows
-    reason = (failed.error or "the last load failed") if failed else ""
+    said = [unit.error for unit in units if unit.outcome == "ok" and unit.error]
+    reason = (failed.error or "the last load failed") if failed else and_more([*dict.fromkeys(said)], NAMED, "; ")
     return FileEntry(name, state, reason, read, loaded, rejected, duplicates, replaced, left_out - appended)
 
 

@@ -25,6 +25,8 @@ from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
 from marketdata_assets.stores.postgres import take_lock, value
 
+REPEATED = "the same bytes as"
+"""What is said first of a file none of whose rows were appended."""
 CLOCK_TICK_NS = 100_000_000
 """Two changes of a file within it may have the same time."""
 
@@ -60,10 +62,15 @@ class Job:
 class FileReport(UnitReport):
     """How one file ended. `kept` are rows in the table that the file had before and no longer has.
 
-    `error` also says of a loaded file why none of its rows were appended.
+    `error` also says of a loaded file what a person should know of it.
     """
 
     kept: int = 0
+
+    @property
+    def repeated(self) -> bool:
+        """Whether none of its rows were appended, since those of another file with its bytes are."""
+        return self.outcome == "ok" and (self.error or "").startswith(REPEATED)
 
 
 def load_batch(job: Job, units: list[Unit]) -> list[FileReport]:
@@ -239,7 +246,7 @@ class _UnitLoad:
             if adds and set(new_columns.added(connection, dataset)) != set(self.added):
                 raise _Overtaken
             if same := self._appended_as(prepared):
-                note = f"the same bytes as {same}, whose rows are in {self.job.flow.target.table}; not appended again"
+                note = f"{REPEATED} {same}, whose rows are in {self.job.flow.target.table}; not appended again"
                 prepared.rows, entry = 0, replace(entry, rows=0, skipped=entry.read - entry.rejected, error=note)
             loaded = known is not None and (known.content_hash is not None or known.rows > 0)
             kept = 0
@@ -314,6 +321,7 @@ class _UnitLoad:
             rows=prepared.rows,
             rejected=rejected,
             outcome="ok" if prepared.read else "empty",
+            error=prepared.remark or None,
             attempted_hash=prepared.content_hash,
             code_version=self.job.version,
             run_id=self.job.run_id,

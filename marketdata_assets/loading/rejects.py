@@ -44,6 +44,7 @@ class Rejects:
     """Rejected rows by line, with the first reason of each; `rows` counts all rows read so far, these included,
     and `left_out` the lines among them that are declared to be no rows.
 
+    `remarks` are what a person should know of the unit although it is loaded.
     `partitions` has the partition that a row would be in, such as `2024-01`, where that is known; `undeclared` the
     columns of the unit that are nowhere declared, and so not in its rows. `exact` are numbers that a double does not
     hold, by line and the double that was read.
@@ -55,6 +56,7 @@ class Rejects:
     rows: int = 0
     left_out: int = 0
     undeclared: set[str] = field(default_factory=set)
+    remarks: list[str] = field(default_factory=list)
     exact: dict[tuple[int, float], Decimal] = field(default_factory=dict)
     _numbered: int = 0
 

@@ -5,6 +5,7 @@ decided by the caller.
 """
 
 import codecs
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,10 @@ FOREIGN_BYTES = 24
 """So many bytes beyond ASCII in a whole file are not valid UTF-8 by chance."""
 
 _MULTIBYTE = ("gb", "big5", "euc", "shift_jis", "cp9", "johab")
+
+OPEN_END = "its last line has no end: its last row may be cut, then deliver it again"
+"""What to say of a file that `has_open_end`."""
+PACKED = (".gz", ".zst", ".zstd")
 
 Item = TypeVar("Item")
 
@@ -93,6 +98,7 @@ class Text:
         self._own_newlines = _own_newlines(self._encoding) and not (escape and self._encoding.startswith(_MULTIBYTE))
         self._stream = stream if self._own_newlines else _Transcoded(place, self._encoding, stream, remedy)
         self._rest = b""
+        self._marks = (codecs.BOM_UTF8, "\ufeff".encode(self.encoding, "ignore"))
         self._utf8 = Utf8Evidence(self._encoding) if self._own_newlines else None
         self.line_number = 1
         self.header_bytes = b""
@@ -118,7 +124,8 @@ class Text:
         """The next line as `line` would give it, which still comes; a byte order mark is taken off the text."""
         line = self.line()
         self.line_number -= 1
-        line = line.removeprefix(codecs.BOM_UTF8) if self.line_number == 1 else line
+        for mark in self._marks if self.line_number == 1 else ():
+            line = line.removeprefix(mark)
         self._rest = line + self._rest
         return line
 
@@ -137,6 +144,8 @@ class Text:
 
     def blocks(self) -> Iterator[Block]:
         """The rest of the unit. Raises LoadError, for a wrong encoding at the latest when all of it was read."""
+        if self.line_number == 1:
+            self.peek()  # takes a byte order mark off
         while chunk := self._stream.read(BLOCK_BYTES):
             text, chunk = (self._rest + chunk if self._rest else chunk), b""  # few copies of a block at a time
             quoted = self._quote and len(text) < LONGEST_RECORD
@@ -283,6 +292,15 @@ def _end_of_records(text: bytes, quote: bytes, escape: bytes) -> int:
     inside = np.cumsum(characters == ord(quote), dtype=np.int32) & 1
     ends = np.flatnonzero((characters == ord("\n")) & (inside == 0))
     return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def has_open_end(unit: Unit) -> bool:
+    """Whether the last line of a file of text has no end. Of a packed one the end is checked by its checksum."""
+    if unit.member or not unit.size or unit.name.lower().endswith(PACKED):
+        return False
+    with unit.file.path.open("rb") as stream:
+        stream.seek(-min(unit.size, 2), os.SEEK_END)
+        return b"\n" not in stream.read()
 
 
 def raw_lines(opener: Opener, unit: Unit, encoding: str, wanted: set[int]) -> dict[int, str]:

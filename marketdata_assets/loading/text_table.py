@@ -29,7 +29,8 @@ EMPTY = "the file is empty, without even a header"
 NO_LINES = "its lines end with CR alone; save it with LF or CRLF at the end of lines"
 LONGEST_CELL_LINES = 100
 QUOTE = '"'
-BLANKS = " \t\r\n"
+BLANKS = " \t\r\n\u3000\xa0"
+"""What is no part of a cell around it; wide and unbreakable ones come with copies of pages and sheets."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from marketdata_assets.read.errors import NothingLoaded, UnknownName
 from marketdata_assets.read.resampling import VALUES
 from marketdata_assets.read.sources import ClickHouse, Postgres
 from marketdata_assets.read.tables import symbols
-from marketdata_assets.reference.exchanges import MAINLAND, exchange_of
+from marketdata_assets.reference.exchanges import MAINLAND, exchange_of, is_known
 from marketdata_assets.reference.records import Label
 
 COLUMNS = pl.Schema(
@@ -62,7 +62,8 @@ def kline(
         raise UnknownName("frequency of a K-line", freq, ("1d", "1w", "1mo"))
     left, frames = list(dict.fromkeys(symbols(codes) or ())), [COLUMNS.to_frame()]
     for source in sources:
-        mine = left if source == "ticks" else [code for code in left if exchange_of(code) is MAINLAND]
+        mainland = (code for code in left if is_known(code) and exchange_of(code) is MAINLAND)
+        mine = left if source == "ticks" else [*mainland]
         if not mine or (source == "minutes" and adjust != "forward"):
             continue
         query = Query(source, freq, adjust, label)

@@ -54,6 +54,11 @@ class Calendar:
             found += [day for day in beyond if day.weekday() < 5 or self.exchange.always_open]
         return found
 
+    def closed_days(self, days: Days) -> list[dt.date]:
+        """The days on which the exchange is known to be closed, in order."""
+        open_days = {*self.trading_days(days)}
+        return [day for day in days if self.known.first <= day <= self.known.last and day not in open_days]
+
     def is_provisional(self, day: dt.date) -> bool:
         """Whether nobody has announced yet if this day is a trading day."""
         return day > self.known.last

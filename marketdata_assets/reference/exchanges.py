@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.reference import codes
 
 Sessions = tuple[tuple[dt.time, int], ...]
@@ -153,9 +154,12 @@ def split(symbol: str) -> tuple[str, str, str]:
 
 @lru_cache(maxsize=65536)
 def exchange_of(symbol: str) -> Exchange:
-    """The exchange of a symbol; the mainland's where its suffix is none that is known."""
+    """The exchange of a symbol. Raises TerminalError where its suffix is none that is known."""
     _, separator, suffix = split(symbol)
-    return _BY_SUFFIX.get((suffix, separator == "-"), MAINLAND)
+    exchange = _BY_SUFFIX.get((suffix, separator == "-"))
+    if exchange is None:
+        raise TerminalError(f"symbol {symbol!r}: {not_known(suffix)}")
+    return exchange
 
 
 def currency_of(symbol: str) -> str:
@@ -220,8 +224,8 @@ def not_known(suffix: str) -> str:
 
 
 def misspelt(symbol: str) -> bool:
-    """Whether it is no symbol, or another spelling of one, although it names another exchange than the mainland's."""
-    return is_known(symbol) and exchange_of(symbol) is not MAINLAND and canonical(symbol) != symbol
+    """Whether it is of no exchange that is known, or, of another than the mainland's, no symbol or spelt otherwise."""
+    return not is_known(symbol) or (exchange_of(symbol) is not MAINLAND and canonical(symbol) != symbol)
 
 
 def advice(text: str) -> str:

@@ -26,6 +26,7 @@ from marketdata_assets.reference import codes
 from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.codes import board_of, lot_of
 from marketdata_assets.reference.errors import BadReferenceFile
+from marketdata_assets.reference.exchanges import misspelt
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import DAILY, INSTRUMENTS, NAME_HISTORY, SUSPENSIONS, TABLES, Table
 from marketdata_assets.stores.bookkeeping import Reject
@@ -203,7 +204,8 @@ def _read(path: Path, table: Table) -> pl.DataFrame:
     for name in {"symbol", "old", "new"} & {*frame.columns}:
         known = {one: codes.canonical(one) or one for one in frame[name].drop_nulls().unique()}
         frame = frame.with_columns(pl.col(name).replace(known))
-        bad = {one for one, symbol in known.items() if not re.fullmatch(SYMBOL, symbol) or codes.misspelt(symbol)}
+        wrong = {one for one, symbol in known.items() if codes.misspelt(symbol) or misspelt(symbol)}
+        bad = wrong | {one for one, symbol in known.items() if not re.fullmatch(SYMBOL, symbol)}
         for line, one in text.filter(pl.col(name).is_in(list(bad))).select(LINE, name).iter_rows():
             rejects.add(line, f"column {name!r} must not be {one!r}: {codes.advice(one)}")
     complete = _completed(frame, table)

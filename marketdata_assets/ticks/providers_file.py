@@ -15,7 +15,7 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
-from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, exchange_of, not_known, split
+from marketdata_assets.reference.exchanges import EXCHANGES, MAINLAND, Exchange, exchange_of, is_known, not_known, split
 from marketdata_assets.reference.records import Label
 
 Table = Literal["tick_data", "order_book", "factors"]
@@ -79,9 +79,9 @@ class SymbolMapping(Section):
     @model_validator(mode="after")
     def _check_exchanges(self) -> Self:
         known = {suffix for one in EXCHANGES for suffix in one.suffixes}
-        for suffix in [*self.suffixes, *(split(ours)[2] for ours in self.symbols)]:
-            if suffix not in known:
-                raise ValueError(not_known(suffix))
+        of_symbols = [split(ours)[2] for ours in self.symbols if not is_known(ours)]
+        for suffix in [*(one for one in self.suffixes if one not in known), *of_symbols]:
+            raise ValueError(not_known(suffix))
         return self
 
     @model_validator(mode="after")
@@ -118,7 +118,7 @@ class SymbolMapping(Section):
     @staticmethod
     def _by_suffix(name: str, suffixes: dict[str, str]) -> str | None:
         code, separator, suffix = split(name)
-        if suffix not in suffixes or (separator == "-" and suffix not in exchange_of(name).suffixes):
+        if suffix not in suffixes or (separator == "-" and not is_known(name)):
             code, separator, suffix = name, ".", ""
         if not code or "." in code or suffix not in suffixes:
             return None

@@ -13,7 +13,7 @@ import polars as pl
 from marketdata_assets.loading.files import Delivered
 from marketdata_assets.loading.rejects import RejectLimit
 from marketdata_assets.reference.calendar import of_exchange
-from marketdata_assets.reference.exchanges import MAINLAND, Exchange, by_exchange
+from marketdata_assets.reference.exchanges import MAINLAND, Exchange, by_exchange, is_known
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.providers_file import FilesProvider, Quality, Session
@@ -149,8 +149,8 @@ def to_utc(naive: pl.Expr, session: Session) -> pl.Expr:
 
 
 def on_each_clock(symbols: pl.Series, of: Callable[[Exchange], pl.Expr]) -> pl.Expr:
-    """For each row what `of` gives for the exchange of its symbol; without a symbol, for the mainland's."""
-    groups = by_exchange(symbols.drop_nulls().unique())
+    """For each row what `of` gives for the exchange of its symbol; of rejected rows without one, for the mainland's."""
+    groups = by_exchange(filter(is_known, symbols.drop_nulls().unique()))
     found = of(MAINLAND)
     for exchange, names in groups.items():
         if exchange is not MAINLAND:

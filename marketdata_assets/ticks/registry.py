@@ -194,8 +194,8 @@ def _listing(place: str, cells: list[str]) -> Listing:
     if not SYMBOL.fullmatch(symbol):
         raise BadFile(place, f"{symbol!r} is not a symbol such as 600000.SH")
     if misspelt(symbol):
-        remedy = f"write {meant}" if (meant := canonical(symbol)) else advice(symbol)
-        raise BadFile(place, f"{symbol!r} is not a symbol; {remedy}")
+        meant = canonical(symbol)
+        raise BadFile(place, f"{symbol!r} {f'is not a symbol; write {meant}' if meant else advice(symbol)}")
     begin, end = _day(place, listed), _day(place, delisted)
     if begin and end and end < begin:
         raise BadFile(place, f"{symbol} is delisted on {end}, before it is listed on {begin}")

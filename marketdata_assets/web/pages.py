@@ -25,8 +25,8 @@ from marketdata_assets.read.bars import Query
 from marketdata_assets.read.errors import NothingLoaded
 from marketdata_assets.read.resampling import whole_period
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import ashares, last_closed
-from marketdata_assets.reference.exchanges import canonical, currency_of, exchange_of
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.exchanges import canonical, currency_of, exchange_of, is_known
 from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
@@ -61,8 +61,8 @@ FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2099, 12, 31)
 
 def rising(request: Request) -> str:
     """The colour of rising prices of the code in the address: red on the exchanges of the mainland and of Japan."""
-    currency = exchange_of(plain(request.path_params["code"]).upper()).currency
-    return "red" if currency in ("CNY", "JPY") else "green"
+    code = plain(request.path_params["code"]).upper()
+    return "red" if not is_known(code) or exchange_of(code).currency in ("CNY", "JPY") else "green"
 
 
 def page(name: str, title: str, market: Callable[[Request], str] = lambda _: "green") -> Callable[[Request], Response]:
@@ -200,7 +200,7 @@ class Pages:
         """`{"code": ..., "name": ..., "currency": "USD", "months": [...], "others": {...}}`, see `symbols.coverage`."""
         now = dt.datetime.now(dt.UTC)
         with database.clickhouse(self._servers.clickhouse()) as client:
-            code, months = _spelt(request, lambda it: symbols.coverage(client, it, last_closed(now, exchange_of(it))))
+            code, months = _spelt(request, lambda it: symbols.coverage(client, it, now))
             others = symbols.others(client, code)
         known = next((vars(one) for one in self._symbols() if one.code == code), {"name": None, "status": None})
         return JSONResponse({**known, "code": code, "currency": currency_of(code), "months": months, "others": others})

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import calendar_of
-from marketdata_assets.reference.exchanges import MAINLAND
+from marketdata_assets.reference.calendar import calendar_of, last_closed
+from marketdata_assets.reference.exchanges import MAINLAND, exchange_of
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
@@ -42,11 +42,11 @@ def all_symbols(client: Client) -> list[Symbol]:
     return [known[code] for code in sorted(known)]
 
 
-def coverage(client: Client, symbol: str, closed: dt.date) -> list[dict[str, Any]]:
+def coverage(client: Client, symbol: str, now: dt.datetime) -> list[dict[str, Any]]:
     """Every month from the first to the last that has rows or a load, see `coverage.Month`, with that load.
 
     Its outcome, error, provider and rejected rows, and the days that are `provisional`, `incomplete` or `unsupported`.
-    Nothing is expected after `closed`, the last closed day. Raises Unknown.
+    Nothing is expected after the last day that is closed `now`. Raises Unknown.
     """
     sql = statement(__package__, "symbol_days.sql")
     days = dict(clickhouse.read(client, sql, {"symbol": symbol}).iter_rows())
@@ -56,6 +56,7 @@ def coverage(client: Client, symbol: str, closed: dt.date) -> list[dict[str, Any
             f"no ticks of {symbol!r} are loaded, and no load of it is on record. Search for its code, such as"
             " 600000.SH, or its name; or load it: marketdata ingest ticks."
         )
+    closed = last_closed(now, exchange_of(symbol))
     empty = [Days.month(month) for month, load in loads.items() if not load["rows"]]
     ends = [*days, *(day for month in empty for day in (month.first, max(month.first, min(month.last, closed))))]
     calendar = calendar_of(symbol, stored.calendar(client))

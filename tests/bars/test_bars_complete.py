@@ -239,6 +239,27 @@ def test_days_whose_bars_are_all_outside_the_session_are_named(
     assert bars_complete(connection, ["2024-04"], Reference()).passed
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_bars_of_days_on_which_the_exchange_is_closed_are_facts_and_no_objection(
+    stored: bool, connection: psycopg.Connection, dsn: str, tmp_path: Path
+) -> None:
+    """By the library as far as it is known, which the stored calendar corrects; no row is dropped."""
+    holiday, saturday = dt.date(2024, 1, 1), dt.date(2024, 1, 6)
+    days = [holiday, dt.date(2024, 1, 2), saturday]
+    head, *bars = sample_bars.csv_bytes(sample_bars.stock_year("sh600000", "示例", days[:1], 7)).splitlines(True)
+    lines = [bar.replace(str(holiday).encode(), str(day).encode()) for day in days for bar in bars]
+    deliver(tmp_path / "sh600000.csv", head + b"".join(lines))
+    assert run(dsn, tmp_path, ["2024-01"]).rows == 3 * 241
+    calendar = ashares().corrected([(holiday, True)] if stored else [])
+    without = Reference(replace(calendar, sessions=tuple(sorted({*calendar.sessions, holiday, saturday}))))
+    facts = {**bars_complete(connection, ["2024-01"], Reference(calendar)).facts}
+    expected = [saturday] if stored else [holiday, saturday]
+    assert facts["days_closed"] == len(expected)
+    named = ", ".join(f"{day} (1 codes, such as 600000.SH of sh600000.csv)" for day in expected)
+    assert facts["closed_days_with_bars"] == named
+    assert bars_complete(connection, ["2024-01"], without).facts.get("days_closed") is None
+
+
 def test_bars_at_midnight_of_every_day_are_daily_bars(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / "sh600000_2024.csv", csv_text(line(f"{day} 00:00:00") for day in of_month(3)))
     run(dsn, tmp_path, MONTHS)

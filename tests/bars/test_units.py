@@ -136,6 +136,41 @@ def test_days_of_a_file_in_other_units_than_its_others_are_counted(
     assert f"no price on {wrong} of the newest" in kind["units"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "ratio", "remedy"),
+    [
+        ({"成交量": lambda lots: lots * 100}, 0.01, "volume seems to be in shares"),
+        ({"成交额": lambda yuan: yuan / 1000}, 0.001, "amount seems to be in thousands"),
+        ({"成交额": lambda yuan: yuan * 100}, 100, "amount seems to be in cents"),
+    ],
+    ids=["shares", "thousands", "cents"],
+)
+@pytest.mark.parametrize("alone", [True, False], ids=["a file of its own", "in the file of the month"])
+def test_one_day_in_other_units_is_found_although_the_average_of_its_month_is_a_price(
+    connection: psycopg.Connection,
+    dsn: str,
+    tmp_path: Path,
+    changes: dict[str, Change],
+    ratio: float,
+    remedy: str,
+    alone: bool,
+) -> None:
+    """The file that provides the day is named, not a newer one of other days."""
+    month = [day for day in sample_bars.weekdays(YEAR) if day.month == 9]
+    wrong = month[4]
+    head, *odd = bars(days=[wrong], **changes).splitlines(keepends=True)
+    files = {f"{day:%Y%m%d}": bars(days=[day]) for day in month} | {f"{wrong:%Y%m%d}": head + b"".join(odd)}
+    if not alone:
+        of_month = b"".join(line for day in files.values() for line in day.splitlines(keepends=True)[1:])
+        files = {"month": head + of_month}
+    for number, (name, data) in enumerate(files.items()):
+        deliver(tmp_path / f"{name}_min.csv", data, day=-40 + number)
+    [example] = judged(connection, dsn, tmp_path).examples
+    assert example["file"] == (f"{wrong:%Y%m%d}_min.csv" if alone else "month_min.csv")
+    assert float(example["ratio"]) == pytest.approx(ratio, rel=0.1)
+    assert example["remedy"].startswith(f"of 1 of {len(month)} days only, such as {wrong}: {remedy}")
+
+
 def test_single_bars_are_judged_too(connection: psycopg.Connection, dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path / f"sh600009_{YEAR}.csv", csv_text([line(f"{YEAR}-09-04 10:00:00", "sh600009", volume=500)]))
     assert judged(connection, dsn, tmp_path).count == 1

@@ -16,7 +16,8 @@ from marketdata_assets.flows.definition import FlowDefinition, Loader, parse
 from marketdata_assets.flows.trial import Trial, try_file
 from marketdata_assets.flows.types import column_type
 from marketdata_assets.loading import text as loading_text
-from tests.flows.flow_files import deliver
+from marketdata_assets.loading.errors import BadFile
+from tests.flows.flow_files import deliver, flow
 
 TARGET = "target: {table: t, mode: replace, columns: {sym: text, name: text, px: text}}\n"
 
@@ -143,6 +144,42 @@ def test_a_name_twice_in_the_header_is_two_columns_where_both_are_declared(tmp_p
     assert [*loader.columns] == [*one.loader.columns]
     path = deliver(tmp_path, "a.csv", "p,a,p\n1,x,2\n")
     assert try_file(one, path).rows.rows() == [("x", "1", "2")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("form", ["csv", "fixed_width"])
+def test_a_byte_order_mark_is_no_part_of_the_first_row(encoding: str, form: str, tmp_path: Path) -> None:
+    text = "\ufeff浦发银行,1\n万科企业,2\n".replace(",", "," if form == "csv" else "")
+    widths = "\n  format: fixed_width\n  widths: [4, 1]" if form == "fixed_width" else ""
+    defined = parse(
+        f"loader:\n  encoding: {encoding}\n  header: false{widths}\n  columns: {{1: name, 2: px}}\n"
+        "  types: {px: bigint}\ntarget: {table: t, mode: append, columns: {name: text, px: bigint}}\n",
+        name="t",
+    )
+    tried = try_file(defined, deliver(tmp_path, "a.csv", text.encode(encoding)))
+    assert (tried.rows.rows(), dict(tried.rejects)) == ([("浦发银行", 1), ("万科企业", 2)], {})
+
+
+@pytest.mark.parametrize("rows", [2, 9000])
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+@pytest.mark.parametrize("blank", ["\u3000", "\xa0", " \u3000 "])
+def test_blanks_of_any_width_around_a_cell_are_no_part_of_it(
+    blank: str, encoding: str, rows: int, tmp_path: Path
+) -> None:
+    """A code with one behind it would be another key; those within a name are its own."""
+    text = "code,px\n" + "".join(f"{blank}万\u3000科{number}{blank},{blank}2{blank}\n" for number in range(rows))
+    defined = parse(
+        f"loader:\n  encoding: {encoding}\n  columns: {{code: code, px: px}}\n"
+        "  types: {px: bigint}\ntarget: {table: t, key: [code], columns: {code: text, px: bigint}}\n",
+        name="t",
+    )
+    tried = try_file(defined, deliver(tmp_path, "a.csv", text.encode(encoding)))
+    assert (tried.rows.rows(), dict(tried.rejects)) == ([(f"万\u3000科{n}", 2) for n in range(rows)], {})
+
+
+def test_lines_that_end_with_cr_alone_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="its lines end with CR alone"):
+        try_file(flow(tmp_path), deliver(tmp_path, "a.csv", "code,day,close,volume\rA,2024-01-02,1,2\r"))
 
 
 def test_totals_of_a_sheet_and_of_fixed_widths_are_left_out(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """How a sample is read before anything is known of it: encoding, cells, header, and the lines that are no rows."""
 
 import datetime as dt
+import gzip
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,13 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import polars as pl
+import psycopg
 import pytest
 
-from marketdata_assets.flows import sample
+from marketdata_assets.flows import sample, status
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.draft import draft
 from marketdata_assets.flows.trial import try_file
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.text import OPEN_END
 from tests.flows.flow_files import deliver, made, rows, run
 
 
@@ -164,11 +167,19 @@ def test_a_first_row_without_numbers_takes_no_row_of_another_file(tmp_path: Path
 
 
 @pytest.mark.parametrize("body", [1, 60_000])
-def test_a_last_line_without_an_end_is_named(body: int, tmp_path: Path) -> None:
+def test_a_last_line_without_an_end_is_named(body: int, dsn: str, tmp_path: Path) -> None:
+    """By a new flow, by its runs and in the state of the file. The end of a packed file is checked by itself."""
     whole = "symbol,date,close\n" + "A,2024-01-02,4900\n" * body
     for text, named in ((whole, False), (whole[:-3], True)):
-        _, one, _ = made(tmp_path, "a.csv", text)
-        assert any("the last line has no end" in said for said in one.unsure) == named
+        flow, one, _ = made(tmp_path, "a.csv", text)
+        deliver(tmp_path, "b.csv.gz", gzip.compress(text.encode()))
+        flow = flow.model_copy(update={"loader": flow.loader.model_copy(update={"glob": ("*.csv", "*.gz")})})
+        report = run(flow, dsn, tmp_path)
+        said = {unit.unit: unit.error for unit in report.units if unit.error}
+        assert (OPEN_END in one.unsure, said) == (named, {"a.csv": OPEN_END} if named else {})
+        with psycopg.connect(dsn) as connection:
+            files = status.entries(connection, flow, tmp_path)
+        assert [file.reason for file in files] == [OPEN_END if named else "", ""]
 
 
 def test_a_row_that_begins_as_a_comment_does_is_one(tmp_path: Path) -> None:
@@ -193,6 +204,48 @@ def test_lines_that_are_no_rows_are_declared_and_named(name: str, length: str, t
     assert tried.rows.row(-1)[1] == lines[-1].split(",")[1]
 
 
+NAMED_AS_TOTALS = {
+    "in both files": ("Apple,2024-01-02,1.5\nTotal,2024-01-02,50.5\nTotal,,52\n", 2),
+    "in the next file": ("Apple,2024-01-02,1.5\nIBM,2024-01-02,3\nTotal,,4.5\n", 2),
+    "without a price on a day": ("Apple,2024-01-02,1.5\nTotal,2024-01-02,50.5\nTotal,2024-01-03,\n", 3),
+    "with a total of fewer cells": ("Apple,2024-01-02,1.5\nIBM,2024-01-02,3\nTotal: 2 rows\n", 2),
+    "with one that has marks": ("Apple,2024-01-02,1.5\nIBM,2024-01-02,3\nTotal,-,4.5\n", 2),
+    "in quotes": ('"Apple, Inc",2024-01-02,1.5\nIBM,2024-01-02,3\n"Total",,"4.5"\n', 2),
+}
+
+
+@pytest.mark.parametrize("case", NAMED_AS_TOTALS)
+@pytest.mark.parametrize("name", ["Total", "合计"])
+def test_a_company_whose_name_is_a_word_of_totals_keeps_its_rows(name: str, case: str, tmp_path: Path) -> None:
+    lines, count = NAMED_AS_TOTALS[case]
+    flow, _, path = made(tmp_path, "a.csv", "name,date,px\n" + lines.replace("Total", name))
+    tried = try_file(flow, path)
+    assert (tried.rows.height, dict(tried.rejects)) == (count, {})
+    last = lines.splitlines()[-1].replace("Total", name)
+    footer = f"{last}\n" if flow.loader.drop else ""
+    after = deliver(tmp_path, "b.csv", f"name,date,px\nIBM,2024-01-04,3\n{name},2024-01-04,51.5\n{footer}")
+    tried = try_file(flow, after)
+    assert (tried.rows["px"].to_list(), dict(tried.rejects)) == ([3, 51.5], {})
+
+
+def test_a_last_line_of_one_cell_without_the_time_of_rows_is_no_row_of_any_file(tmp_path: Path) -> None:
+    flow, one, path = made(tmp_path, "some table.csv", "symbol,date,px\nAAPL,2024-01-02,3\nIBM,2024-01-02,4\nEND,,\n")
+    assert one.key == ["symbol", "date"]
+    after = deliver(tmp_path, "next.csv", "symbol,date,px\nEND,2024-01-03,3\nIBM,2024-01-03,\nEND,,\n")
+    for file in (path, after):
+        tried = try_file(flow, file)
+        assert (tried.rows.height, dict(tried.rejects)) == (2, {})
+
+
+@pytest.mark.parametrize("end", ["END", "EOF\n", "600\n", "Total"])
+def test_a_last_line_of_one_word_is_no_row_of_any_file(end: str, tmp_path: Path) -> None:
+    flow, _, path = made(tmp_path, "a.csv", f"symbol,px,qty\nAAPL,1.5,3\nIBM,2,4\n{end}")
+    after = deliver(tmp_path, "b.csv", f"symbol,px,qty\n{end.strip()},2,4\nIBM,2,4\n{end}")
+    for file in (path, after):
+        tried = try_file(flow, file)
+        assert (tried.rows.height, dict(tried.rejects)) == (2, {})
+
+
 @pytest.mark.parametrize("end", ["Total", "Sum", "合计"])
 def test_a_name_that_begins_as_a_total_does_is_a_row(end: str, tmp_path: Path) -> None:
     names = ["TotalEnergies", "Total Return", "Sum Hk", "Summit"]
@@ -206,6 +259,19 @@ def test_a_cell_that_swallows_a_delimiter_over_lines_is_named(tmp_path: Path) ->
     assert any(remark.startswith("line 2: a cell goes over 2 lines and has the delimiter") for remark in one.unsure)
     _, one, _ = made(tmp_path, "a.csv", "sym,name,px\nA,a,1\nB,b\nC,c,2\n")
     assert any("1 of the sample, as line 3 ('B b')" in remark for remark in one.unsure)
+
+
+def test_a_file_with_a_hole_at_its_end_is_no_utf_16(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="it is not text"):
+        made(tmp_path, "a.csv", b"code,date,px\n600000,2024-01-02,1.5\n" + bytes(64))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_first_name(encoding: str, tmp_path: Path) -> None:
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    flow, _, path = made(tmp_path, "a.csv", f"{mark}股票代码,日期,收盘\n600000,2024-01-02,1.5\n".encode(encoding))
+    assert [*flow.loader.columns] == ["股票代码", "日期", "收盘"]
+    assert try_file(flow, path).rows.rows() == [("600000", dt.date(2024, 1, 2), 1.5)]
 
 
 ENCODINGS = {
@@ -304,6 +370,22 @@ def test_what_may_be_a_total_or_of_fixed_width_is_named(tmp_path: Path) -> None:
     assert any(remark.startswith("rows such as '2024-01-02 4 合计' may be totals") for remark in one.unsure)
     _, one, _ = made(tmp_path, "data2.csv", TABLE.replace(",", "    "))
     assert any("format: fixed_width" in remark for remark in one.unsure)
+
+
+def test_sheets_that_are_not_read_are_named_by_a_new_flow_and_its_runs(dsn: str, tmp_path: Path) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    book.active.append(["symbol", "date", "close"])
+    book.active.append(["A", dt.date(2024, 1, 2), 1.5])
+    book.create_sheet("empty")
+    book.create_sheet("二月").append(["symbol", "date", "close"])
+    book.save(tmp_path / "book.xlsx")
+    said = "only the first sheet is read (loader.sheet names another); deliver a workbook for each of the others: 二月"
+    flow, one, path = made(tmp_path, "a.xlsx", (tmp_path / "book.xlsx").read_bytes())
+    path.with_name("book.xlsx").unlink()
+    assert said in one.unsure
+    assert [unit.error for unit in run(flow, dsn, tmp_path).units] == [said]
+    chosen = flow.model_copy(update={"loader": flow.loader.model_copy(update={"sheet": "Sheet"})})
+    assert [unit.error for unit in run(chosen, dsn, tmp_path).units] == [None]
 
 
 def test_a_page_with_a_table_is_read_as_one(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.reference import exchanges
 from marketdata_assets.reference.calendar import calendar_of, last_closed
 from marketdata_assets.reference.exchanges import canonical, exchange_of
@@ -72,8 +73,12 @@ def test_advice_says_what_works(written_as: str, words: tuple[str, ...]) -> None
     assert all(word in advice for word in words), advice
 
 
-def test_an_unknown_suffix_is_of_the_mainland() -> None:
-    assert exchange_of("X.DE") is exchange_of("AAPL") is exchanges.MAINLAND
+@pytest.mark.parametrize("symbol", ["X.DE", "AAPL", "AAPL-US", "BTC.USD", ""])
+def test_a_symbol_of_no_known_exchange_has_no_clock(symbol: str) -> None:
+    """That of another exchange would be wrong; nothing that takes symbols takes these."""
+    with pytest.raises(TerminalError, match=r"no exchange .* is known; there are symbols as 600000\.SH"):
+        exchange_of(symbol)
+    assert exchanges.misspelt(symbol)
 
 
 @pytest.mark.parametrize(

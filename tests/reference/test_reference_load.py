@@ -192,6 +192,7 @@ def test_without_any_source_it_says_what_to_do(loads: Loads) -> None:
 BAD_FILES = (
     ("a", "symbol,date\n600000,2026-03-02\n", ":2: column 'symbol' must not be '600000': write 600000.SH"),
     ("b", "symbol,date\n1.SZ,2026-03-02\n", ":2: column 'symbol' must not be '1.SZ': write 000001.SZ"),
+    ("i", "symbol,date\nSAP.DE,2026-03-02\n", ":2: column 'symbol' must not be 'SAP.DE'"),
     ("c", "symbol,date\n600000.SH,202603020\n", ":2: column 'date' must not be '202603020'"),
     ("d", "symbol,date,timing\n600000.SH,2026-03-02\n", ":2: 2 columns, expected 3"),
     (

@@ -120,6 +120,7 @@ def test_a_list_of_names_is_enough(tmp_path: Path) -> None:
     ("line", "cause"),
     [
         ("sh600000", "'sh600000' is not a symbol such as 600000.SH"),
+        ("SAP.DE", "'SAP.DE' names no exchange; write it as 600000.SH, or as 0700.HK"),
         ("600000.SH,a,19991110x", "'19991110x' is not a day such as 2026-09-30"),
         ("600000.SH,a,2001-01-02,2001-01-01", "600000.SH is delisted on 2001-01-01, before it is listed on 2001-01-02"),
         ("600000.SH,a,,,x", "5 values; expected symbol,name,listed,delisted"),

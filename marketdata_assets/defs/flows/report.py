@@ -7,7 +7,7 @@ import dagster as dg
 
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import failed_files, finish_partitions
+from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files, finish_partitions
 from marketdata_assets.flows import new_columns, status
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
@@ -82,14 +82,19 @@ def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
     return {
         "rows": ended.rows,
         "rejected": ended.rejected,
-        "rows_left_out": sum(unit.skipped for unit in ended.units if unit.error is None),
+        "rows_left_out": sum(unit.skipped for unit in ended.units if not unit.repeated),
         "rows_kept": ended.total("kept"),
         "rows_per_second": round(ended.rows / ended.seconds) if ended.seconds else 0,
         "files_loaded": ended.count("ok"),
         "files_empty": ended.count("empty"),
         "files_unchanged": ended.unchanged,
-        "files_repeated": sum(unit.outcome == "ok" and unit.error is not None for unit in ended.units),
+        "files_repeated": sum(unit.repeated for unit in ended.units),
         "files_failed": len(ended.failed),
+        "remarks": [
+            f"{unit.unit}: {unit.error}"
+            for unit in ended.units
+            if unit.outcome == "ok" and unit.error and not unit.repeated
+        ][:MAX_LISTED],
         "months": len(ended.loaded_months),
         "mode": flow.target.mode,
         "seconds": round(ended.seconds, 2),

@@ -3,27 +3,35 @@
 -- are. So one of less than a 20th of the range says that units are wrong, whatever the adjustment; one that is 100, 1000 or 10000
 -- times a price of the range says so only in the last five years before the delivery, in a month whose range is narrow: near zero,
 -- where dividends were subtracted, the ratio of two prices says nothing. `ratio` is the average price to the middle of the range.
--- A month whose price is below its range may have some days in other units: then its days are judged one by one.
+-- A month may have some days in other units, which are lost in its average: the days of suspect months, and of `sampled` ones, are
+-- judged one by one, and the file is named that provides such a day. Parameters: months, sampled.
 WITH priced AS (
     SELECT month, code, low, high, amount / volume / 100 AS price FROM stock_monthly_kline
     WHERE month = ANY(%(months)s) AND volume > 0 AND amount > 0 AND low > 0
 ), judged AS (
-    SELECT p.month, p.code, p.price / ((p.low + p.high) / 2) AS ratio, p.price < 0.98 * p.low AS below, newest.source,
-           CASE WHEN p.price * 20 < p.low THEN 'low'
-                WHEN p.high < 1.5 * p.low AND EXISTS (
-                    SELECT FROM (VALUES (100), (1000), (10000)) AS by (times)
-                    WHERE p.price BETWEEN 0.98 * by.times * p.low AND 1.02 * by.times * p.high)
-                     AND newest.last > to_timestamp(newest.delivered / 1e9) AT TIME ZONE 'Asia/Shanghai' - interval '5 years'
-                THEN 'high' END AS wrong
+    SELECT p.*, p.price / ((p.low + p.high) / 2) AS ratio, newest.source,
+           p.high < 1.5 * p.low AND newest.last > to_timestamp(newest.delivered / 1e9) AT TIME ZONE 'Asia/Shanghai'
+                                                  - interval '5 years' AS certain
     FROM priced p CROSS JOIN LATERAL (
         SELECT source, delivered, last FROM stock_1min_coverage c
         WHERE c.code = p.code AND c.month = p.month::date AND rows > superseded
         ORDER BY delivered DESC, source DESC LIMIT 1) newest
 ), suspect AS (
-    SELECT * FROM judged WHERE wrong IS NOT NULL OR below
+    SELECT j.*, of_month.wrong FROM judged j CROSS JOIN LATERAL (
+        SELECT CASE WHEN j.price * 20 < j.low THEN 'low'
+                    WHEN j.certain AND EXISTS (
+                        SELECT FROM (VALUES (100), (1000), (10000)) AS by (times)
+                        WHERE j.price BETWEEN 0.98 * by.times * j.low AND 1.02 * by.times * j.high)
+                    THEN 'high' END AS wrong) of_month
+    WHERE wrong IS NOT NULL OR price < 0.98 * low OR month = ANY(%(sampled)s)
 ), days AS (
-    SELECT s.code, s.month, d.day, d.price / ((d.low + d.high) / 2) AS ratio,
-           d.price * 20 < d.low OR s.wrong = 'high' AND d.price > 50 * d.high AS is_wrong
+    SELECT s.code, s.month, s.source, d.day, d.price / ((d.low + d.high) / 2) AS ratio,
+           CASE WHEN d.price * 20 < d.low THEN 'low'
+                WHEN s.certain AND d.price > 50 * d.high AND (s.wrong = 'high' OR EXISTS (
+                    SELECT FROM (VALUES (100), (1000), (10000)) AS by (times)
+                    WHERE d.price BETWEEN 0.98 * by.times * d.low AND 1.02 * by.times * d.high))
+                THEN 'high' END AS wrong,
+           count(*) OVER (PARTITION BY s.code, s.month) AS days
     FROM suspect s CROSS JOIN LATERAL (
         SELECT time::date AS day, sum(amount) / sum(volume) / 100 AS price, min(low) AS low, max(high) AS high
         FROM stock_1min_qfq b
@@ -31,15 +39,23 @@ WITH priced AS (
           AND volume > 0 AND amount > 0 AND low > 0
         GROUP BY 1) d
 ), counted AS (
-    SELECT code, month, count(*) AS days, count(*) FILTER (WHERE is_wrong) AS wrong_days, min(day) FILTER (WHERE is_wrong) AS day,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio) FILTER (WHERE is_wrong) AS ratio
-    FROM days GROUP BY code, month
+    SELECT d.code, d.month, coalesce(provider.source, d.source) AS source, d.wrong, days, count(*) AS wrong_days, min(day) AS day,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio) AS ratio
+    FROM days d LEFT JOIN LATERAL (
+        SELECT source FROM stock_1min_coverage c
+        WHERE c.code = d.code AND c.month = d.month::date AND rows > superseded AND d.day BETWEEN c.first::date AND c.last::date
+        ORDER BY delivered DESC, source DESC LIMIT 1) provider ON true
+    WHERE d.wrong IS NOT NULL GROUP BY 1, 2, 3, 4, 5
+), found AS (
+    SELECT code, month, source, wrong, ratio, days, wrong_days, day FROM counted
+    UNION ALL
+    SELECT code, month, source, wrong, ratio, NULL, NULL, NULL FROM suspect s
+    WHERE wrong IS NOT NULL AND NOT EXISTS (SELECT FROM counted c WHERE (c.code, c.month) = (s.code, s.month))
 ), wrong AS (
     SELECT source, count(DISTINCT code) AS codes, min(code) AS code, min(month) AS month,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY coalesce(c.ratio, s.ratio)) AS ratio,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY ratio) AS ratio,
            sum(wrong_days) AS wrong_days, sum(days) AS days, min(day) AS day
-    FROM suspect s LEFT JOIN counted c USING (code, month) WHERE wrong IS NOT NULL OR wrong_days > 0
-    GROUP BY source, coalesce(wrong, 'low')
+    FROM found GROUP BY source, wrong
 )
 SELECT source AS file, codes, code, to_char(month, 'YYYY-MM') AS month,
        CASE WHEN ratio < 1 THEN trim(to_char(ratio, '0.000000')) ELSE trim(to_char(ratio, '9999990.0')) END AS ratio,
