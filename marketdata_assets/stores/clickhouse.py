@@ -19,12 +19,13 @@ from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import ServerTooOld, require
 from marketdata_assets.stores import clickhouse_address, clickhouse_ddl
 from marketdata_assets.stores.clients import Client
-from marketdata_assets.stores.errors import StoreAway, StoreFull
+from marketdata_assets.stores.errors import LoginRejected, StoreAway, StoreFull
 
 STORE = "ClickHouse"
 AWAY = (32, 95, 209, 210, 225, 236, 242, 279, 319, 425, 517, 999)
 """Codes of a server that hangs up, shuts down, or has lost its own connections or that to Keeper."""
 NO_SPACE = 243
+NO_LOGIN = (192, 193, 194, 516)
 NO_SPACE_TEXT = re.compile(r"no space left on device|errno: 28\b", re.IGNORECASE)
 ROWS_PER_BATCH = 30_000
 """Two megabytes of bars: memory that is reused instead of allocated again."""
@@ -45,7 +46,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @contextmanager
 def naming_failures() -> Iterator[None]:
-    """Turn a lost connection into StoreAway and a full disk into StoreFull; other errors pass."""
+    """Turn a lost connection into StoreAway, a full disk into StoreFull, a rejected login into LoginRejected."""
     from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
     from urllib3.exceptions import HTTPError
 
@@ -54,6 +55,8 @@ def naming_failures() -> Iterator[None]:
     except DatabaseError as error:
         if error.code == NO_SPACE or NO_SPACE_TEXT.search(str(error)):
             raise StoreFull(STORE, str(error)) from error
+        if error.code in NO_LOGIN:
+            raise LoginRejected(STORE, str(error)) from error
         if error.code in AWAY or (error.code is None and isinstance(error, OperationalError)):
             raise StoreAway(STORE, str(error)) from error
         raise

@@ -15,6 +15,18 @@ class StoreAway(TransientError):
         )
 
 
+class LoginRejected(TerminalError):
+    """The server answers, and lets nobody in with this user, password and database."""
+
+    def __init__(self, store: str, cause: str) -> None:
+        self.store = store
+        self.cause = cause.strip()
+        super().__init__(
+            f"{store} rejects the login ({self.cause}). Correct user, password and database of its address; "
+            f'"marketdata doctor" names the variable.'
+        )
+
+
 class StoreFull(TerminalError):
     """The server ran out of disk space; what was half written is rolled back."""
 

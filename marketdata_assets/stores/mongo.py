@@ -26,12 +26,13 @@ from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import require
-from marketdata_assets.stores.errors import StoreAway, StoreFull
+from marketdata_assets.stores.errors import LoginRejected, StoreAway, StoreFull
 
 STORE = "MongoDB"
 SELECTION_MS = 10_000
 DUPLICATE_KEY = 11000
 NO_SPACE = 14031
+NO_LOGIN = (18, 8000)
 GOING_DOWN = (91, 189, 11600, 11602, 13435, 13436, 10107)
 """Codes of a server that shuts down or has lost its primary role; a retry may succeed."""
 BAD_DOCUMENT = (2, 14, 15, 22, 28, 40, 52, 55, 56, 57, 66, 121, 171, 10334, 16755, 17280, 17419, 17420)
@@ -106,7 +107,7 @@ class Written:
 
 @contextmanager
 def naming_failures() -> Iterator[None]:
-    """Turn a lost connection into StoreAway and a full disk into StoreFull; other errors pass."""
+    """Turn a lost connection into StoreAway, a full disk into StoreFull, a rejected login into LoginRejected."""
     try:
         yield
     except ConnectionFailure as error:
@@ -118,6 +119,8 @@ def naming_failures() -> Iterator[None]:
             codes = {failure.get("code") for failure in failures}
         if NO_SPACE in codes:
             raise StoreFull(STORE, str(error)) from error
+        if codes & set(NO_LOGIN):
+            raise LoginRejected(STORE, str(error)) from error
         if codes & set(GOING_DOWN):
             raise StoreAway(STORE, str(error)) from error
         raise

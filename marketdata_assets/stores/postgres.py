@@ -22,7 +22,7 @@ from marketdata_assets import lock_waits
 from marketdata_assets.secret_values import hide
 from marketdata_assets.server_versions import require
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
-from marketdata_assets.stores.errors import StoreAway, StoreFull
+from marketdata_assets.stores.errors import LoginRejected, StoreAway, StoreFull
 
 STORE = "Postgres"
 COPY_CHUNK_BYTES = 256 * 1024
@@ -31,6 +31,8 @@ SERVER_UNAVAILABLE = ("08", "53", "57", "58")
 NOTICE_DEAD_CLIENTS = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """The server ends the session of a host that is gone after 25 s, and with it its locks; by default after two hours."""
 Query = str | bytes | sql.SQL | sql.Composed
+NO_LOGIN = re.compile(r"FATAL: .*(authentication failed|does not exist|no pg_hba.conf entry|permission denied)")
+"""What libpq says, without a code, of a server that answers and lets nobody in."""
 EXISTS = "EXISTS (SELECT FROM pg_class WHERE relname = {} AND pg_table_is_visible(oid))"
 """As of now; to_regclass may answer as before a wait for an advisory lock."""
 _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
@@ -38,7 +40,9 @@ _CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 @contextmanager
 def naming_failures() -> Iterator[None]:
-    """Turn a lost connection into StoreAway and a full disk into StoreFull; other errors pass.
+    """Turn a lost connection into StoreAway, a full disk into StoreFull, a rejected login into LoginRejected.
+
+    Other errors pass.
 
     What interrupts a pipeline, Ctrl-C or the end of a run, leaves psycopg as an error of the pipeline: it is raised
     itself, so that nobody retries what was to stop.
@@ -50,6 +54,8 @@ def naming_failures() -> Iterator[None]:
             raise interruption from None
         if isinstance(error, pg.DiskFull):
             raise StoreFull(STORE, str(error)) from error
+        if isinstance(error, pg.InvalidAuthorizationSpecification) or NO_LOGIN.search(str(error)):
+            raise LoginRejected(STORE, str(error)) from error
         if not isinstance(error, pg.OperationalError | pg.InterfaceError) or is_of_statement(error):
             raise
         raise StoreAway(STORE, str(error)) from error

@@ -19,7 +19,7 @@ from marketdata_assets.stores import clickhouse as clickhouse_store
 from marketdata_assets.stores import mongo as mongo_store
 from marketdata_assets.stores import postgres as postgres_store
 from marketdata_assets.stores.clients import Client
-from marketdata_assets.stores.errors import StoreAway
+from marketdata_assets.stores.errors import LoginRejected, StoreAway
 from marketdata_assets.web.errors import Cause, NotCreated, QueryFailed, TooSlow
 
 CONNECT_SECONDS = 3
@@ -33,19 +33,15 @@ MOST_ROWS = 2_000_000
 
 _POSTGRES: tuple[tuple[type[pg.Error], Cause], ...] = (
     (pg.InsufficientPrivilege, "permission"),
-    (pg.InvalidAuthorizationSpecification, "login"),
     (pg.UndefinedColumn, "schema"),
 )
 _CLICKHOUSE: dict[int, Cause] = {
     497: "permission",
-    **dict.fromkeys((192, 193, 194, 516), "login"),
     **dict.fromkeys((16, 47), "schema"),
     **dict.fromkeys((241, 396), "limit"),
 }
-_MONGO: dict[int, Cause] = {13: "permission", 18: "login", 8000: "login"}
+_MONGO: dict[int, Cause] = {13: "permission"}
 _UNKNOWN_TABLE, _SLOW, _READONLY = 60, (159, 160), 164
-_NO_LOGIN = re.compile(r"authentication failed|does not exist|no pg_hba.conf entry|permission denied")
-"""What libpq says, without a code, of a server that answers and lets nobody in."""
 _TABLE = re.compile(r"[Tt]able (?:expression identifier )?[`'\"]?(?:\w+\.)?(\w+)")
 
 
@@ -88,9 +84,9 @@ def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> It
         raise NothingLoaded(_table(error.diag.message_primary or "")) from error
     except pg.ReadOnlySqlTransaction as error:
         raise NotCreated("Postgres") from error
+    except LoginRejected as error:
+        raise QueryFailed("Postgres", _first_line(error.cause), "login", VARIABLES["postgres_dsn"]) from error
     except StoreAway as error:
-        if _NO_LOGIN.search(error.cause):
-            raise QueryFailed("Postgres", _first_line(error.cause), "login", VARIABLES["postgres_dsn"]) from error
         raise CannotRead(error.store, _brief(error.cause)) from error
     except psycopg.Error as error:
         cause: Cause = next((cause for kind, cause in _POSTGRES if isinstance(error, kind)), "other")
@@ -123,6 +119,8 @@ def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
         raise QueryFailed("ClickHouse", _first_line(error), cause, VARIABLES["clickhouse_url"]) from error
     except ClickHouseError as error:
         raise QueryFailed("ClickHouse", _first_line(error), "other", VARIABLES["clickhouse_url"]) from error
+    except LoginRejected as error:
+        raise QueryFailed("ClickHouse", _first_line(error.cause), "login", VARIABLES["clickhouse_url"]) from error
     except StoreAway as error:
         raise CannotRead(error.store, _brief(error.cause)) from error
 
@@ -156,6 +154,8 @@ def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mong
         raise QueryFailed("MongoDB", _first_line(error), cause, VARIABLES["mongo_uri"]) from error
     except PyMongoError as error:
         raise QueryFailed("MongoDB", _first_line(error), "other", VARIABLES["mongo_uri"]) from error
+    except LoginRejected as error:
+        raise QueryFailed("MongoDB", _first_line(error.cause), "login", VARIABLES["mongo_uri"]) from error
     except StoreAway as error:
         raise CannotRead(error.store, _brief(error.cause)) from error
 

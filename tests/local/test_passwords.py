@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,9 +15,12 @@ import psycopg
 import pymongo
 import pytest
 
+from marketdata_assets.errors import TransientError
 from marketdata_assets.local import password
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.secret_values import without_password
+from marketdata_assets.stores import clickhouse, mongo, postgres
+from marketdata_assets.stores.errors import LoginRejected
 from tests.cli.commands import settings as settings_of
 
 READ = "SELECT count() FROM file('/etc/passwd', 'LineAsString')"
@@ -86,6 +89,33 @@ def test_a_server_refuses_all_but_its_own_login(local_stack: LocalStack, name: s
         "default:@",
     ):
         assert not ASK[name](login, local_stack), login
+
+
+def list_databases(uri: str) -> object:
+    with mongo.databases(mongo.Server(uri, {})) as databases:
+        return databases["regular_alphas"].list_collection_names()
+
+
+CONNECT: dict[str, Callable[[str], AbstractContextManager[object]]] = {
+    "clickhouse_url": clickhouse.connect,
+    "postgres_dsn": postgres.connect,
+    "mongo_uri": lambda uri: nullcontext(list_databases(uri)),
+}
+
+
+@pytest.mark.parametrize("name", CONNECT)
+def test_a_wrong_password_is_no_server_that_is_away(local_stack: LocalStack, name: str) -> None:
+    """Nothing is tried again, and the advice is not to start the server."""
+    own = getattr(local_stack.endpoints, name)
+    secret = urlsplit(own).password or ""
+    with CONNECT[name](own):
+        pass
+    with (
+        pytest.raises(LoginRejected, match=r"user, password and database") as raised,
+        CONNECT[name](own.replace(secret, "wrong")),
+    ):
+        pass
+    assert not isinstance(raised.value, TransientError)
 
 
 def test_clickhouse_takes_its_password_in_headers_of_its_own(local_stack: LocalStack) -> None:
