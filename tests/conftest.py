@@ -44,6 +44,9 @@ settings.load_profile("project")
 PLACE = pytest.StashKey[Path]()
 """The empty working folder of all tests of a process."""
 
+WAITING = "collector"
+"""The folder of tests that wait for times of sockets and servers, and use little of a processor."""
+
 LONG_FIRST = (
     "simulated",
     "fuzz",
@@ -124,7 +127,10 @@ def isolated(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs servers; folders whose files take long come first, so that no process is left with one alone."""
+    """Mark what needs servers; folders whose files take long come first, so that no process is left with one alone.
+
+    Files of WAITING are spread over the run: several at once would leave the processors idle.
+    """
 
     def rank(item: pytest.Item) -> int:
         folder = item.path.parent.name
@@ -140,6 +146,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for engine in _engines(item):
             item.add_marker(engine)
     items.sort(key=rank)
+    places: dict[Path, float] = {path: at for at, path in enumerate(dict.fromkeys(item.path for item in items))}
+    waiting = [path for path in places if path.parent.name == WAITING]
+    places |= {path: 0.9 * number * len(places) / len(waiting) for number, path in enumerate(waiting)}
+    items.sort(key=lambda item: places[item.path])
 
 
 def _engines(item: pytest.Function) -> list[str]:
