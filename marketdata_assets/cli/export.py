@@ -119,6 +119,8 @@ def _run(work: Callable[[Tally], Report], what: str, as_json: bool) -> None:
             report = work(tally)
     except (UnknownName, CannotAdjust) as error:
         raise typer.BadParameter(str(error)) from error
+    except typer.BadParameter:
+        raise
     except BaseException:
         if tally.total:  # what ended it is said by who takes the error
             with suppress(typer.Exit):

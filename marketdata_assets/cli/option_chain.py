@@ -22,9 +22,9 @@ def option_chain(
     within_hours: Annotated[float, typer.Option(min=0.001, help="how old a value may be")] = 24.0,
     as_json: output.Json = False,
 ) -> None:
-    """Print the options on an underlying that had not expired at an instant, each as it was last known.
+    """Print the options on an underlying as they were last known at an instant.
 
-    With --json all columns of `read.option_chain`, times in UTC.
+    Expired ones are left out. With --json all columns of `read.option_chain`, times in UTC.
     """
     moment, within = at or dt.datetime.now(dt.UTC), dt.timedelta(hours=within_hours)
     try:

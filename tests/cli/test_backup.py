@@ -240,7 +240,7 @@ def site(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         halt = pl.DataFrame(halted).with_columns(seen=pl.lit(dt.datetime(2026, 1, 5, tzinfo=dt.UTC)))
         position = stream_positions.Position("trade", None, 7, 1)
         stream_positions.write(client, "marketdata", 1, [position])
-        wrong = pl.DataFrame({"file": ["wrong.csv"], "size": [1], "modified": [1]})
+        wrong = pl.DataFrame({"file": ["wrong.csv"], "size": [1], "modified": [1], "changed": [1]})
         observed = clickhouse_files.observe(client, "tick_data", wrong, "", now_ns=1)
         forgotten = {"state": pl.lit("forgotten"), "forgotten": pl.lit("its hash")}
         clickhouse_files.record(client, observed.with_columns(**forgotten))

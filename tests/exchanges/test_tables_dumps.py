@@ -140,8 +140,8 @@ def test_instruments_that_names_alone_do_not_say_are_of_a_list(client: Client, t
 
 
 def test_remedies_are_of_the_file_that_is_wrong(client: Client, tmp_path: Path) -> None:
-    kraken = write(tmp_path, "trades", trades(1, about=(about := ("kraken", "XBT-USD"))), about)
-    assert "kraken: its files of tardis.dev are not read. Those of binance," in failure(client, kraken)
+    unknown = write(tmp_path, "trades", trades(1, about=(about := ("bitmex", "XBTUSD"))), about)
+    assert "bitmex: its files of tardis.dev are not read. Those of binance," in failure(client, unknown)
     path = archived(tmp_path)
     [unit] = load_dumps(client, [path], None, exchange="binance-testnet").units
     assert "of the public archive of binance, not of binance-testnet. Leave --exchange out" in str(unit.error)
