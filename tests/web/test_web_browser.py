@@ -198,6 +198,7 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         ]
 
 
+@pytest.mark.slow
 def test_go_to_shows_the_day_at_every_length_and_the_chart_fits_the_paper(dsn: str, tmp_path: Path) -> None:
     load_market(dsn, tmp_path / "bars")
     with psycopg.connect(dsn) as connection:
