@@ -260,7 +260,7 @@ def test_a_file_of_which_no_month_is_known_is_tried_and_shown(
         assert ended.returncode == 1
         assert "600001.XSHG.csv:1: no profile fits" in ended.stderr
         assert "nothing to load" not in ended.stdout
-        assert "files         2 files: 1 failed (600001.XSHG.csv: " in ended.stdout
+        assert "files         2 files: 1 failed (600001.XSHG.csv:1: no profile" in ended.stdout
     shown = marketdata(home, "status", **variables)
     assert shown.returncode == 1
     assert "1 not taken (notes.txt: a text without a code or a day in its name is a document" in shown.stdout

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "exec": ["dagster-daemon", "--version"],
     "backup": ["{folder}/backup"],
     "restore": ["{folder}/backup"],
+    "option-chain": ["deribit", "BTC"],
     "replay": ["{folder}/absent.jsonl"],
     "collect": ["--duration", "1"],
     "drain": ["--seconds", "1"],
