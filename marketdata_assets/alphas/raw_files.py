@@ -206,6 +206,8 @@ def members(data: bytes) -> dict[str, bytes]:
     position, found = _blank(text, text.index("{") + 1), dict[str, bytes]()
     while text[position : position + 1] != "}":
         name, position = scan(text, position)
+        if not isinstance(name, str):
+            raise ValueError(f"a member is named {name!r:.40}")
         start = _blank(text, text.index(":", position) + 1)
         _, position = scan(text, start)
         found[name] = text[start:position].encode()

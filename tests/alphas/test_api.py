@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.api_requests import Page, check_url
+from marketdata_assets.alphas.api_requests import Page, check_url, decode_alpha
 from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected, UnsafeId
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy, retry_after
@@ -224,3 +224,9 @@ def test_retry_after_reads_numbers_and_dates_and_survives_nonsense(
     headers: dict[str, str], seconds: float | None
 ) -> None:
     assert retry_after(httpx.Response(429, headers=headers), NOVEMBER.start) == seconds
+
+
+@pytest.mark.parametrize("content", [b'{{}:"A"}', b'{"id":"A",[1]:2}', b'{"id":"A",1:2}'])
+def test_an_answer_whose_member_has_no_text_as_its_name_is_no_alpha(content: bytes) -> None:
+    with pytest.raises(ValueError, match="a member is named"):
+        decode_alpha(content)
