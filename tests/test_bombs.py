@@ -125,7 +125,7 @@ import sys
 from pathlib import Path
 from marketdata_assets.flows import excel
 [file] = folder.iterdir()
-excel.every_cell(file.read_bytes(), file.name, None)
+excel.every_cell(file.read_bytes(), file.name, None, [])
 """
 TICKS = """
 from marketdata_assets.loading.files import walk

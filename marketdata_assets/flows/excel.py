@@ -41,9 +41,7 @@ def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
     Raises LoadError.
     """
     data = document(stream, unit.place, "deliver CSV")
-    cells = every_cell(data, unit.place, loader.sheet).slice(loader.skip_lines)
-    if loader.sheet is None and (others := other_sheets(data, unit.place)):
-        rejects.remarks.append(others)
+    cells = every_cell(data, unit.place, loader.sheet, rejects.remarks).slice(loader.skip_lines)
     names = cells.columns[1:]
     if loader.header and cells.height:
         names = header.numbered([text.strip() if text else "" for text in cells.row(0)[1:]], loader)
@@ -70,34 +68,40 @@ def is_workbook(data: bytes) -> bool:
     return data.startswith((b"PK", b"\xd0\xcf\x11\xe0")) or _is_page(data)
 
 
-def every_cell(data: bytes, place: str, name: str | None) -> pl.DataFrame:
-    """All rows of a sheet (the first without a name): LINE, then the texts of its columns, named by number from 1."""
+def every_cell(data: bytes, place: str, name: str | None, remarks: list[str]) -> pl.DataFrame:
+    """All rows of a sheet (the first without a name): LINE, then the texts of its columns, named by number from 1.
+
+    Without a name, further sheets that have cells or cannot be read are named in `remarks`.
+    """
     if _is_page(data):
         return _of_page(data, place).with_row_index(LINE, 1).cast({LINE: pl.Int64})
     fastexcel = _fastexcel(place)
+    unreadable = fastexcel.FastExcelError, pl.exceptions.PanicException
     if data.startswith(b"PK"):
         with naming_failures(place):
             _check_size(data)
     try:
         book = fastexcel.read_excel(data)
+        others = () if name else [one for one in book.sheet_names[1:] if _has_cells(book, one, unreadable)]
         name = name or book.sheet_names[0]
         if name not in book.sheet_names:
             sheets = ", ".join(book.sheet_names)
             raise LoadError(f"{place}:1: no sheet {name!r}; it has {sheets}. Correct loader.sheet.")
         cells: pl.DataFrame = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
-    except (fastexcel.FastExcelError, pl.exceptions.PanicException) as error:
+    except unreadable as error:
         raise BadFile(place, f"not a workbook that can be read: {error}") from error
+    if others:
+        remarks.append(f"{OTHER_SHEETS}: {and_more(others, NAMED)}")
     names = {column: str(number) for number, column in enumerate(cells.columns, 1)}
     return cells.rename(names).with_row_index(LINE, 1).cast({LINE: pl.Int64})
 
 
-def other_sheets(data: bytes, place: str) -> str:
-    """What to say of the sheets of a workbook behind the first, which are not read; empty where none has a cell."""
-    if _is_page(data):
-        return ""
-    book = _fastexcel(place).read_excel(data)
-    found = [name for name in book.sheet_names[1:] if book.load_sheet(name, header_row=None, n_rows=1).height]
-    return f"{OTHER_SHEETS}: {and_more(found, NAMED)}" if found else ""
+def _has_cells(book: Any, name: str, unreadable: tuple[type[BaseException], ...]) -> bool:
+    """Whether a sheet that is not read has a cell, as far as it can be read."""
+    try:
+        return bool(book.load_sheet(name, header_row=None, n_rows=1).height)
+    except unreadable:
+        return True
 
 
 def _check_size(data: bytes) -> None:

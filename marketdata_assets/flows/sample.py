@@ -168,12 +168,12 @@ def _is_commented(lines: Sequence[str], mark: str) -> bool:
 
 
 def _of_workbook(unit: Unit, data: bytes) -> Sample:
-    cells = excel.every_cell(data, unit.place, None)
+    unsure: list[str] = []
+    cells = excel.every_cell(data, unit.place, None, unsure)
     rows = [list(row[1:]) for row in cells.head(ROWS).rows()]
     width = max((sum(cell is not None for cell in row) for row in rows[:LINES_TRIED]), default=0)
     first = next((n for n, row in enumerate(rows) if sum(cell is not None for cell in row) >= max(2, width - 1)), 0)
     rows = [row for row in rows[first:] if any(cell is not None for cell in row)]
-    unsure = [others] if (others := excel.other_sheets(data, unit.place)) else []
     return _with_header(unit, rows, {"format": "excel", "skip_lines": first}, unsure, [], [])
 
 

@@ -31,7 +31,9 @@ SERVER_UNAVAILABLE = ("08", "53", "57", "58")
 NOTICE_DEAD_CLIENTS = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """The server ends the session of a host that is gone after 25 s, and with it its locks; by default after two hours."""
 Query = str | bytes | sql.SQL | sql.Composed
-NO_LOGIN = re.compile(r"FATAL: .*(authentication failed|does not exist|no pg_hba.conf entry|permission denied)")
+NO_LOGIN = re.compile(
+    r"FATAL: .*(authentication failed|does not exist|no pg_hba.conf entry|permission denied|not permitted)"
+)
 """What libpq says, without a code, of a server that answers and lets nobody in."""
 EXISTS = "EXISTS (SELECT FROM pg_class WHERE relname = {} AND pg_table_is_visible(oid))"
 """As of now; to_regclass may answer as before a wait for an advisory lock."""

@@ -439,7 +439,8 @@ def entries(client: Client, files: Files) -> list[FileEntry]:
             else:
                 entry = FileEntry(name, *_UNSETTLED.get(state, _UNSETTLED["waiting"]))
                 entry = replace(entry, reason=row["error"] or entry.reason)
-            recorded[name] = Recorded(f"{row['size']}:{row['modified']}:{row['changed']}", entry)
+            read = Delivered(name, "", row["size"], row["modified"], changed_ns=row["changed"])
+            recorded[name] = Recorded(read.identity, entry)
     return [
         state_of(one, recorded.get(one.name), not_taken=other_suffix(one.name, SUFFIXES, "ticks"))
         for one in everything(files.folder)

@@ -79,9 +79,10 @@ class SymbolMapping(Section):
     @model_validator(mode="after")
     def _check_exchanges(self) -> Self:
         known = {suffix for one in EXCHANGES for suffix in one.suffixes}
-        of_symbols = [split(ours)[2] for ours in self.symbols if not is_known(ours)]
-        for suffix in [*(one for one in self.suffixes if one not in known), *of_symbols]:
-            raise ValueError(not_known(suffix))
+        unknown = [suffix for suffix in self.suffixes if suffix not in known]
+        unknown += [split(ours)[2] for ours in self.symbols if not is_known(ours)]
+        if unknown:
+            raise ValueError(not_known(unknown[0]))
         return self
 
     @model_validator(mode="after")

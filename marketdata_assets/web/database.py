@@ -55,6 +55,17 @@ class Servers:
 
 
 @contextmanager
+def _unreachable(address: str) -> Iterator[None]:
+    """Name a server that is unavailable, or rejects the login of the setting `address`, as the page does."""
+    try:
+        yield
+    except LoginRejected as error:
+        raise QueryFailed(error.store, _first_line(error.cause), "login", VARIABLES[address]) from error
+    except StoreAway as error:
+        raise CannotRead(error.store, _brief(error.cause)) from error
+
+
+@contextmanager
 def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> Iterator[psycopg.Connection]:
     """A connection that cannot write, with one transaction unless `autocommit`; `patience` multiplies the time limits.
 
@@ -62,9 +73,12 @@ def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> It
     """
     limit = STATEMENT_SECONDS * patience
     try:
-        with postgres_store.connect(
-            dsn, application="marketdata web", connect_seconds=CONNECT_SECONDS, autocommit=autocommit
-        ) as connection:
+        with (
+            _unreachable("postgres_dsn"),
+            postgres_store.connect(
+                dsn, application="marketdata web", connect_seconds=CONNECT_SECONDS, autocommit=autocommit
+            ) as connection,
+        ):
             timer = threading.Timer(REQUEST_SECONDS * patience, _hang_up, [connection])
             timer.daemon = True
             timer.start()
@@ -84,10 +98,6 @@ def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> It
         raise NothingLoaded(_table(error.diag.message_primary or "")) from error
     except pg.ReadOnlySqlTransaction as error:
         raise NotCreated("Postgres") from error
-    except LoginRejected as error:
-        raise QueryFailed("Postgres", _first_line(error.cause), "login", VARIABLES["postgres_dsn"]) from error
-    except StoreAway as error:
-        raise CannotRead(error.store, _brief(error.cause)) from error
     except psycopg.Error as error:
         cause: Cause = next((cause for kind, cause in _POSTGRES if isinstance(error, kind)), "other")
         raise QueryFailed("Postgres", _first_line(error), cause, VARIABLES["postgres_dsn"]) from error
@@ -103,9 +113,12 @@ def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
 
     limit = STATEMENT_SECONDS * patience
     try:
-        with clickhouse_store.connect(
-            url, timeout_seconds=REQUEST_SECONDS * patience, connect_seconds=CONNECT_SECONDS
-        ) as client:
+        with (
+            _unreachable("clickhouse_url"),
+            clickhouse_store.connect(
+                url, timeout_seconds=REQUEST_SECONDS * patience, connect_seconds=CONNECT_SECONDS
+            ) as client,
+        ):
             _limit(client, limit)
             yield client
     except DatabaseError as error:
@@ -119,10 +132,6 @@ def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
         raise QueryFailed("ClickHouse", _first_line(error), cause, VARIABLES["clickhouse_url"]) from error
     except ClickHouseError as error:
         raise QueryFailed("ClickHouse", _first_line(error), "other", VARIABLES["clickhouse_url"]) from error
-    except LoginRejected as error:
-        raise QueryFailed("ClickHouse", _first_line(error.cause), "login", VARIABLES["clickhouse_url"]) from error
-    except StoreAway as error:
-        raise CannotRead(error.store, _brief(error.cause)) from error
 
 
 def _limit(client: Client, seconds: float) -> None:
@@ -142,22 +151,21 @@ def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mong
     from pymongo.errors import OperationFailure, PyMongoError
 
     try:
-        with mongo_store.databases(
-            server,
-            application="marketdata web",
-            selection_seconds=CONNECT_SECONDS,
-            timeout_seconds=REQUEST_SECONDS * patience,
-        ) as databases:
+        with (
+            _unreachable("mongo_uri"),
+            mongo_store.databases(
+                server,
+                application="marketdata web",
+                selection_seconds=CONNECT_SECONDS,
+                timeout_seconds=REQUEST_SECONDS * patience,
+            ) as databases,
+        ):
             yield databases
     except OperationFailure as error:
         cause = _MONGO.get(error.code or 0, "other")
         raise QueryFailed("MongoDB", _first_line(error), cause, VARIABLES["mongo_uri"]) from error
     except PyMongoError as error:
         raise QueryFailed("MongoDB", _first_line(error), "other", VARIABLES["mongo_uri"]) from error
-    except LoginRejected as error:
-        raise QueryFailed("MongoDB", _first_line(error.cause), "login", VARIABLES["mongo_uri"]) from error
-    except StoreAway as error:
-        raise CannotRead(error.store, _brief(error.cause)) from error
 
 
 def connected(

@@ -109,13 +109,22 @@ def mixed(wrong: int, **changes: Change) -> bytes:
     return b"".join([head, *first, *bars(days=DAYS[wrong:]).splitlines(keepends=True)[1:]])
 
 
+OTHER_UNITS: dict[str, tuple[dict[str, Change], float, str]] = {
+    "shares": ({"成交量": lambda lots: lots * 100}, 0.01, "volume seems to be in shares: divide it by 100"),
+    "thousands": (
+        {"成交额": lambda yuan: yuan / 1000},
+        0.001,
+        "amount seems to be in thousands of yuan: multiply it by 1000",
+    ),
+    "cents": ({"成交额": lambda yuan: yuan * 100}, 100, "amount seems to be in cents"),
+}
+"""What the days of a file become, the ratio of its price to that of other days, and the remedy."""
+
+
 @pytest.mark.parametrize(("wrong", "said"), [(2, "2 of 5"), (1, "1 of 5"), (4, "4 of 5")])
 @pytest.mark.parametrize(
     ("changes", "ratio", "remedy"),
-    [
-        ({"成交量": lambda lots: lots * 100}, 0.01, "volume seems to be in shares: divide it by 100"),
-        ({"成交额": lambda yuan: yuan / 1000}, 0.001, "amount seems to be in thousands of yuan: multiply it by 1000"),
-    ],
+    [OTHER_UNITS["shares"], OTHER_UNITS["thousands"]],
     ids=["shares", "thousands"],
 )
 def test_days_of_a_file_in_other_units_than_its_others_are_counted(
@@ -138,12 +147,8 @@ def test_days_of_a_file_in_other_units_than_its_others_are_counted(
 
 @pytest.mark.parametrize(
     ("changes", "ratio", "remedy"),
-    [
-        ({"成交量": lambda lots: lots * 100}, 0.01, "volume seems to be in shares"),
-        ({"成交额": lambda yuan: yuan / 1000}, 0.001, "amount seems to be in thousands"),
-        ({"成交额": lambda yuan: yuan * 100}, 100, "amount seems to be in cents"),
-    ],
-    ids=["shares", "thousands", "cents"],
+    OTHER_UNITS.values(),
+    ids=OTHER_UNITS,
 )
 @pytest.mark.parametrize("alone", [True, False], ids=["a file of its own", "in the file of the month"])
 def test_one_day_in_other_units_is_found_although_the_average_of_its_month_is_a_price(

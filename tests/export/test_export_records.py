@@ -320,30 +320,29 @@ def test_book_of_two_recorders_goes_on_from_either(made_tables: Client, tmp_path
     assert float(held["bids"].item()[0]["size"]) == 23
 
 
-def test_the_command_prints_what_it_wrote(
-    loaded: tuple[Client, Made], clickhouse_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def trades_alone(loaded: tuple[Client, Made], clickhouse_server: str, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """The database that commands read has these trades, each once."""
     client, made = loaded
     client.command(f"TRUNCATE TABLE {TRADES.name}")
     rows.insert_records(client, [one for one in made.records if isinstance(one, Trade)])
     monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", f"{clickhouse_server}/{client.database}")
+    return made
+
+
+def test_the_command_prints_what_it_wrote(trades_alone: Made, tmp_path: Path) -> None:
     command = ["export", "records", str(tmp_path), "--type", "trade", "--exchange", "binance", "--json"]
     run = CliRunner().invoke(app, [*command, "--first", "2026-01-05", "--last", "2026-01-06"])
     assert run.exit_code == 0, run.output
     found = json.loads(run.stdout)
-    assert (found["written"], found["rows"]) == (2, made.trades)
+    assert (found["written"], found["rows"]) == (2, trades_alone.trades)
     wrong = CliRunner().invoke(app, [*command, "--first", "2026-01-06", "--last", "2026-01-05"])
     assert wrong.exit_code == 2
     assert "2026-01-05 is before 2026-01-06" in wrong.output
 
 
-def test_an_export_that_an_error_ends_reports_what_it_wrote_and_what_it_left(
-    loaded: tuple[Client, Made], clickhouse_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client, made = loaded
-    client.command(f"TRUNCATE TABLE {TRADES.name}")
-    rows.insert_records(client, [one for one in made.records if isinstance(one, Trade)])
-    monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", f"{clickhouse_server}/{client.database}")
+@pytest.mark.usefixtures("trades_alone")
+def test_an_export_that_an_error_ends_reports_what_it_wrote_and_what_it_left(tmp_path: Path) -> None:
     command = ["export", "records", str(tmp_path), "--type", "trade", "--exchange", "binance"]
     command += ["--first", "2026-01-05", "--last", "2026-01-06"]
     occupied = tmp_path / "type=trade/exchange=binance/market_type=linear/instrument=ABCUSDT/2026-01-06.parquet"

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
+from zipfile import ZipFile
 
 import pandas as pd
 import polars as pl
 import psycopg
 import pytest
 
-from marketdata_assets.flows import sample, status
+from marketdata_assets.flows import excel, sample, status
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.draft import draft
 from marketdata_assets.flows.trial import try_file
@@ -386,6 +387,20 @@ def test_sheets_that_are_not_read_are_named_by_a_new_flow_and_its_runs(dsn: str,
     assert [unit.error for unit in run(flow, dsn, tmp_path).units] == [said]
     chosen = flow.model_copy(update={"loader": flow.loader.model_copy(update={"sheet": "Sheet"})})
     assert [unit.error for unit in run(chosen, dsn, tmp_path).units] == [None]
+
+
+def test_a_sheet_that_is_damaged_and_not_read_fails_no_workbook(tmp_path: Path) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    book.active.append(["symbol", "close"])
+    book.create_sheet("damaged").append(["x"])
+    book.save(tmp_path / "whole.xlsx")
+    with ZipFile(tmp_path / "whole.xlsx") as whole, ZipFile(tmp_path / "book.xlsx", "w") as other:
+        for name in whole.namelist():
+            other.writestr(name, b"<worksheet" if name.endswith("sheet2.xml") else whole.read(name))
+    remarks: list[str] = []
+    assert excel.every_cell((tmp_path / "book.xlsx").read_bytes(), "book.xlsx", None, remarks).height == 1
+    assert len(remarks) == 1
+    assert remarks[0].endswith("for each of the others: damaged")
 
 
 def test_a_page_with_a_table_is_read_as_one(tmp_path: Path) -> None:

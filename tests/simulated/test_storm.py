@@ -157,7 +157,7 @@ def happen(servers: Sequence[Venue]) -> None:
 
 async def until(loop: VirtualLoop, hour: float, servers: Sequence[Venue]) -> None:
     while (left := hour * 3600 - (loop.clock.now - START) / SECOND) > 0:
-        await asyncio.sleep(min(USUAL, max(left, 1.0)))  # the clock stands still for less than it can show
+        await asyncio.sleep(min(USUAL, max(left, 1.0)))  # a sleep below its resolution would not advance the clock
         happen(servers)
 
 
