@@ -26,6 +26,7 @@ ROW_MAKERS = (
     *("loading.text", "loading.text_table", "stores.pgcopy"),
 )
 """Modules of this package whose code makes the rows of flows."""
+PARSES = 10
 INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
@@ -139,7 +140,17 @@ def _file_of(name: str) -> Path | None:
 
 
 def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_bytes(), str(file))
+    """The syntax tree of a module; parsed again when a thread or a finalizer has parsed other code meanwhile.
+
+    Python 3.11 keeps one count of depth for all that is parsed, and raises SystemError when two of them mix it up.
+    """
+    source = file.read_bytes()
+    for _ in range(PARSES - 1):
+        try:
+            return ast.parse(source, str(file))
+        except SystemError:
+            continue
+    return ast.parse(source, str(file))
 
 
 def _meaning(tree: ast.Module) -> str:

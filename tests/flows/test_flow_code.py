@@ -1,7 +1,11 @@
 """Which changes of code make a flow's rows stale."""
 
+import ast
+import gc
 import sys
+import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -93,3 +97,25 @@ def test_an_option_that_a_later_version_adds_changes_nothing(tmp_path: Path) -> 
     """Only what is declared counts, so an upgrade does not load everything again."""
     default = PRICES.replace("mode: upsert", "mode: upsert\n  removed_rows: keep")
     assert code_version(flow(tmp_path)) == code_version(flow(tmp_path, default))
+
+
+def test_code_that_is_parsed_while_other_code_is_parsed_has_its_fingerprint(tmp_path: Path, package: Path) -> None:
+    (package / "factors.py").write_text("".join(f"FACTOR = {number}\n" for number in range(20_000)))
+    first = version(tmp_path, package)
+    parsed: list[str] = []
+
+    def parse_other_code(phase: str, info: dict[str, int], calls: int = 18) -> None:
+        """As a finalizer or another thread does, on a stack of another depth; once in the middle of ours."""
+        if calls and not parsed and any(frame.f_code.co_name == "_parsed" for frame, _ in traceback.walk_stack(None)):
+            parse_other_code(phase, info, calls - 1)
+        elif not calls:
+            parsed.append("other")
+            with suppress(SystemError):
+                ast.parse("other")
+
+    gc.callbacks.append(parse_other_code)
+    try:
+        assert version(tmp_path, package) == first
+    finally:
+        gc.callbacks.remove(parse_other_code)
+    assert parsed
