@@ -24,6 +24,7 @@ from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.reports import and_more
 
 LONGEST_PLACE = 64
+OTHER_TABLES = "only the longest table of the page is read; deliver a page for each of the others, which have"
 OTHER_SHEETS = "only the first sheet is read (loader.sheet names another); deliver a workbook for each of the others"
 MOST_COLUMNS = 16_384
 """Of a sheet of Excel."""
@@ -71,10 +72,10 @@ def is_workbook(data: bytes) -> bool:
 def every_cell(data: bytes, place: str, name: str | None, remarks: list[str]) -> pl.DataFrame:
     """All rows of a sheet (the first without a name): LINE, then the texts of its columns, named by number from 1.
 
-    Without a name, further sheets that have cells or cannot be read are named in `remarks`.
+    Without a name, further sheets that have cells or cannot be read are named in `remarks`, of a page further tables.
     """
     if _is_page(data):
-        return _of_page(data, place).with_row_index(LINE, 1).cast({LINE: pl.Int64})
+        return _of_page(data, place, remarks).with_row_index(LINE, 1).cast({LINE: pl.Int64})
     fastexcel = _fastexcel(place)
     unreadable = fastexcel.FastExcelError, pl.exceptions.PanicException
     if data.startswith(b"PK"):
@@ -159,7 +160,7 @@ def _is_page(data: bytes) -> bool:
     return not data.startswith(b"PK") and b"<table" in data[:1_000_000].lower()
 
 
-def _of_page(data: bytes, place: str) -> pl.DataFrame:
+def _of_page(data: bytes, place: str, remarks: list[str]) -> pl.DataFrame:
     """The rows of the longest table: columns named by number from 1 on, blank cells NULL. Raises BadFile."""
     found = _CHARSET.search(data[:4096])
     names = [found[1].decode().lower().replace("gb2312", "gb18030").replace("gbk", "gb18030")] if found else []
@@ -178,6 +179,9 @@ def _of_page(data: bytes, place: str) -> pl.DataFrame:
         if parser.cells > MAX_CELLS or len(rows) * width > MAX_CELLS:
             cause = f"its table has {len(rows)} rows and {width} columns; the limit is {MAX_CELLS} cells, deliver CSV"
             raise BadFile(place, cause)
+        others = [str(len(table)) for table in parser.tables if table is not rows and any(map(any, table))]
+        if others:
+            remarks.append(f"{OTHER_TABLES} {and_more(others, NAMED)} rows")
         schema = dict.fromkeys(map(str, range(1, width + 1)), pl.String)
         return pl.DataFrame([row + [None] * (width - len(row)) for row in rows], schema, orient="row")
     raise BadFile(place, "its table is no text in the encoding that it names")

@@ -17,7 +17,8 @@ from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.tables import captures, schema
 from marketdata_assets.exchanges.tables.captures import LEDGER, load_captures
-from marketdata_assets.exchanges.tables.loaded_files import FilesReport
+from marketdata_assets.exchanges.tables.loaded_files import FilesReport, KnownFiles
+from marketdata_assets.loading.files import Delivered
 
 SECOND = 10**9
 START = 1_762_000_000 * SECOND
@@ -181,13 +182,35 @@ def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(client: C
     assert captures.due(client, tmp_path) == [late, never]
 
 
-def test_an_older_time_with_other_content_is_due(client: Client, tmp_path: Path) -> None:
+def test_other_content_with_an_older_or_the_same_time_is_due(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "a.ndjson"
-    file.write_text("")
-    captures.load_captures(client, [file])
     file.write_text("\n")
-    os.utime(file, (0, 0))
-    assert captures.due(client, tmp_path) == [file]
+    captures.load_captures(client, [file])
+    for content, time_of in (("\n\n", 0), (" ", file.stat().st_mtime)):
+        file.write_text(content)
+        os.utime(file, (time_of, time_of))
+        assert captures.due(client, tmp_path) == [file]
+
+
+def is_compared(known: KnownFiles, file: Delivered) -> bool:
+    before = len(known.compared)
+    known.state(file)
+    return len(known.compared) > before
+
+
+def test_a_file_that_was_moved_or_touched_is_read_once_to_compare_it(client: Client, tmp_path: Path) -> None:
+    for name in ("moved", "touched", "copied"):
+        (tmp_path / f"{name}.ndjson").write_text("\n" * len(name))
+    captures.load_captures(client, captures.captures_in(tmp_path))
+    (tmp_path / "moved.ndjson").rename(tmp_path / "b.ndjson")
+    (tmp_path / "touched.ndjson").chmod(0o600)
+    (tmp_path / "copy.ndjson").write_text("\n" * len("copied"))
+    listings = []
+    for _ in range(2):
+        known = LEDGER.known(client)
+        listings.append([file.name for file in LEDGER.files(tmp_path) if is_compared(known, file)])
+        assert captures.due(client, tmp_path) == []
+    assert listings == [["b.ndjson", "copy.ndjson", "touched.ndjson"], ["copy.ndjson"]]
 
 
 def test_two_files_of_one_name_are_loaded_once_each(client: Client, files: list[Path], tmp_path: Path) -> None:

@@ -389,6 +389,20 @@ def test_sheets_that_are_not_read_are_named_by_a_new_flow_and_its_runs(dsn: str,
     assert [unit.error for unit in run(chosen, dsn, tmp_path).units] == [None]
 
 
+def test_further_tables_of_a_page_are_named_by_the_sample_and_by_the_load(tmp_path: Path, dsn: str) -> None:
+    tables = [
+        [["symbol", "date", "close"], *(["sh600000", f"2024-01-0{day}", "1.5"] for day in (2, 3, 4))],
+        [["symbol", "date", "close"], ["sh600004", "2024-01-02", "2.5"]],
+        [["", ""], [""]],
+    ]
+    rows = ["".join("<tr>" + "".join(f"<td>{cell}" for cell in row) for row in table) for table in tables]
+    page = "".join(f"<table>{table}</table>" for table in rows)
+    said = "only the longest table of the page is read; deliver a page for each of the others, which have 2 rows"
+    flow, one, _ = made(tmp_path, "a.xls", page)
+    assert said in one.unsure
+    assert [(unit.rows, unit.error) for unit in run(flow, dsn, tmp_path).units] == [(3, said)]
+
+
 def test_a_sheet_that_is_damaged_and_not_read_fails_no_workbook(tmp_path: Path) -> None:
     book = pytest.importorskip("openpyxl").Workbook()
     book.active.append(["symbol", "close"])

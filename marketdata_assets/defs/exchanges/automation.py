@@ -119,9 +119,11 @@ def exchanges_hourly(
 
 
 def capture_files(has: Resources) -> tuple[dict[str, State], float]:
-    """Size and modification time of the captures in the folder that are not loaded."""
-    stats = {str(path): path.stat() for path in _due_captures(has)}
-    return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}, has.exchanges.quiet_seconds
+    """Size and last change of the captures in the folder that are not loaded."""
+    from marketdata_assets.loading.files import file_at
+
+    files = [file_at(path) for path in _due_captures(has)]
+    return {file.location: [file.size, file.changed_ns] for file in files}, has.exchanges.quiet_seconds
 
 
 def captures(_: dg.DagsterInstance, has: Resources, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:

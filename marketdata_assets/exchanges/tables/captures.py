@@ -19,11 +19,11 @@ from marketdata_assets.exchanges.captures.capture import Capture, open_capture
 from marketdata_assets.exchanges.captures.native_format import SUFFIX
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook, Outcome
 from marketdata_assets.exchanges.replay import feed_of
-from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, error_of
+from marketdata_assets.exchanges.tables.loaded_files import FileLedger, FileReport, FilesReport, KnownFiles, error_of
 from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.exchanges.venue import Source
 from marketdata_assets.loading.file_ledger import FileEntry, state_of, unsettled
-from marketdata_assets.loading.files import everything
+from marketdata_assets.loading.files import Delivered, everything
 from marketdata_assets.loading.watch import Scan, compare
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores.clients import Client
@@ -49,21 +49,27 @@ def captures_in(folder: Path) -> list[Path]:
 
 def entries(client: Client, folder: Path) -> list[FileEntry]:
     """The state of every file of a folder and the folders below it, by name. The ledger must exist."""
-    known = LEDGER.known(client)
-    return [
-        state_of(file, None, not_taken=reason) if (reason := LEDGER.not_taken(file.name)) else known.state(file)
-        for file in everything(folder)
-    ]
+    return _states(LEDGER.known(client), everything(folder))
 
 
 def due(client: Client, folder: Path) -> list[Path]:
-    """The captures of a folder that a run would load."""
-    return [path for one in unsettled(entries(client, folder)) if (path := folder / one.file).is_file()]
+    """The captures of a folder that a run would load; where loaded contents have moved to is recorded."""
+    known, files = LEDGER.known(client), everything(folder)
+    paths = [path for one in unsettled(_states(known, files)) if (path := folder / one.file).is_file()]
+    LEDGER.record_compared(client, known, files)
+    return paths
+
+
+def _states(known: KnownFiles, files: Sequence[Delivered]) -> list[FileEntry]:
+    return [
+        state_of(file, None, not_taken=reason) if (reason := LEDGER.not_taken(file.name)) else known.state(file)
+        for file in files
+    ]
 
 
 def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) -> Scan:
     """Compare the captures of a folder, by relative name, with the cursor of the scan before."""
-    states = {file.name: [file.size, file.modified_ns] for file in LEDGER.files(folder)}
+    states = {file.name: [file.size, file.changed_ns] for file in LEDGER.files(folder)}
     return compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds)
 
 

@@ -17,7 +17,7 @@ from typing import Self
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import RecordBatches
 from marketdata_assets.loading.file_ledger import FileEntry, FileState, Recorded, other_suffix, outcome_of, state_of
-from marketdata_assets.loading.files import Delivered, walk
+from marketdata_assets.loading.files import Delivered, file_at, walk
 from marketdata_assets.loading.overwrites import OVERWRITTEN
 from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.loading.watch import fingerprint
@@ -77,9 +77,9 @@ class FilesReport(LoadReport[FileReport]):
 
 @dataclass(frozen=True)
 class FileLedger:
-    """The ledger of one kind of files; a file is known by its content, or by name, size and time without reading it.
+    """The ledger of one kind of files; a file is known by its content, or by place, size and times without reading it.
 
-    A unit is a content, so that files of one name do not hide each other; attempts have the size and time.
+    A unit is a content, so that files of one name do not hide each other; attempts have the place, size and times.
     """
 
     dataset: str
@@ -123,6 +123,20 @@ class FileLedger:
     def known(self, client: Client) -> "KnownFiles":
         """What is on record of all files. The ledger must exist."""
         return KnownFiles(sorted(clickhouse_ledger.entries(client, self.dataset), key=lambda load: load.finished))
+
+    def record_compared(self, client: Client, known: "KnownFiles", files: Iterable[Delivered]) -> None:
+        """Record where contents are that were compared for this listing, so that the next one reads none of them.
+
+        A copy of a file that is still there has none of its own, and is compared each time.
+        """
+        places, now = {_place(file.location) for file in files}, dt.datetime.now(dt.UTC)
+        moved = [
+            replace(load, attempted_hash=identity, read=0, rows=0, started=now, finished=now)
+            for load, identity in known.compared
+            if _place_in(load.attempted_hash) not in places - {_place_in(identity)}
+        ]
+        if moved:
+            clickhouse_ledger.record_attempts(client, moved)
 
     def failures(self, client: Client, limit: int) -> list[dict[str, str]]:
         """Up to `limit` files whose last load failed, the newest first, of whatever folder: as rows of a quarantine."""
@@ -190,7 +204,7 @@ class FileLedger:
 
 @dataclass(frozen=True)
 class Content:
-    """A content, and the size, time and place of its file before it was read: a file that changes meanwhile is due."""
+    """A content, and the size, times and place of its file before it was read: a file that changes meanwhile is due."""
 
     identity: str
     digest: str
@@ -198,14 +212,18 @@ class Content:
 
 @dataclass(frozen=True)
 class KnownFiles:
-    """The whole ledger of files, the oldest load first."""
+    """The whole ledger of files, the oldest load first.
+
+    `compared` gathers loads whose content was found by reading a file, with the identity of that file.
+    """
 
     loads: Sequence[Load]
+    compared: list[tuple[Load, str]] = field(default_factory=list)
 
     @cached_property
     def by_place(self) -> dict[str, Load]:
         """The last load of each place."""
-        return {(load.attempted_hash or "").rpartition(":")[2]: load for load in self.loads}
+        return {_place_in(load.attempted_hash): load for load in self.loads}
 
     @cached_property
     def _by_content(self) -> dict[str, Load]:
@@ -218,12 +236,13 @@ class KnownFiles:
     def state(self, found: Delivered) -> FileEntry:
         """The state of a delivered file. One of a size that was loaded, with another time or place, is read to compare
         its content."""
-        at_place = self.by_place.get(_place(found.location))
-        if at_place and at_place.attempted_hash == _identified(found.location, found.size, found.modified_ns):
+        at_place, identity = self.by_place.get(_place(found.location)), _identified(found)
+        if at_place and at_place.attempted_hash == identity:
             load: Load | None = at_place
         else:
             digest = _hash_or_none(found.location) if str(found.size) in self._sizes and not found.problem else None
             load = self._by_content.get(_unit(digest)) if digest else None
+            self.compared.extend([(load, identity)] if load else [])
         entry = state_of(found, Recorded(found.identity, _entry(found.name, load)) if load else None)
         changed = entry.state is FileState.DUE and at_place
         return replace(entry, reason="changed since it was loaded") if changed else entry
@@ -243,17 +262,20 @@ def _place(path: Path | str) -> str:
     return fingerprint(os.path.abspath(path))  # noqa: PTH100 - a link is a place of its own
 
 
-def _identified(path: Path | str, size: object, modified_ns: object) -> str:
-    return f"{size}:{modified_ns}:{_place(path)}"
+def _place_in(identity: str | None) -> str:
+    return (identity or "").rpartition(":")[2]
+
+
+def _identified(file: Delivered) -> str:
+    return f"{file.identity}:{_place(file.location)}"
 
 
 def _identity(path: Path) -> str:
-    """Size, modification time and place of a file; one that is gone has the place only."""
+    """Size, times and place of a file; one that is gone has the place only."""
     try:
-        stat = path.stat()
+        return _identified(file_at(path))
     except OSError:
-        return _identified(path, "", "")
-    return _identified(path, stat.st_size, stat.st_mtime_ns)
+        return f":{_place(path)}"
 
 
 def _hash_or_none(path: str) -> str | None:
