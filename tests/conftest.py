@@ -14,7 +14,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ settings.register_profile("project", settings.get_profile("random"), derandomize
 settings.load_profile("project")
 
 
+TESTS = Path(__file__).resolve().parent
 PLACE = pytest.StashKey[Path]()
 """The empty working folder of all tests of a process."""
 
@@ -105,7 +108,11 @@ SERVER_FOLDERS = {"ui", "cli", "soak", "kills", "local", "fanout", "deploy", "re
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the person's settings behind, in this process and in all that it starts, before a module reads them."""
+    """Leave the person's settings behind, in this process and in all that it starts, before a module reads them.
+
+    While tests are imported there is no garbage to look for.
+    """
+    gc.disable()
     place, before = Path(tempfile.mkdtemp(prefix="marketdata-tests-")).resolve(), Path.cwd()
     config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
     config.add_cleanup(lambda: os.chdir(before))
@@ -114,6 +121,20 @@ def pytest_configure(config: pytest.Config) -> None:
         (place / folder).mkdir()
     restored(environment(os.environ, place), before)
     guardian.watch()
+    if [Path(argument).resolve() for argument in config.args] == [TESTS] and hasattr(config, "workerinput"):
+        import_from(int(config.workerinput["workerid"].removeprefix("gw")) / config.workerinput["workercount"])
+
+
+def import_from(part: float) -> None:
+    """Import all tests, beginning behind this part of them: each process compiles some for all, and not all for itself.
+
+    Compiling them takes as long as collecting them. What cannot be imported is reported when it is collected.
+    """
+    files = sorted(TESTS.rglob("test_*.py"))
+    first = int(part * len(files))
+    for file in files[first:] + files[:first]:
+        with suppress(Exception, pytest.skip.Exception):
+            import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))
 
 
 @pytest.fixture(autouse=True)
@@ -165,8 +186,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     All that was imported stays; looking through it for garbage again and again is up to a tenth of the time.
     """
     os.chdir(session.config.stash[PLACE])
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 50, 100)
 
 
