@@ -143,6 +143,7 @@ class _Drain:
     drained: Drained
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(INSERTS))
     readers: dict[str, Reader] = field(default_factory=dict)
+    noting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def types(self, names: Sequence[str]) -> None:
         """Load the types concurrently; when one fails, or saving positions, the others end after the current batch."""
@@ -165,10 +166,13 @@ class _Drain:
         async with Reader(self.nats_url, self.stream, consumer) as reader:
             self.readers[name] = reader
             batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
-            while (batch := await _next(batches_read, end)) is not None:
-                await shield_until_done(self._load(name, batch, reader))
-            await self._note_caught_up(name, reader)
-            del self.readers[name]
+            try:
+                while (batch := await _next(batches_read, end)) is not None:
+                    await shield_until_done(self._load(name, batch, reader))
+                await self._note_caught_up(name, reader)
+            finally:
+                async with self.noting:  # the reader is not closed while it is asked
+                    del self.readers[name]
         done.seconds += time.monotonic() - started
         state = await inspection.consumer_state(self.nats, self.stream, consumer)
         done.left = state.pending + state.unacked
@@ -190,8 +194,10 @@ class _Drain:
         while True:
             end_if_cancelled()
             await asyncio.sleep(SAVE_SECONDS)
-            for name, reader in list(self.readers.items()):
-                await self._note_caught_up(name, reader)
+            for name in list(self.readers):
+                async with self.noting:
+                    if name in self.readers:
+                        await self._note_caught_up(name, self.readers[name])
             await self.losses.save()
 
     async def _note_caught_up(self, name: str, reader: Reader) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from marketdata_assets.collector.drain import Pace, claim_of, drain
 from marketdata_assets.collector.drain_service import DrainService
 from marketdata_assets.collector.errors import Claimed
 from marketdata_assets.collector.items import items
+from marketdata_assets.collector.jetstream import inspection
 from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.collector.stream_losses import StreamLosses
@@ -130,6 +132,24 @@ async def test_a_stop_whose_cancellation_is_lost_in_a_request_still_ends_the_dra
     monkeypatch.setattr(drains, "SAVE_SECONDS", 0)
     async with asyncio.timeout(PATIENCE):
         await drain(tables_url, server.url, pace=Pace(batch_seconds=0.2))
+    assert counted(tables_url) == expected(5)
+
+
+@in_loop
+async def test_a_type_that_ends_while_positions_are_saved_ends_in_order(
+    tables_url: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(server.url, 0, 5)
+    real_state, calls = inspection.stream_state, count()
+
+    async def slow(*arguments: Any) -> Any:
+        """So that each type ends at another time, most of them while they are asked."""
+        await asyncio.sleep(0.2 * next(calls))
+        return await real_state(*arguments)
+
+    monkeypatch.setattr(inspection, "stream_state", slow)
+    monkeypatch.setattr(drains, "SAVE_SECONDS", 0)
+    await drain(tables_url, server.url, pace=Pace(batch_seconds=0.2))
     assert counted(tables_url) == expected(5)
 
 
