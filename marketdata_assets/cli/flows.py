@@ -386,7 +386,7 @@ def tell(name: str, outcome: RunOutcome, whose: str = "") -> None:
                 f"{kept} rows stay in the table that their files no longer have; to delete them: removed_rows: delete"
             )
         if repeated := metadata.get("files_repeated"):
-            output.notes().print(f"{repeated} files have the bytes of another file, and were not appended again")
+            output.notes().print(f"{repeated} files have the bytes of another file, and were not loaded again")
         for remark in metadata.get("remarks", ()):
             output.warn("remark", remark)
         left_out = f", {count:,} left out by rules" if (count := metadata.get("rows_left_out")) else ""

@@ -29,6 +29,8 @@ SMALL_BYTES = BLOCK_BYTES
 """A file of so many bytes is one block: there is nothing to read ahead."""
 MARKS = (b" ", b"\t", b'"', "\u3000".encode(), "\xa0".encode(), "\u3000".encode("gb18030").decode("latin-1").encode())
 """A text without these, also as one that is deferred, has no blanks around a cell."""
+MANY_LINES = 1000
+"""So many rejected lines of a block may be another header."""
 NOTHING = re.compile(r"(?!)")
 BLANK_LINE = " \t\r\n\ufeff"
 
@@ -40,7 +42,7 @@ def read(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) -> 
     """
     quote = "" if loader.quote == "none" else loader.quote
     text = header.opened(stream, unit, loader, quote=quote, escape=loader.escape or "", defer=True)
-    reader = Reader(loader, _names(text, unit.place, loader, rejects), rejects)
+    reader = Reader(loader, _names(text, unit.place, loader, rejects), rejects, unit.place)
     if unit.size <= SMALL_BYTES:
         yield from map(reader.frame, dialect.rows(text.blocks(), loader, rejects))
         return
@@ -86,8 +88,10 @@ def cells(line: str, loader: Loader) -> list[str]:
 class Reader:
     """Frames of one unit's blocks; `names` is its header."""
 
-    def __init__(self, loader: Loader, names: list[str], rejects: Rejects) -> None:
+    def __init__(self, loader: Loader, names: list[str], rejects: Rejects, place: str = "") -> None:
         self._loader = loader
+        self._place = place
+        self._header_names = names
         self._rejects = rejects
         self._width = len(names)
         taken = [source for source in loader.columns if source in names]
@@ -108,12 +112,22 @@ class Reader:
         if not self._dialect.plain:
             text = self._decoded(block).text.decode()
             block = Block(self._dialect.parsed(text).encode(), block.first_line, block.undecodable)
+        before = len(self._rejects)
         frame = self._fast(block)
         frame = self._careful(self._decoded(block)) if frame is None else frame
+        if len(self._rejects) > before and self._loader.header:
+            self._check_headers(block, [*self._rejects.reasons][before:][:MANY_LINES])
         if not self._lacking:
             return frame
         cells = self._loader.cells
         return frame.hstack([casting.lacking(name, cells.get(name), frame.height) for name in self._lacking])
+
+    def _check_headers(self, block: Block, rejected: Sequence[int]) -> None:
+        lines = self._decoded(block).text.decode().split("\n")
+        for line in rejected:
+            texts = text_table.cells(lines[line - block.first_line], self._dialect.delimiter)
+            names = header.numbered([self._dialect.cell(text) for text in texts], self._loader)
+            text_table.check_header(self._place, line, names, self._header_names)
 
     def _fast(self, block: Block) -> pl.DataFrame | None:
         text = block.text.rstrip(b"\r\n") + b"\n"

@@ -28,6 +28,8 @@ OTHER_TABLES = "only the longest table of the page is read; deliver a page for e
 OTHER_SHEETS = "only the first sheet is read (loader.sheet names another); deliver a workbook for each of the others"
 MOST_COLUMNS = 16_384
 """Of a sheet of Excel."""
+_NO_DAY = r"^1899-12-3[01] "
+"""Before a time of day, which Excel has as a time of its first day."""
 _TIMES = rb"""-repeated\s*=\s*["']([0-9]{1,20})"""
 _PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,20})["']""")
 """Of a cell or row in the XML of a sheet."""
@@ -50,7 +52,9 @@ def sheet(stream: HashedStream, unit: Unit, loader: Loader, rejects: Rejects) ->
     taken = header.taken(names, loader, unit.place, loader.skip_lines + 1, rejects=rejects)
     picked = [pl.nth(names.index(source) + 1).alias(source) for source in taken]
     frame = _rows(cells, loader, rejects).select(LINE, *picked)
-    return frame.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))
+    blank = frame.select(pl.all_horizontal(pl.exclude(LINE).is_null())).to_series()
+    rejects.rows += int(blank.sum())
+    return rejects.take_out(frame, blank, "no value in a column that the flow takes")
 
 
 def _rows(cells: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
@@ -94,6 +98,7 @@ def every_cell(data: bytes, place: str, name: str | None, remarks: list[str]) ->
     if others:
         remarks.append(f"{OTHER_SHEETS}: {and_more(others, NAMED)}")
     names = {column: str(number) for number, column in enumerate(cells.columns, 1)}
+    cells = cells.with_columns(pl.all().str.replace(_NO_DAY, ""))
     return cells.rename(names).with_row_index(LINE, 1).cast({LINE: pl.Int64})
 
 

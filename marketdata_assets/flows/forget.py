@@ -82,6 +82,8 @@ def _forget(connection: psycopg.Connection, flow: FlowDefinition, unit: str) -> 
     if (known is None or known.outcome == "removed") and not unit_store.has_record(connection, flow, unit):
         loaded = [entry.unit for entry in ledger.entries(connection, flow.dataset) if entry.outcome != "removed"]
         raise CannotForget(f"flow {flow.name}", f"nothing of {unit!r} is loaded; {did_you_mean(unit, loaded)}")
+    if flow.target.mode == "replace":
+        owners.reload_repeats(connection, flow.dataset, [unit])
     deleted = 0
     row = connection.execute(
         "DELETE FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s) RETURNING id", [flow.dataset, unit]

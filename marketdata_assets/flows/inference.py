@@ -87,6 +87,7 @@ DATES = (
     *("%d %B %y", "%B-%d-%Y", "%d%B%Y", "%d/%B/%Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%Y %B %d"),
     *("%a %b %d %Y", "%a %d %b %Y"),
     *("%Y年%m月%d日", "%Y.%m.%d", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%y-%m-%d"),
+    *("%m-%d-%Y", "%d-%m-%y", "%m-%d-%y", "%y/%m/%d", "%y.%m.%d"),
 )
 _CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 _AMERICAN = ("%m/%d/%Y", "%d/%m/%Y", "%Y-%m-%d", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y")
@@ -260,7 +261,9 @@ def of_schema(name: str, dtype: Any) -> Guess:
         return Guess(Cell(type=ColumnType("numeric", dtype.precision or 38, dtype.scale)))
     if isinstance(dtype, pl.Datetime):
         return _instants("timestamptz" if dtype.time_zone else "timestamp", truncate=dtype.time_unit == "ns")
-    names = {pl.Date: "date", pl.Boolean: "boolean", pl.Float64: "double", pl.Float32: "double"}
+    names = {pl.Date: "date", pl.Boolean: "boolean"}
+    if dtype.is_float():
+        return Guess(Cell(type=column_type("double")))
     if dtype in names:
         return Guess(Cell(type=column_type(names[dtype])))
     if dtype.is_integer() and is_subject(name):
@@ -357,7 +360,7 @@ def _forms(kind: str, forms: Sequence[str], usual: Sequence[str], values: Sequen
     while left.any() and able and len(picked) < MOST_FORMS:
         picked.append(max(able, key=lambda one: int((taken[one] & left).sum())))
         left = left & ~taken[picked[-1]]
-    alike = {re.sub("%[dm]", "%", form) for form in picked}
+    alike = {re.sub("%[dmy]", "%", form) for form in picked}
     if left.any() or len(alike) < len(picked):  # of 13/01 and 01/13 no one knows what 01/02 is
         return None
     swapped = [form.translate(str.maketrans("dm", "md")) for form in picked]

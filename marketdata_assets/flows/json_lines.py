@@ -80,8 +80,17 @@ def values(stream: HashedStream, unit: Unit, loader: Loader) -> list[Any]:
 
 
 def decoded(text: str) -> Any:
-    """A document; NaN and infinities, which JSON does not have, are texts. Raises DecodeError."""
-    text = text.removeprefix("\ufeff")
+    """A document; NaN and infinities, which JSON does not have, are texts.
+
+    Raises DecodeError, also where an object has a name twice: of its values only the last would be left.
+    """
+    found = _decoded(text.removeprefix("\ufeff"))
+    if text.count('":') > msgspec.json.encode(found).count(b'":'):
+        raise msgspec.DecodeError("an object has a name twice")
+    return found
+
+
+def _decoded(text: str) -> Any:
     try:
         return DECODER.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -10,12 +10,14 @@ import psycopg
 from psycopg import sql
 
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.stores.postgres import column, value
+from marketdata_assets.stores.postgres import column, take_lock, value
 
 NOBODY = 0
 """The owner of rows that no file of a flow has given."""
 UNKNOWN = -1
 """The owner of existing rows of a table that had no owners, until a file overwrites them."""
+REPEATED = "the same bytes as"
+"""What is said first of a file none of whose rows were loaded."""
 
 
 def move(connection: psycopg.Connection, source: int, target: int, rows: int) -> None:
@@ -76,6 +78,25 @@ def reload(connection: psycopg.Connection, dataset: str, units: Collection[str])
             " WHERE dataset = %s AND source = ANY(%s) AND content_hash IS NOT NULL",
             [dataset, list(units)],
         )
+
+
+def lock_content(connection: psycopg.Connection, dataset: str, content: str) -> None:
+    """Wait until no other file of these bytes is being written, and keep it so until the transaction ends."""
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 3))"
+    take_lock(connection, f"{dataset}: files of one content", lock, [f"{dataset}\n{content}"])
+
+
+def reload_repeats(connection: psycopg.Connection, dataset: str, units: Collection[str]) -> None:
+    """Make the files stale none of whose rows are loaded, since those of one of `units` with their bytes were."""
+    query = (
+        "SELECT coalesce(content_hash, previous_hash) FROM marketdata_ledger WHERE dataset = %s AND source = ANY(%s)"
+    )
+    for content in sorted({*column(connection, query, [dataset, list(units)])} - {None}):
+        lock_content(connection, dataset, content)
+        same = (
+            "SELECT unit FROM marketdata_ledger WHERE (dataset, content_hash) = (%s, %s) AND rows = 0 AND error LIKE %s"
+        )
+        reload(connection, dataset, column(connection, same, [dataset, content, f"{REPEATED}%"]))
 
 
 def settle_gone(connection: psycopg.Connection, dataset: str, present: Collection[str]) -> None:
@@ -167,6 +188,8 @@ def other_flows(connection: psycopg.Connection, flow: FlowDefinition) -> list[st
 def nothing_loaded(connection: psycopg.Connection, datasets: list[str], units: Collection[str] | None = None) -> None:
     """Make the files of these datasets stale, or some of them, whose rows are gone; so are their rejected rows."""
     names = None if units is None else list(units)
+    for dataset in datasets:
+        reload_repeats(connection, dataset, names or [])
     connection.execute(
         "DELETE FROM marketdata_quarantine WHERE dataset = ANY(%s) AND (%s::text[] IS NULL OR unit = ANY(%s))",
         [datasets, names, names],

@@ -13,9 +13,9 @@ from marketdata_assets.flows import new_columns, run, storage
 from marketdata_assets.flows.alterations import Alteration
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.new_columns import NewColumn
+from marketdata_assets.flows.owners import REPEATED
 from marketdata_assets.flows.targets import contents
 from marketdata_assets.flows.targets.contents import Holder
-from marketdata_assets.flows.unit import REPEATED
 from marketdata_assets.loading.file_ledger import NAMED, FileEntry, FileState, Recorded, state_of
 from marketdata_assets.loading.files import Unit, everything, matches
 from marketdata_assets.loading.reports import and_more

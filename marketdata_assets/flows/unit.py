@@ -12,9 +12,10 @@ from functools import cached_property
 
 import psycopg
 
-from marketdata_assets.flows import claims, new_columns
+from marketdata_assets.flows import claims, new_columns, owners
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, MissingColumn
+from marketdata_assets.flows.owners import REPEATED
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.table_writer import KeysClash, Statements, TableWriter, lock_table
 from marketdata_assets.flows.targets import unit_store
@@ -23,10 +24,8 @@ from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
-from marketdata_assets.stores.postgres import take_lock, value
+from marketdata_assets.stores.postgres import value
 
-REPEATED = "the same bytes as"
-"""What is said first of a file none of whose rows were appended."""
 CLOCK_TICK_NS = 100_000_000
 """Two changes of a file within it may have the same time."""
 
@@ -69,7 +68,7 @@ class FileReport(UnitReport):
 
     @property
     def repeated(self) -> bool:
-        """Whether none of its rows were appended, since those of another file with its bytes are."""
+        """Whether none of its rows were loaded, since those of another file with its bytes are."""
         return self.outcome == "ok" and (self.error or "").startswith(REPEATED)
 
 
@@ -245,8 +244,11 @@ class _UnitLoad:
             adds = self.job.flow.loader.new_columns == "add"
             if adds and set(new_columns.added(connection, dataset)) != set(self.added):
                 raise _Overtaken
-            if same := self._appended_as(prepared):
-                note = f"{REPEATED} {same}, whose rows are in {self.job.flow.target.table}; not appended again"
+            mode = self.job.flow.target.mode
+            if mode == "replace" and known and known.rows and known.content_hash != prepared.content_hash:
+                owners.reload_repeats(connection, dataset, [name])
+            if same := self._loaded_as(prepared):
+                note = f"{REPEATED} {same}, whose rows are in {self.job.flow.target.table}; not loaded again"
                 prepared.rows, entry = 0, replace(entry, rows=0, skipped=entry.read - entry.rejected, error=note)
             loaded = known is not None and (known.content_hash is not None or known.rows > 0)
             kept = 0
@@ -270,20 +272,20 @@ class _UnitLoad:
         assert found is not None
         self.number = found
 
-    def _appended_as(self, prepared: Prepared) -> str | None:
-        """The appended file with the same bytes whose rows are in the table, where neither a key nor a name differs."""
+    def _loaded_as(self, prepared: Prepared) -> str | None:
+        """The file with the same bytes whose rows are in the table, where neither a key nor a name differs."""
         target, loader = self.job.flow.target, self.job.flow.loader
         named = loader.file_name or loader.file_columns
-        if target.mode != "append" or target.key or named or not prepared.rows:
+        if target.mode == "upsert" or target.key or named or not prepared.rows:
             return None
         dataset, content = self.job.flow.dataset, prepared.content_hash
-        lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 3))"
-        take_lock(self.connection, f"{dataset}: the content of {self.unit.place}", lock, [f"{dataset}\n{content}"])
+        owners.lock_content(self.connection, dataset, content)
         query = (
             "SELECT unit FROM marketdata_ledger WHERE (dataset, content_hash) = (%s, %s) AND unit <> %s AND rows > 0"
-            " ORDER BY unit LIMIT 1"
+            " AND (code_version = %s OR %s) ORDER BY unit LIMIT 1"
         )
-        same: str | None = value(self.connection, query, [dataset, content, self.unit.place])
+        values = [dataset, content, self.unit.place, self.job.version, not target.replaceable]
+        same: str | None = value(self.connection, query, values)
         return same
 
     def _content_hash(self) -> str:

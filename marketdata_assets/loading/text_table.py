@@ -60,7 +60,10 @@ def read(unit: Unit) -> TextTable:
             empty = pl.DataFrame(schema={LINE: pl.Int64, **dict.fromkeys(columns, pl.String)})
             frames = [frame(block, columns, rejects).select(LINE, *columns) for block in text.blocks()]
         texts = raw_lines(opener, unit, "utf-8", set(rejects.reasons)) if rejects.reasons else {}
-    return TextTable(names, pl.concat([empty, *frames]), rejects.for_quarantine(texts))
+    rows = pl.concat([empty, *frames])
+    for line, *found in rows.filter(pl.col(columns[0]).is_in(names)).rows():
+        check_header(unit.place, line, found, names)
+    return TextTable(names, rows, rejects.for_quarantine(texts))
 
 
 def cells(line: str, delimiter: str = ",", *, blanks: bool = True) -> list[str]:
@@ -70,6 +73,19 @@ def cells(line: str, delimiter: str = ",", *, blanks: bool = True) -> list[str]:
         with suppress(csv.Error):  # such as of a carriage return within the line
             texts = next(csv.reader([line], delimiter=delimiter, skipinitialspace=not blanks))
     return [text.strip().strip(QUOTE).strip() for text in texts]
+
+
+def check_header(place: str, line: int, found: Sequence[str | None], names: Sequence[str]) -> None:
+    """Raise BadFile for a row that is a header of other columns than `names`, as in files joined to one.
+
+    Rows below it have as many cells, of which some mean something else.
+    """
+    theirs, ours = ([(name or "").casefold() for name in one] for one in (found, names))
+    if len(theirs) == len(ours) and theirs != ours and 2 * len({*theirs} & {*ours}) > len(ours):
+        cause = (
+            f"line {line} is a header of other columns or another order ({', '.join(theirs)}), for the rows below it"
+        )
+        raise BadFile(place, cause, "divide the file there")
 
 
 def frame(block: Block, columns: Sequence[str], rejects: Rejects, delimiter: str = ",") -> pl.DataFrame:

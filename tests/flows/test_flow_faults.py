@@ -458,3 +458,24 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_not_loaded_and_due_again
     assert run(prices, dsn, tmp_path).count("ok") == 1
     assert closes(dsn, "b") == [3, 4]
     assert closes(dsn, "a") == []
+
+
+@pytest.mark.parametrize(
+    ("again", "fails"),
+    [
+        ("code,day,volume,close", True),
+        ("code,day,adj_close,volume", True),
+        ('"Code";day', False),
+        ("Code,Day,Close,Volume", False),
+    ],
+)
+def test_rows_below_another_header_are_not_read_by_the_first(again: str, fails: bool, dsn: str, tmp_path: Path) -> None:
+    """Files that are joined to one may have their columns in different orders; the same header again is one bad row."""
+    joined = f"{again}\n" + lines("b", range(1, 150)).removeprefix(HEADER)
+    deliver(tmp_path, "joined.csv", lines("a", range(1, 150)) + joined)
+    report = run(flow(tmp_path), dsn, tmp_path)
+    assert len(report.failed) == fails
+    if fails:
+        assert "line 151 is a header of other columns" in (report.failed[0].error or "")
+    else:
+        assert [one[1] for one in quarantined(dsn)] == [151]

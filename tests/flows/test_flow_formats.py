@@ -125,9 +125,11 @@ BAD = {
               {2: "7 characters, expected 14 to 21", 3: "close '1.23456' is no numeric(16,4), or has more"}),
     "json lines": ("  format: json_lines\n" + NAMED, "a.jsonl",
                    lines(OBJECTS[0])
-                   + b'{"Symbol": \n1\n{"Symbol": "A", "Date": "2024-01-05", "Close": 1.23456}\n[1, 2]\n',
+                   + b'{"Symbol": \n1\n{"Symbol": "A", "Date": "2024-01-05", "Close": 1.23456}\n[1, 2]\n'
+                   + b'{"Symbol": "B", "Date": "2024-01-05", "Close": 1.5, "Close": 2.5}\n',
                    {2: "not JSON: ", 3: "not an object", 4: "close '1.23456' is no numeric(16,4), or has more",
-                    5: "an array, and loader.columns names keys of objects"}),
+                    5: "an array, and loader.columns names keys of objects",
+                    6: "not JSON: an object has a name twice"}),
 }  # fmt: skip
 
 
@@ -229,6 +231,7 @@ def test_a_function_of_the_user_reads_a_format_of_their_own(dsn: str, tmp_path: 
         (DELIVERIES["headerless"][0], "a.csv", b"A,2024-01-02\n",
          "a.csv:1: the row has 2 columns, and loader.columns takes column 3"),
         (DELIVERIES["json"][0], "a.json", b'{"data": 1}', "a.json: no rows at data.items; correct"),
+        (DELIVERIES["json"][0], "a.json", b'{"data": {"items": {"A": {"p": 1}, "A": {"p": 2}}}}', "a name twice"),
         (DELIVERIES["json columns"][0], "a.json", b'{"result": {"t": ["2024-01-02"], "s": [], "c": [1]}}',
          "a.json: no rows at result; correct"),
         (DELIVERIES["json lines"][0], "a.jsonl", b'{"symbol": 1}\n', "a.jsonl:1: no row has Symbol, Date, Close."),

@@ -6,11 +6,12 @@ import psycopg
 import pytest
 
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.flows import checks, storage
+from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition, parse
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.forget import Forgotten, forget
+from marketdata_assets.flows.targets import contents
 from marketdata_assets.loading.errors import CannotForget
 from tests.flows.flow_files import (
     HEADER,
@@ -30,6 +31,7 @@ from tests.flows.flow_files import (
 BY_TIME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: file time")
 BY_VOLUME = PRICES.replace("mode: upsert", "mode: upsert\n  order_by: volume")
 DELETING = PRICES.replace("mode: upsert", "mode: upsert\n  removed_rows: delete")
+FOLDER = {"postgres": "", "parquet": "\n  folder: out"}
 ACCOUNTS = "SELECT code, day, close, volume FROM prices ORDER BY code, day"
 
 
@@ -250,14 +252,15 @@ def test_an_order_that_is_none_is_named(text: str, said: str) -> None:
         parse(text)
 
 
-def test_bytes_under_another_name_are_not_appended_again(dsn: str, tmp_path: Path) -> None:
-    append = PRICES.replace("mode: upsert", "mode: append").replace("key: [code, day]", "key: []")
-    prices = flow(tmp_path, append)
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_bytes_under_another_name_are_not_loaded_again(mode: str, dsn: str, tmp_path: Path) -> None:
+    without_key = PRICES.replace("mode: upsert", f"mode: {mode}").replace("key: [code, day]", "key: []")
+    prices = flow(tmp_path, without_key)
     for name in ("a", "b", "c"):
         deliver(tmp_path, f"{name}.csv", lines("x", [1, 2]))
     report = run(prices, dsn, tmp_path, workers=2)
     assert (report.rows, sorted(unit.skipped for unit in report.units)) == (2, [0, 2, 2])
-    assert sum("not appended again" in (unit.error or "") for unit in report.units) == 2
+    assert sum("not loaded again" in (unit.error or "") for unit in report.units) == 2
     assert (closes(dsn, "x"), run(prices, dsn, tmp_path).unchanged) == ([1, 2], 3)
     assert accounted(dsn, prices)
     repeated = next(unit.unit for unit in report.units if unit.error)
@@ -265,12 +268,43 @@ def test_bytes_under_another_name_are_not_appended_again(dsn: str, tmp_path: Pat
     assert run(prices, dsn, tmp_path).rows == 1
     named = "loader:\n  file_columns: {origin: name}\n"
     by_name = (
-        append.replace("loader:\n", named)
+        without_key.replace("loader:\n", named)
         .replace("table: prices", "table: named")
         .replace("{code: text,", "{origin: text, code: text,")
     )
     deliver(tmp_path, repeated, lines("x", [1, 2]))
     assert run(flow(tmp_path, by_name, "named"), dsn, tmp_path).rows == 6
+
+
+@pytest.mark.parametrize("kind", ["postgres", "parquet"])
+@pytest.mark.parametrize("end", ["changed", "forgotten"])
+def test_a_copy_is_loaded_when_the_file_with_its_bytes_has_them_no_more(
+    end: str, kind: str, dsn: str, tmp_path: Path
+) -> None:
+    """Also one that was renamed: its rows are not in the table twice, and not lost with its old name."""
+    text = PRICES.replace("mode: upsert", "mode: replace").replace("key: [code, day]", f"kind: {kind}{FOLDER[kind]}")
+    prices = flow(tmp_path, text)
+    before = deliver(tmp_path, "a.csv", lines("x", [1, 2]))
+    run(prices, dsn, tmp_path)
+    (tmp_path / "2024").mkdir()
+    before.rename(tmp_path / "2024" / "a.csv")
+    deliver(tmp_path, "a (1).csv", lines("x", [1, 2]))
+    assert run(prices, dsn, tmp_path).rows == 0
+    if end == "changed":
+        deliver(tmp_path, "a.csv", lines("y", [5]))
+    with psycopg.connect(dsn) as connection:
+        if end == "forgotten":
+            forget(connection, prices, ["a.csv"])
+        run(prices, dsn, tmp_path, workers=2)
+        found = status.entries(connection, prices, tmp_path)
+        assert contents.of(connection, prices).count() == (3 if end == "changed" else 2)
+    loaded = {one.file: (one.loaded, one.duplicates) for one in found if one.state == "loaded"}
+    assert sorted(loaded.values()) == [(0, 2), *([(1, 0)] if end == "changed" else []), (2, 0)]
+    assert all(one.balanced for one in found)
+    prices = flow(tmp_path, text.replace("loader:\n", "loader:\n  missing: ['-']\n"))  # all is loaded again
+    run(prices, dsn, tmp_path, workers=2)
+    with psycopg.connect(dsn) as connection:
+        assert contents.of(connection, prices).count() == (3 if end == "changed" else 2)
 
 
 @pytest.mark.parametrize("text", [PRICES, PRICES.replace("mode: upsert", "mode: replace")])

@@ -173,7 +173,7 @@ def test_a_last_line_without_an_end_is_named(body: int, dsn: str, tmp_path: Path
     whole = "symbol,date,close\n" + "A,2024-01-02,4900\n" * body
     for text, named in ((whole, False), (whole[:-3], True)):
         flow, one, _ = made(tmp_path, "a.csv", text)
-        deliver(tmp_path, "b.csv.gz", gzip.compress(text.encode()))
+        deliver(tmp_path, "b.csv.gz", gzip.compress(text.replace("A", "B").encode()))
         flow = flow.model_copy(update={"loader": flow.loader.model_copy(update={"glob": ("*.csv", "*.gz")})})
         report = run(flow, dsn, tmp_path)
         said = {unit.unit: unit.error for unit in report.units if unit.error}
@@ -387,6 +387,27 @@ def test_sheets_that_are_not_read_are_named_by_a_new_flow_and_its_runs(dsn: str,
     assert [unit.error for unit in run(flow, dsn, tmp_path).units] == [said]
     chosen = flow.model_copy(update={"loader": flow.loader.model_copy(update={"sheet": "Sheet"})})
     assert [unit.error for unit in run(chosen, dsn, tmp_path).units] == [None]
+
+
+def test_a_workbook_has_clocks_and_its_rows_without_a_value_that_is_taken_are_rejected(
+    dsn: str, tmp_path: Path
+) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    for row in [
+        ["symbol", "date", "time", "close"],
+        ["A", dt.date(2024, 1, 2), dt.time(9, 30), 1.5],
+        ["A", dt.date(2024, 1, 2), dt.time(9, 31, 15), 2.5],
+    ]:
+        book.active.append(row)
+    book.save(tmp_path / "book.xlsx")
+    flow, _, path = made(tmp_path, "a.xlsx", (tmp_path / "book.xlsx").read_bytes())
+    book.active.append([None, None, None, None, "suspended"])
+    book.save(path)
+    path.with_name("book.xlsx").unlink()
+    assert [(unit.read, unit.rows) for unit in run(flow, dsn, tmp_path).units] == [(3, 2)]
+    assert rows(dsn, "SELECT time FROM prices ORDER BY 1") == [("09:30:00",), ("09:31:15",)]
+    reasons = rows(dsn, "SELECT line, reason FROM marketdata_quarantine")
+    assert reasons == [(4, "no value in a column that the flow takes")]
 
 
 def test_further_tables_of_a_page_are_named_by_the_sample_and_by_the_load(tmp_path: Path, dsn: str) -> None:

@@ -435,3 +435,12 @@ def test_every_row_is_a_book_or_refused_and_no_level_is_lost(published: list[tup
     assert others.drop_nulls("reason")["line"].to_list() == [
         n for n, (_, bid, ask) in enumerate(published) if not bid and not ask
     ]
+
+
+def test_rows_below_another_header_are_not_read_by_the_first(tmp_path: Path) -> None:
+    """Files that are joined to one may have their columns in different orders."""
+    other = "symbol,ts,close,high,low,open,volume,turnover\n"
+    written(tmp_path, HEADER + ROW * 200 + other + ROW.replace("09:31", "09:32"))
+    source = Files(tmp_path, files_config())
+    assert source.of_bars.contents() == []
+    assert "line 202 is a header of other columns" in source.of_bars.broken()["a.csv"]

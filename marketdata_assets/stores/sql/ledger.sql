@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger (
     finished       timestamptz NOT NULL,
     PRIMARY KEY (dataset, source, unit)
 );
+CREATE INDEX IF NOT EXISTS marketdata_ledger_content ON marketdata_ledger (dataset, content_hash);
 
 -- Every attempt, never changed.
 CREATE TABLE IF NOT EXISTS marketdata_ledger_log (
