@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha512
 from pathlib import Path
 from struct import pack
@@ -133,6 +133,10 @@ class Received(Folder):
     def own(self, name: str) -> set[int]:
         return set(self.files[name].rows or {})
 
+    def has_loaded(self, entry: FileEntry, own: set[int], rows: Collection[int]) -> bool:
+        """Its trades, and gaps: of numbers that it lacks, and of the time since the file before it."""
+        return len(own) <= entry.loaded <= 2 * len(own)
+
     def _offered(self) -> list[tuple[int, Row]]:
         present = self._present()
         return [(key, self._row(name, value)) for name in present for key, value in present[name].items()]
@@ -155,7 +159,7 @@ def received(row: Row) -> int:
 
 
 @settings(
-    max_examples=3,
+    max_examples=40,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

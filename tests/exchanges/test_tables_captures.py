@@ -146,15 +146,15 @@ def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(client: C
     good, late, never, bad, gone = (tmp_path / f"{name}.ndjson" for name in ("good", "late", "never", "bad", "gone"))
     for path in (good, late, never):
         path.write_text(path.name)
-    good.write_text("")
-    late.write_text("")
+    good.write_text("\n")
+    late.write_text("\n")
     bad.write_text("no capture\n")
     captures.load_captures(client, [good, late, bad, gone])
     for path, age in ((good, 3600), (late, -3600)):  # by the clock of whoever touched it
         os.utime(path, (time.time() - age,) * 2)
-    late.write_text("\n")
+    late.write_text("\n\n")
     (tmp_path / "notes.pdf").write_text("")
-    (tmp_path / "BINANCE.NDJSON").write_text("")
+    (tmp_path / "BINANCE.NDJSON").write_text("\n")
     (tmp_path / "link.ndjson").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.ndjson")
     found = {one.file: one for one in captures.entries(client, tmp_path)}
@@ -177,7 +177,7 @@ def test_every_file_of_the_folder_has_the_state_that_the_ledger_proves(client: C
     failed = {row["place"]: row["reason"] for row in LEDGER.failures(client, 5)}
     assert failed.keys() == {"bad.ndjson", "gone.ndjson"}
     assert "No such file or directory (load failed at" in failed["gone.ndjson"]
-    bad.write_text("")
+    bad.write_text("\n")
     captures.load_captures(client, [bad])
     assert captures.due(client, tmp_path) == [late, never]
 
@@ -236,7 +236,7 @@ def test_two_files_of_one_name_size_and_time_are_two(client: Client, tmp_path: P
     assert captures.due(client, tmp_path) == files[1:]
     load_captures(client, files)
     assert [str(one.state) for one in captures.entries(client, tmp_path)] == ["empty", "failed"]
-    files[0].write_text("")
+    files[0].write_text("\n")
     load_captures(client, files[:1])
     assert [row["place"] for row in LEDGER.failures(client, 5)] == ["a.ndjson"]
 
@@ -263,6 +263,9 @@ def test_a_file_that_grows_while_it_is_loaded_is_due(client: Client, files: list
         ("x.capture.zst", zstandard.compress(b'{"capture":1,"exchange":"okx"}\n')[:20]),
         ("x.ndjson", b'{"recv":"1700000001.5","dir":"in","da'),
         ("x.txt.gz", b"<html><body>502 Bad Gateway</body></html>\n"),
+        ("x.capture.zst", b""),
+        ("x.ndjson", b""),
+        ("x.txt.gz", b""),
     ],
 )
 def test_a_file_that_breaks_off_before_any_record_is_no_empty_one(

@@ -39,6 +39,8 @@ class Capture:
         the venue was detected.
         """
         self.notes.clear()
+        if not self.path.stat().st_size:
+            self.notes.append(f"{self.path}: it has no bytes")
         checked, source = set[str](), self._source
         for number, entry in enumerate(_reader_of(self.path)(self.path, self.notes), 1):
             if self._source != source:
