@@ -13,7 +13,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,15 @@ from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger, mongo, postgres
 from marketdata_assets.ticks import tables as tick_tables
 from tests import guardian
-from tests.databases import Cluster, Databases, emptied_clickhouse, fresh_clickhouse, fresh_postgres, spare_work
+from tests.databases import (
+    Cluster,
+    Databases,
+    emptied_clickhouse,
+    fresh_clickhouse,
+    fresh_postgres,
+    remember_servers,
+    spare_work,
+)
 from tests.isolation import environment, restored
 
 # `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
@@ -114,6 +122,8 @@ def pytest_configure(config: pytest.Config) -> None:
         (place / folder).mkdir()
     restored(environment(os.environ, place), before)
     guardian.watch()
+    remember_servers()
+    gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +136,22 @@ def isolated(pytestconfig: pytest.Config) -> Iterator[None]:
     assert not left, f"the test wrote {', '.join(left)} into the working folder instead of into its own"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Each process begins with other files of a folder, and finds the rest compiled by the other processes.
+
+    To compile the asserts of all files takes as long as all else until the first test.
+    """
+    report = yield
+    if isinstance(collector, pytest.Directory):
+        worker: dict[str, Any] = getattr(collector.config, "workerinput", {"workerid": "gw0", "workercount": 1})
+        begin = len(report.result) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+        report.result = report.result[begin:] + report.result[:begin]
+    return report
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs servers; folders whose files take long come first, so that no process is left with one alone.
 
@@ -136,6 +162,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.parent.name
         return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
 
+    items.sort(key=lambda item: item.path)
     for item in items:
         assert isinstance(item, pytest.Function)
         uses_server = not (SERVERS.isdisjoint(item.fixturenames) and STARTERS.isdisjoint(vars(item.module)))
@@ -167,7 +194,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     os.chdir(session.config.stash[PLACE])
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture
