@@ -43,9 +43,10 @@ from tests.databases import (
 )
 from tests.isolation import environment, restored
 
-# `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
+# `make test` tries the same few examples each time, `make test-slow` more, `make test-random` others with their seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=30)
+settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=15)
+settings.register_profile("thorough", settings.get_profile("project"), max_examples=100)
 settings.load_profile("project")
 
 
