@@ -49,9 +49,9 @@ check: style
 test: env-dev system-packages
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m "not slow" $(if $(CPU),-p tests.cpu_times,)
 
-# The long campaigns: many kills, hours of simulated schedules, faults for minutes.
+# The long campaigns: many kills, hours of simulated schedules, faults for minutes; and all laws with more examples.
 test-slow: env-dev system-packages
-	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m slow
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m "slow or hypothesis" --hypothesis-profile thorough
 
 # The property tests with other examples each time: make test-random SEED=7 repeats a run. ONLY=tests/bars for a folder.
 test-random: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))

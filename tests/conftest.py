@@ -37,9 +37,10 @@ from tests import guardian
 from tests.databases import Cluster, Databases, emptied_clickhouse, fresh_clickhouse, fresh_postgres, spare_work
 from tests.isolation import environment, restored
 
-# `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
+# `make test` tries the same few examples each time, `make test-slow` more, `make test-random` others with their seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=30)
+settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=15)
+settings.register_profile("thorough", settings.get_profile("project"), max_examples=100)
 settings.load_profile("project")
 
 
@@ -121,17 +122,18 @@ def pytest_configure(config: pytest.Config) -> None:
         (place / folder).mkdir()
     restored(environment(os.environ, place), before)
     guardian.watch()
-    if [Path(argument).resolve() for argument in config.args] == [TESTS] and hasattr(config, "workerinput"):
-        import_from(int(config.workerinput["workerid"].removeprefix("gw")) / config.workerinput["workercount"])
 
 
-def import_from(part: float) -> None:
-    """Import all tests, beginning behind this part of them: each process compiles some for all, and not all for itself.
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import all tests, where all are asked for, each process from another file on: it compiles some for the others.
 
     Compiling them takes as long as collecting them. What cannot be imported is reported when it is collected.
     """
+    worker: dict[str, Any] = getattr(session.config, "workerinput", {})
+    if not worker or [Path(argument).resolve() for argument in session.config.args] != [TESTS]:
+        return
     files = sorted(TESTS.rglob("test_*.py"))
-    first = int(part * len(files))
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
     for file in files[first:] + files[:first]:
         with suppress(Exception, pytest.skip.Exception):
             import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))

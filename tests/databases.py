@@ -45,7 +45,11 @@ def fresh_postgres(server: str) -> Iterator[str]:
 def change(server: str, statement: str, *names: str) -> None:
     """Execute a statement about databases of these names."""
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+        execute(connection, statement, *names)
+
+
+def execute(connection: psycopg.Connection, statement: str, *names: str) -> None:
+    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -56,26 +60,28 @@ class Databases:
     unused: list[str] = field(default_factory=list)
 
     def __enter__(self) -> "Databases":
+        self.connection = psycopg.connect(self.server, autocommit=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         for name in self.unused:
-            change(self.server, DROP, name)
+            execute(self.connection, DROP, name)
+        self.connection.close()
 
     @contextmanager
     def fresh(self) -> Iterator[str]:
         """The DSN of an empty database under a name that no test has had."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         if self.unused:
-            change(self.server, "ALTER DATABASE {} RENAME TO {}", self.unused.pop(), name)
+            execute(self.connection, "ALTER DATABASE {} RENAME TO {}", self.unused.pop(), name)
         else:
-            change(self.server, CREATE, name)
+            execute(self.connection, CREATE, name)
         dsn = make_conninfo(self.server, dbname=name)
         yield dsn
         if is_emptied(dsn, name):
             self.unused.append(name)
         else:
-            change(self.server, DROP, name)
+            execute(self.connection, DROP, name)
 
 
 def is_emptied(dsn: str, name: str) -> bool:

@@ -171,7 +171,7 @@ class _Drain:
                     await shield_until_done(self._load(name, batch, reader))
                 await self._note_caught_up(name, reader)
             finally:
-                async with self.noting:  # the reader is not closed while it is asked
+                async with self.noting:  # the reader is not closed during a request of it
                     del self.readers[name]
         done.seconds += time.monotonic() - started
         state = await inspection.consumer_state(self.nats, self.stream, consumer)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -21,6 +21,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.file_ledger import FileEntry, unsettled
 from tests.deliveries import EVENTS, Rows, Step, assert_lawful, packed
 from tests.dying import Load, server
+from tests.examples import FEW
 
 CREATED = [f"2024-{day}T09:30:00Z" for day in ("11-29", "11-29", "11-30", "12-01", "12-01", "12-02")]
 MONTHS = ("2024-11", "2024-12")
@@ -88,11 +89,7 @@ class Alphas:
         return {int(one["id"][1:]): one["v"] for one in found}
 
 
-@settings(
-    max_examples=8,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(FEW, phases=[Phase.generate])
 @given(steps=st.lists(EVENTS, min_size=2, max_size=8))
 def test_every_file_has_a_state_and_every_alpha_one_fate(
     mongo_uri: str,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.alphas import slices
@@ -351,7 +351,6 @@ def test_budget_is_kept_while_fetching(tmp_path: Path) -> None:
 MOMENTS = st.lists(st.integers(0, 29 * 86400), min_size=0, max_size=60)
 
 
-@settings(max_examples=15)
 @given(MOMENTS, st.lists(st.integers(0, 86400), max_size=18), st.sampled_from([100, 110]))
 def test_any_month_lands_whole(
     tmp_path_factory: pytest.TempPathFactory, moments: list[int], dense: list[int], cap: int

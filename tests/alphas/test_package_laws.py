@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.alphas.packaging import Deduplicator, Origin
@@ -31,7 +31,6 @@ def deliver(root: Path, inputs: list[tuple[int, tuple[bool, int, list[Any]]]]) -
             put(root, f"2024-11-0{number + 1}T00:00", documents, hours=24, mtime=mtime)
 
 
-@settings(max_examples=25)
 @given(inputs=INPUTS, shuffler=st.randoms())
 def test_packaging_is_idempotent_and_order_does_not_matter(inputs: Any, shuffler: random.Random) -> None:
     numbered = list(enumerate(inputs))

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from marketdata_assets.bars import reading
@@ -96,7 +96,6 @@ def seen(lane: Callable[[Rejects], Rows | None], year: int | None = 2000) -> See
     return bars_of(bars, rows), sorted(rejects.reasons.items())
 
 
-@settings(max_examples=100)
 @given(text=files, year=st.sampled_from([2000, None]))
 @example(text=b"," * 10 + b"\n\n" + GOOD, year=2000)
 @example(text=b"\n" + GOOD + b"," * 10, year=2000)

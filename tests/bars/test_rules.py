@@ -132,7 +132,7 @@ plain = st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False).map(
 exponents = st.builds(lambda d, e: f"{d}E{e}", st.integers(-99_999, 99_999), st.integers(-9, 3))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.one_of(ties, near_ties, below_ties, huge, plain, exponents), min_size=1, max_size=40))
 @example(texts=["1.23445", "-1.23445", "2.00005", "0.00005", "-0.00005", "1.00015", "1.234549999999999999999"])
 @example(texts=["99999999999.12345", "999999999998.99995", "900719925474.09925", "90071992547.40995"])

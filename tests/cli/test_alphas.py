@@ -21,6 +21,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_demo import sample_alphas
 from marketdata_demo.servers.brain import BrainServer, make, spread
 from tests.cli.commands import PROGRAMS, answer, environment, marketdata, until
+from tests.examples import others_slow
 
 MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)
@@ -369,7 +370,9 @@ def test_rejected_rows_beyond_the_limit_are_said_to_machines_too(alphas_env: Alp
     assert alphas_env.said("quarantine", "show", "alphas", "--limit", "100")["more"] == []
 
 
-@pytest.mark.parametrize("command", [("status", "--json"), ("quarantine", "show"), ("doctor", "--json"), ("files",)])
+@pytest.mark.parametrize(
+    "command", others_slow([["status", "--json"], ["quarantine", "show"], ["doctor", "--json"], ["files"]])
+)
 def test_a_command_that_only_shows_waits_for_no_thread_of_a_driver(alphas_env: AlphasEnv, command: list[str]) -> None:
     home, variables = alphas_env.stack.settings.root, alphas_env.variables()
     program = "import atexit, sys; from marketdata_assets.cli import main; atexit.register(print, 'waited'); main()"

@@ -187,7 +187,7 @@ def listed_processes() -> Iterator[set[str]]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.05):
+        while not over.wait(0.2):
             for process in psutil.Process().children(recursive=True):
                 try:
                     seen.add(" ".join(process.cmdline()))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.collector.items import TAGS, Recorded, items, moment
@@ -98,7 +98,6 @@ def covers(one: Gap, record: Recorded, causes: tuple[str, ...]) -> bool:
     return one.last_id < int(record.trade_id) < one.next_id
 
 
-@settings(max_examples=40)
 @given(STEPS, st.integers(2, 24), st.booleans())
 def test_lossless_records_come_out_once_or_are_in_a_gap(
     steps: list[list[tuple[str, str]] | int], capacity: int, books: bool
@@ -115,7 +114,6 @@ def test_lossless_records_come_out_once_or_are_in_a_gap(
     assert all(one in market.put or one.cause in ("overload", "conflated") for one in gaps)
 
 
-@settings(max_examples=40)
 @given(STEPS, st.integers(2, 24), st.booleans())
 def test_order_of_each_instrument_and_type_is_kept(
     steps: list[list[tuple[str, str]] | int], capacity: int, books: bool
@@ -131,7 +129,6 @@ def test_order_of_each_instrument_and_type_is_kept(
         assert moments == sorted(moments)
 
 
-@settings(max_examples=40)
 @given(STEPS, st.integers(2, 24))
 def test_newest_ticker_and_candle_always_come_out(steps: list[list[tuple[str, str]] | int], capacity: int) -> None:
     market = Market(capacity)
@@ -150,7 +147,6 @@ def test_newest_ticker_and_candle_always_come_out(steps: list[list[tuple[str, st
         assert one in out or superseded or any(covers(each, one, ("overload",)) for each in gaps)
 
 
-@settings(max_examples=40)
 @given(STEPS, st.integers(2, 24), st.booleans())
 def test_book_continues_or_restarts_after_a_gap(
     steps: list[list[tuple[str, str]] | int], capacity: int, books: bool

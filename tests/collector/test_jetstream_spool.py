@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from marketdata_assets.collector.errors import CollectorError, SpoolFull
@@ -111,7 +111,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25)
 @given(steps=STEPS)
 @example(steps=[("append", 1), ("append", 1), ("consume", 1), ("prepend", 1), ("reopen", 0), ("reopen", 0)])
 @example(

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.tables import captures, schema
@@ -19,6 +19,7 @@ from marketdata_assets.loading.file_ledger import FileEntry
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from tests.deliveries import EVENTS, Folder, Row, Rows, Step, assert_lawful
 from tests.dying import Load, server
+from tests.examples import FEW
 
 SECOND = 10**9
 START = 1_762_000_000 * SECOND
@@ -158,11 +159,7 @@ def received(row: Row) -> int:
     return second_of(row.value)
 
 
-@settings(
-    max_examples=40,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(FEW, phases=[Phase.generate])
 @given(steps=st.lists(EVENTS, min_size=2, max_size=8))
 def test_every_file_has_a_state_and_every_row_one_fate(
     clickhouse_client: Client,

@@ -5,7 +5,7 @@ own book.
 """
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.faulty_books import CROSSING, FAULTS, MIDDLE, SECOND, VENUES, Changes, Fault, Session, World, run
@@ -18,7 +18,6 @@ steps = st.lists(st.tuples(changes, fault, st.integers(0, 3)), min_size=3, max_s
 
 
 @pytest.mark.parametrize("name", VENUES)
-@settings(max_examples=60)
 @given(steps)
 def test_a_live_book_is_the_venues_book_whatever_happens(name: str, told: list[tuple[Changes, Fault, int]]) -> None:
     world = World(VENUES[name].jumps)

@@ -44,7 +44,7 @@ CAPTURES = [
     OKX_A,
     OKX_B,
 ]
-few = settings(max_examples=2)
+few = settings(max_examples=settings().max_examples // 7)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges import venues
@@ -16,6 +16,7 @@ from marketdata_assets.exchanges.decimals import is_decimal
 from marketdata_assets.exchanges.records import TradeFlag
 from marketdata_assets.exchanges.tables import rows, schema
 from marketdata_assets.exchanges.tables.schema import Table
+from tests.examples import FEW
 
 LAST = 2**63 - 1
 names = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
@@ -112,7 +113,7 @@ def stored(client: Client, table: Table) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("table", schema.TABLES.values(), ids=lambda table: table.type)
-@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@FEW
 @given(data=st.data())
 def test_what_goes_in_comes_out_or_is_kept_aside(client: Client, table: Table, data: st.DataObject) -> None:
     made = data.draw(st.lists(records(table, fitting()) | records(table, anything), min_size=1, max_size=12))

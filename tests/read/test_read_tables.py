@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import errors as pg
 from psycopg import sql
@@ -84,7 +84,6 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
 @given(rows=st.lists(ROW, min_size=1, max_size=12), block=st.sampled_from([1, 100, pgread.BLOCK_BYTES]))
 def test_every_value_is_what_psycopg_reads(anything: psycopg.Connection, rows: list[Minute], block: int) -> None:
     anything.execute("TRUNCATE anything")

@@ -83,7 +83,7 @@ class Reference:
         return {DAYS.index(day): int(up) for day, up in rows.iter_rows()}
 
 
-@settings(FEW, max_examples=3, phases=[Phase.generate])
+@settings(FEW, phases=[Phase.generate])
 @given(steps=st.lists(EVENTS.filter(lambda step: step.action != "forget"), min_size=2, max_size=8))
 def test_every_file_has_a_state_and_every_row_one_fate(
     clickhouse_client: Client,

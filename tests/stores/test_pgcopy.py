@@ -88,7 +88,7 @@ def meant(cells: list[Cells], kind: str | None) -> list[tuple]:
     ]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=rows, kind=st.sampled_from([None, "", "sh", "浦发银行"]), always_mask=st.booleans())
 def test_rows_read_back_are_the_rows_encoded(
     connection: psycopg.Connection, cells: list[Cells], kind: str | None, always_mask: bool
@@ -162,7 +162,7 @@ def ragged(values: list[bytes | None]) -> Bytes:
 texts = st.lists(optional(st.text(st.sampled_from("aé名 "), max_size=9)), min_size=1, max_size=40)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=texts)
 def test_texts_of_any_length_are_read_back_in_order(landed: Callable[..., list[Any]], values: list[str | None]) -> None:
     column = ragged([None if value is None else value.encode() for value in values])
@@ -199,7 +199,7 @@ def test_fixed_types_are_read_back_with_and_without_null(
     assert landed(kind, make(values, np.array([False, True, False])), 3) == [values[0], None, values[2]]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(-(10**14), 10**14), min_size=1, max_size=9), st.integers(0, 16))
 def test_any_scale_is_exact_by_column_and_by_value(
     landed: Callable[..., list[Any]], units: list[int], scale: int

@@ -8,13 +8,14 @@ import statistics
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
 from marketdata_assets.ticks.reports import Unit
+from tests.examples import FEW
 from tests.ticks.factor_bars import (
     FEBRUARY,
     JANUARY,
@@ -126,7 +127,7 @@ BARS = st.lists(
 )
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@FEW
 @given(st.lists(BARS, min_size=14, max_size=14))
 def test_query_and_polars_agree_on_any_bars(client: Client, drawn: list[list[Bar]]) -> None:
     days = [*JANUARY[-6:], *FEBRUARY[:8]]

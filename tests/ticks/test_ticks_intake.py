@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.loading.file_ledger import FileEntry
@@ -23,6 +23,7 @@ from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
 from tests.deliveries import EVENTS, Rows, Step, assert_lawful, packed
 from tests.dying import Load, server
+from tests.examples import FEW
 from tests.ticks.tick_clients import SYMBOL, files_config
 from tests.ticks.tick_loads import NOW
 from tests.ticks.tick_rows import weekdays
@@ -119,11 +120,7 @@ class Ticks:
 @pytest.mark.parametrize(
     "kind", [TICK_DATA, pytest.param(ORDER_BOOK, marks=pytest.mark.slow)], ids=lambda table: table.name
 )
-@settings(
-    max_examples=3,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(FEW, phases=[Phase.generate])
 @given(steps=st.lists(EVENTS, min_size=2, max_size=8))
 def test_every_file_has_a_state_and_every_row_one_fate(
     client: Client,

@@ -10,15 +10,7 @@ import pytest
 from marketdata_assets.web.finding import found, initials
 from marketdata_assets.web.stocks import MOST_CANDLES, Stock
 from tests.bars.bar_files import months
-from tests.databases import fresh_postgres
-from tests.web.served_market import CODE, HOSTILE, NAME, TOKEN, answer, get, load_market, on, served
-
-
-@pytest.fixture(scope="module")
-def market(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with fresh_postgres(server_dsn) as fresh:
-        load_market(fresh, tmp_path_factory.mktemp("bars"))
-        yield fresh
+from tests.web.served_market import CODE, HOSTILE, NAME, TOKEN, answer, get, on, served
 
 
 @pytest.fixture(scope="module")

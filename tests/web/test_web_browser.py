@@ -257,9 +257,8 @@ def test_go_to_shows_the_day_at_every_length_and_the_chart_fits_the_paper(dsn: s
 
 
 @pytest.mark.slow
-def test_without_the_chart_library_the_values_are_a_table(dsn: str, tmp_path: Path) -> None:
-    load_market(dsn, tmp_path / "bars")
-    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+def test_without_the_chart_library_the_values_are_a_table(market: str) -> None:
+    with served(on(market)) as url, browser(url, TOKEN) as chromium:
         chromium.driver.execute_cdp_cmd("Network.enable", {})
         chromium.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/static/charts.js"]})
         chromium.open(f"/stock/{CODE}")
@@ -383,13 +382,12 @@ def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
 
 @pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_can_be_read_and_has_named_controls(
-    dsn: str, clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, theme: str
+    market: str, clickhouse_url: str, clickhouse_client: Client, theme: str
 ) -> None:
-    load_market(dsn, tmp_path / "bars")
     test_web_symbols.fill(clickhouse_client)
     plan = Plan(dt.datetime(2025, 1, 5, 23, 55, tzinfo=dt.UTC), 10)
     land(clickhouse_client, records(plan, ("binance",)))
-    with served(on(dsn, clickhouse_url), wait=0.2) as url, browser(url, TOKEN) as chromium:
+    with served(on(market, clickhouse_url), wait=0.2) as url, browser(url, TOKEN) as chromium:
         chromium.driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
         for path, last in PAGES.items():
             for width in (1400, 360):
@@ -406,9 +404,8 @@ def test_every_page_can_be_read_and_has_named_controls(
 
 
 @pytest.mark.slow
-def test_language_and_colours_are_those_that_were_chosen(dsn: str, tmp_path: Path, shots: Path) -> None:
-    load_market(dsn, tmp_path / "bars")
-    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+def test_language_and_colours_are_those_that_were_chosen(market: str, shots: Path) -> None:
+    with served(on(market)) as url, browser(url, TOKEN) as chromium:
         chromium.open(f"/stock/{CODE}")
         chromium.until(lambda: "expected minutes" in chromium.text(), "the coverage")
         chromium.find("#settings summary").click()
@@ -426,9 +423,8 @@ def test_language_and_colours_are_those_that_were_chosen(dsn: str, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_server_that_ends_and_a_login_that_is_lost_are_said(dsn: str, tmp_path: Path) -> None:
-    load_market(dsn, tmp_path / "bars")
-    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+def test_a_server_that_ends_and_a_login_that_is_lost_are_said(market: str) -> None:
+    with served(on(market)) as url, browser(url, TOKEN) as chromium:
         chromium.open(f"/stock/{CODE}")
         chromium.until(lambda: _legend(chromium).startswith("2024-03-29"), "the newest day")
         chromium.driver.delete_all_cookies()
@@ -444,9 +440,8 @@ def test_a_server_that_ends_and_a_login_that_is_lost_are_said(dsn: str, tmp_path
         chromium.until(lambda: "does not answer" in chromium.find("#chart-note").text, "that the server is away")
 
 
-def test_searches_that_fail_or_find_nothing_are_said_in_chinese(dsn: str, tmp_path: Path, shots: Path) -> None:
-    load_market(dsn, tmp_path / "bars")
-    with served(on(dsn)) as url, browser(url, TOKEN) as chromium:
+def test_searches_that_fail_or_find_nothing_are_said_in_chinese(market: str, shots: Path) -> None:
+    with served(on(market)) as url, browser(url, TOKEN) as chromium:
 
         def notes() -> list[str]:
             return [chromium.find(f"#{kind}-note").text for kind in ("stocks", "instruments", "symbols")]

@@ -17,7 +17,7 @@ from marketdata_assets.web import application, database
 from marketdata_assets.web.errors import NotCreated, QueryFailed, TooSlow
 from tests.databases import fresh_clickhouse, fresh_postgres
 from tests.read.small_demo import Servers, fill
-from tests.web.served_market import CODE, answer, get, load_market, on, served
+from tests.web.served_market import CODE, answer, get, on, served
 
 BOOK = {"exchange": "okx", "market_type": "linear", "instrument": "SMPL-USDT-SWAP"}
 PARTS = {
@@ -32,13 +32,6 @@ DOMAINS = {
 }
 QUICK = {("postgres", "refuses"), ("clickhouse", "hangs"), ("mongo", "is not named")}
 """Each server and each way once; `make test-slow` tries all of them."""
-
-
-@pytest.fixture(scope="module")
-def market(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with fresh_postgres(server_dsn) as fresh:
-        load_market(fresh, tmp_path_factory.mktemp("bars"))
-        yield fresh
 
 
 @pytest.fixture(scope="module")
