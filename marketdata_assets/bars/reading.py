@@ -12,10 +12,10 @@ from functools import cached_property
 import polars as pl
 from polars.exceptions import PolarsError
 
-from marketdata_assets.bars.layout import NUMBERS
+from marketdata_assets.bars.layout import COLUMNS, NUMBERS
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import Block, count
-from marketdata_assets.loading.text_table import read_even, read_rows
+from marketdata_assets.loading.text_table import check_headers, read_even, read_rows
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 TIME_LENGTH = 19
@@ -65,11 +65,17 @@ class Rows:
         return Decimal(self.cell(row, column)) * (self.yuan if column == "amount" else 1)
 
 
-def typed(block: Block, names: tuple[str, ...], rejects: Rejects) -> Rows:
-    """Parse a block whose columns are `names`; lines that have no typed form go to `rejects`."""
+def typed(block: Block, names: tuple[str, ...], rejects: Rejects, place: str = "") -> Rows:
+    """Parse a block whose columns are `names`; lines that have no typed form go to `rejects`.
+
+    Raises BadFile for another header below the first, of the file at `place`.
+    """
     rows = _fast(block, names)
     if rows is None:
-        return cast(read_rows(block.decoded(), names, rejects, multiline=False), rejects)
+        texts = read_rows(block.decoded(), names, rejects, multiline=False)
+        in_file = {ours: name for name, ours in COLUMNS.items()}
+        check_headers(place, texts, [in_file[name] for name in names])
+        return cast(texts, rejects)
     rejects.rows += rows.frame.height
     return rows
 

@@ -21,7 +21,7 @@ from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.parquet_slices import on_disk, slices
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.text import Block, Text, raw_lines
-from marketdata_assets.loading.text_table import ENCODING_REMEDY, frame
+from marketdata_assets.loading.text_table import ENCODING_REMEDY, check_headers, frame
 
 HEAD_BYTES = 64 * 1024
 
@@ -52,7 +52,7 @@ class Source:
         """All rows, typed; lines that have no typed form go to `rejects`. Raises what reading the file raises."""
         if self.text is not None:
             for block in self.text.blocks():
-                yield typed(block, tuple(self.match.table.header), rejects)
+                yield typed(block, tuple(self.match.table.header), rejects, self.unit.place)
             return
         for rows in _slices(self.opener, self.unit) if is_table(self.unit.name) else self._lines(rejects):
             if is_table(self.unit.name):
@@ -93,6 +93,7 @@ class Source:
         """Rows of texts, by position and with LINE, as typed rows with our columns."""
         profile = self.match.profile
         self._check_values(cells)
+        check_headers(self.unit.place, cells, self.match.table.header)
         found = {ours: pl.nth(place).alias(ours) for ours, place in self.match.positions.items()}
         rest = {ours: pl.lit(None, pl.String).alias(ours) for ours in TABLE_COLUMNS if ours not in found}
         rows = cells.select(*found.values(), *rest.values(), pl.col(LINE))

@@ -61,8 +61,7 @@ def read(unit: Unit) -> TextTable:
             frames = [frame(block, columns, rejects).select(LINE, *columns) for block in text.blocks()]
         texts = raw_lines(opener, unit, "utf-8", set(rejects.reasons)) if rejects.reasons else {}
     rows = pl.concat([empty, *frames])
-    for line, *found in rows.filter(pl.col(columns[0]).is_in(names)).rows():
-        check_header(unit.place, line, found, names)
+    check_headers(unit.place, rows, names)
     return TextTable(names, rows, rejects.for_quarantine(texts))
 
 
@@ -73,6 +72,14 @@ def cells(line: str, delimiter: str = ",", *, blanks: bool = True) -> list[str]:
         with suppress(csv.Error):  # such as of a carriage return within the line
             texts = next(csv.reader([line], delimiter=delimiter, skipinitialspace=not blanks))
     return [text.strip().strip(QUOTE).strip() for text in texts]
+
+
+def check_headers(place: str, rows: pl.DataFrame, names: Sequence[str]) -> None:
+    """Raise BadFile for a row of texts that is a header of other columns than `names`; LINE has the lines."""
+    texts = rows.drop(LINE)
+    headers = rows[LINE].filter(texts.to_series().is_in([*names]))
+    for line, found in zip(headers, texts.filter(rows[LINE].is_in(headers.implode())).rows(), strict=True):
+        check_header(place, line, found, names)
 
 
 def check_header(place: str, line: int, found: Sequence[str | None], names: Sequence[str]) -> None:

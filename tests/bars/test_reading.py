@@ -15,6 +15,7 @@ from marketdata_assets.bars.layout import COLUMNS, DECIMALS, scan, units
 from marketdata_assets.bars.reading import Rows, typed
 from marketdata_assets.bars.rules import Bars, judge
 from marketdata_assets.bars.unit import parse
+from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block
@@ -23,6 +24,7 @@ from tests.bars.bar_files import HEADER, csv_text, deliver, line, minutes, read_
 
 NAMES = tuple(COLUMNS.values())
 EPOCH = dt.datetime(1970, 1, 1)
+BOUGHT = "2000-06-09 09:31:00,10,11,9,10,100,1000"
 GOOD = line("2000-06-09 09:30:00").encode()
 
 times = st.sampled_from(
@@ -187,6 +189,19 @@ def test_columns_in_another_order_are_the_same_bars(tmp_path: Path) -> None:
     heads, row = HEADER.split(","), line("2000-06-09 09:30:00").split(",")
     data = csv_text([",".join(row[n] for n in order)], ",".join(heads[n] for n in order))
     assert parse_one(tmp_path, data) == ([("600000.SH", "2000-06")], [])
+
+
+@pytest.mark.parametrize(
+    ("first", "row", "other"),
+    [
+        (HEADER, line("2000-06-09 09:31:00"), HEADER.replace("开盘价,收盘价", "收盘价,开盘价")),
+        ("time,open,high,low,close,volume,money", BOUGHT, "time,close,high,low,open,volume,money"),
+    ],
+)
+def test_rows_below_another_header_are_not_read_by_the_first(tmp_path: Path, first: str, row: str, other: str) -> None:
+    assert parse_one(tmp_path, csv_text([row], first)) == ([("600000.SH", "2000-06")], [])
+    with pytest.raises(BadFile, match="line 3 is a header of other columns"):
+        parse_one(tmp_path, csv_text([row, other, row], first))
 
 
 @pytest.mark.parametrize(
