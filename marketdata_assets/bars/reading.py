@@ -65,7 +65,7 @@ class Rows:
         return Decimal(self.cell(row, column)) * (self.yuan if column == "amount" else 1)
 
 
-def typed(block: Block, names: tuple[str, ...], rejects: Rejects, place: str = "") -> Rows:
+def typed(block: Block, names: tuple[str, ...], rejects: Rejects, place: str) -> Rows:
     """Parse a block whose columns are `names`; lines that have no typed form go to `rejects`.
 
     Raises BadFile for another header below the first, of the file at `place`.

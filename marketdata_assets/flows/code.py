@@ -27,6 +27,7 @@ ROW_MAKERS = (
 )
 """Modules of this package whose code makes the rows of flows."""
 PARSES = 10
+"""Attempts to parse a module, see `_parsed`."""
 INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 

@@ -27,6 +27,8 @@ from marketdata_assets.loading.files import HashedStream, Unit
 from marketdata_assets.loading.rejects import LINE, Rejects
 
 DECODER = msgspec.json.Decoder(float_hook=str)
+NAME = re.compile(r'"[ \t\r\n]*:')
+"""The end of a name in an object; within a text as often before decoding as after."""
 KEY, VALUE = "@key", "@value"
 """Columns of an object of rows."""
 
@@ -85,7 +87,11 @@ def decoded(text: str) -> Any:
     Raises DecodeError, also where an object has a name twice: of its values only the last would be left.
     """
     found = _decoded(text.removeprefix("\ufeff"))
-    if text.count('":') > msgspec.json.encode(found).count(b'":'):
+    try:
+        again = msgspec.json.encode(found).decode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise msgspec.DecodeError(str(error)) from error
+    if len(NAME.findall(text)) > len(NAME.findall(again)):
         raise msgspec.DecodeError("an object has a name twice")
     return found
 

@@ -75,10 +75,14 @@ def cells(line: str, delimiter: str = ",", *, blanks: bool = True) -> list[str]:
 
 
 def check_headers(place: str, rows: pl.DataFrame, names: Sequence[str]) -> None:
-    """Raise BadFile for a row of texts that is a header of other columns than `names`; LINE has the lines."""
-    texts = rows.drop(LINE)
-    headers = rows[LINE].filter(texts.to_series().is_in([*names]))
-    for line, found in zip(headers, texts.filter(rows[LINE].is_in(headers.implode())).rows(), strict=True):
+    """Raise BadFile for a row of texts that is a header of other columns than `names`; LINE has the lines.
+
+    Such a header has more than half of the names, so one of them is in the first half of its cells.
+    """
+    columns = [column for column in rows.columns if column != LINE]
+    known = [form for name in names for form in (name, name.lower(), name.upper(), name.title())]
+    some = pl.any_horizontal(pl.col(columns[: (len(columns) + 1) // 2]).is_in(known))
+    for line, *found in rows.filter(some).select(LINE, *columns).rows():
         check_header(place, line, found, names)
 
 

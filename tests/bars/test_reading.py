@@ -112,7 +112,7 @@ def test_both_lanes_give_the_same_bars_and_rejects(text: bytes, year: int | None
     careful = seen(lambda rejects: reading.cast(rows(rejects=rejects), rejects), year)
     assert fast in (None, careful)
     counted = Rejects()
-    bars = seen(lambda rejects: typed(block, NAMES, counted), year)
+    bars = seen(lambda rejects: typed(block, NAMES, counted, "a.csv"), year)
     assert careful is not None
     lines = [n for n, row in enumerate(text.split(b"\n"), 2) if row.strip()]
     assert sorted([row[0] for row in careful[0]] + [line for line, _ in careful[1]]) == lines
@@ -175,7 +175,7 @@ def test_recorded_minute_file_is_read_to_the_digit(fixtures: Path) -> None:
     assert row[3:9] == (*[Decimal("-2.01")] * 4, Decimal(129), Decimal(309600))
     body = data.partition(b"\n")[2]
     rejects = Rejects()
-    block = typed(Block(body, 2), NAMES, rejects)
+    block = typed(Block(body, 2), NAMES, rejects, "a.csv")
     bars = judge(block, rejects, 2000)
     assert not rejects
     ((_, time, code, name, *_rest, volume),) = bars_of(bars, block)
@@ -196,6 +196,7 @@ def test_columns_in_another_order_are_the_same_bars(tmp_path: Path) -> None:
     [
         (HEADER, line("2000-06-09 09:31:00"), HEADER.replace("开盘价,收盘价", "收盘价,开盘价")),
         ("time,open,high,low,close,volume,money", BOUGHT, "time,close,high,low,open,volume,money"),
+        ("time,open,high,low,close,volume,money", BOUGHT, "Symbol,TIME,Close,High,Low,Open,Volume"),
     ],
 )
 def test_rows_below_another_header_are_not_read_by_the_first(tmp_path: Path, first: str, row: str, other: str) -> None:
@@ -231,7 +232,7 @@ def test_a_time_is_read_to_its_end(text: str, read: str | None, beside: int) -> 
     usual = minutes("2024-01-03 09:30:00", beside)
     rejects = Rejects()
     block = Block("\n".join(line(label) for label in (*usual, text)).encode(), 2)
-    bars = judge(typed(block, NAMES, rejects), rejects)
+    bars = judge(typed(block, NAMES, rejects, "a.csv"), rejects)
     times_read = [str(EPOCH + dt.timedelta(microseconds=time)) for time in bars.time.tolist()]
     assert times_read == [*usual, *([read] if read else [])]
     assert list(rejects.reasons.values()) == ([] if read else [f"time {text!r} is not a time"])
@@ -249,7 +250,7 @@ def test_quotes_that_do_not_close_on_their_line_hide_no_row(tmp_path: Path) -> N
     rows[3], rows[40] = rows[3].replace("浦发银行", '"浦发银行'), rows[40].replace("浦发银行", '浦发银行"')
     assert parse_one(tmp_path, csv_text(rows))[1] == [5, 42]
     rejects = Rejects()
-    kept = typed(Block("\n".join(rows).encode(), 2), NAMES, rejects)
+    kept = typed(Block("\n".join(rows).encode(), 2), NAMES, rejects, "a.csv")
     assert (kept.frame.height, rejects.rows, rejects.reasons) == (
         298,
         300,

@@ -27,7 +27,7 @@ def row(**cells: str) -> str:
 
 def judged(text: str) -> tuple[Bars, Rejects]:
     rejects = Rejects()
-    rows = typed(Block(text.encode(), 2), NAMES, rejects)
+    rows = typed(Block(text.encode(), 2), NAMES, rejects, "a.csv")
     return judge(rows, rejects, 2000), rejects
 
 

@@ -30,6 +30,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from tests.cli.commands import answer, environment, marketdata, only
+from tests.databases import CREATE, DROP, change
 
 ALPHA_MONTHS = ("2024-10", "2024-11")
 ALPHA_DATABASES = (*(f"{kind}_alphas" for kind in KINDS), *map(asset_name, RECORD_SETS))
@@ -61,16 +62,14 @@ class Site:
         return make_conninfo(self.dsn, dbname=f"{self.name}_dagster")
 
     def make(self) -> None:
-        with psycopg.connect(str(self.servers.endpoints.postgres_dsn), autocommit=True) as connection:
-            for name in (self.name, f"{self.name}_dagster"):
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        for name in (self.name, f"{self.name}_dagster"):
+            change(str(self.servers.endpoints.postgres_dsn), CREATE, name)
         with clickhouse.connect(str(self.servers.endpoints.clickhouse_url)) as client:
             client.command(f"CREATE DATABASE {self.name} ENGINE = Atomic")
 
     def destroy(self) -> None:
-        with psycopg.connect(str(self.servers.endpoints.postgres_dsn), autocommit=True) as connection:
-            for name in (self.name, f"{self.name}_dagster"):
-                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        for name in (self.name, f"{self.name}_dagster"):
+            change(str(self.servers.endpoints.postgres_dsn), DROP, name)
         with clickhouse.connect(str(self.servers.endpoints.clickhouse_url)) as client:
             client.command(f"DROP DATABASE {self.name} SYNC")
         with MongoClient[dict[str, Any]](self.mongo) as client:

@@ -126,7 +126,7 @@ BAD = {
     "json lines": ("  format: json_lines\n" + NAMED, "a.jsonl",
                    lines(OBJECTS[0])
                    + b'{"Symbol": \n1\n{"Symbol": "A", "Date": "2024-01-05", "Close": 1.23456}\n[1, 2]\n'
-                   + b'{"Symbol": "B", "Date": "2024-01-05", "Close": 1.5, "Close": 2.5}\n',
+                   + b'{"Symbol": "B", "Date": "2024-01-05", "Close" : 1.5, "Close" : 2.5}\n',
                    {2: "not JSON: ", 3: "not an object", 4: "close '1.23456' is no numeric(16,4), or has more",
                     5: "an array, and loader.columns names keys of objects",
                     6: "not JSON: an object has a name twice"}),
