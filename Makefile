@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: four keep two cores busy.
 WORKERS ?= 4
 
-.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-clone image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-properties test-random test-wheel test-clone image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live, plots and web.
 env: $(STAMP)
@@ -49,9 +49,13 @@ check: style
 test: env-dev system-packages
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m "not slow" $(if $(CPU),-p tests.cpu_times,)
 
-# The long campaigns: many kills, hours of simulated schedules, faults for minutes; and all laws with more examples.
+# The long campaigns: many kills, hours of simulated schedules, faults for minutes.
 test-slow: env-dev system-packages
-	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m "slow or hypothesis" --hypothesis-profile thorough
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m slow
+
+# All property tests with 100 examples instead of 15, slow ones included.
+test-properties: env-dev system-packages
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m hypothesis --hypothesis-profile thorough
 
 # The property tests with other examples each time: make test-random SEED=7 repeats a run. ONLY=tests/bars for a folder.
 test-random: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))

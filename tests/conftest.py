@@ -37,7 +37,7 @@ from tests import guardian
 from tests.databases import Cluster, Databases, emptied_clickhouse, fresh_clickhouse, fresh_postgres, spare_work
 from tests.isolation import environment, restored
 
-# `make test` tries the same few examples each time, `make test-slow` more, `make test-random` others with their seed.
+# `make test` tries the same few examples each time, `make test-properties` more, `make test-random` others by seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=15)
 settings.register_profile("thorough", settings.get_profile("project"), max_examples=100)

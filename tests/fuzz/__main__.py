@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from random import Random
 
@@ -25,13 +27,16 @@ PROJECT = Path(__file__).parents[2]
 MEMORY = 3 * 1024**3
 MOST_RESIDENT_MB = 1500
 SLOWEST_SECONDS = 60
+BATCH = 10
+"""So many parsers are fuzzed by one process."""
+
 CURRENT = "current"
 """The input that a process reads, kept for the case that it ends."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one process did with one target."""
+    """What a process did with one target."""
 
     name: str
     inputs: int
@@ -52,12 +57,19 @@ def resident_mb() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
-def child(name: str, seed: int, seconds: float, kept: Path) -> None:
-    """Fuzz one target, and print what was tried as JSON."""
-    kept.mkdir(parents=True, exist_ok=True)
+def child(names: Sequence[str], seed: int, seconds: float, kept: Path) -> None:
+    """Fuzz targets one after the other, and print what was tried of each as a line of JSON."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    with tempfile.TemporaryDirectory() as scratch, (kept / CURRENT).open("wb", 0) as current:
-        [target] = [one for one in every(fixtures(), Path(scratch)) if one.name == name]
+    with tempfile.TemporaryDirectory() as scratch:
+        targets = {one.name: one for one in every(fixtures(), Path(scratch))}
+        for name in names:
+            print(json.dumps(fuzzed(targets[name], seed, seconds, folder_of(name, kept))), flush=True)
+
+
+def fuzzed(target: Target, seed: int, seconds: float, kept: Path) -> tuple[int, float, int, list[tuple[str, str]]]:
+    """Inputs, seconds, megabytes, and each failure with the file of its input."""
+    kept.mkdir(parents=True, exist_ok=True)
+    with (kept / CURRENT).open("wb", 0) as current:
 
         def take(raw: bytes, random: Random) -> None:
             current.seek(0)
@@ -72,23 +84,32 @@ def child(name: str, seed: int, seconds: float, kept: Path) -> None:
     faulthandler.cancel_dump_traceback_later()
     files = [str(path) for path in tried.keep(kept)]
     stories = [story.strip().splitlines()[-1][:200] for _, _, story in tried.failures]
-    print(json.dumps([tried.inputs, time.monotonic() - began, resident_mb(), list(zip(stories, files, strict=True))]))
+    return tried.inputs, time.monotonic() - began, resident_mb(), list(zip(stories, files, strict=True))
 
 
-def run(name: str, seed: int, seconds: float, kept: Path) -> Found:
-    """Fuzz one target in a process of its own."""
-    folder = kept.absolute() / name.replace(" ", "-").replace("/", "-")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "--child", name, "--seed", str(seed)]
-    command += ["--seconds", str(seconds), "--kept", str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
-    if ended.returncode:
-        what = " ".join(ended.stderr.split())[-600:]
-        return Found(name, 0, 0, 0, (f"the process ended with {ended.returncode}: {what}; input {folder / CURRENT}",))
-    inputs, took, resident, failures = json.loads(ended.stdout.splitlines()[-1])
-    said = [f"{story} ({file})" for story, file in failures]
-    if resident > MOST_RESIDENT_MB:
-        said.append(f"{resident} MB resident, the limit is {MOST_RESIDENT_MB}")
-    return Found(name, inputs, took, resident, tuple(said))
+def folder_of(name: str, kept: Path) -> Path:
+    return kept.absolute() / name.replace(" ", "-").replace("/", "-")
+
+
+def run(names: Sequence[str], seed: int, seconds: float, kept: Path) -> Iterator[Found]:
+    """Fuzz targets in one process, and those after a target with which it ends in another."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "--seed", str(seed)]
+    command += ["--seconds", str(seconds), "--kept", str(kept.absolute()), "--child"]
+    while names:
+        ended = subprocess.run([*command, *names], capture_output=True, text=True, cwd=PROJECT)
+        tried = ended.stdout.splitlines()
+        for name, line in zip(names, tried, strict=False):
+            inputs, took, resident, failures = json.loads(line)
+            said = [f"{story} ({file})" for story, file in failures]
+            if resident > MOST_RESIDENT_MB:
+                said.append(f"{resident} MB resident, the limit is {MOST_RESIDENT_MB}")
+            yield Found(name, inputs, took, resident, tuple(said))
+        left = names[len(tried) :]
+        if ended.returncode:
+            name, what = (left or names)[0], " ".join(ended.stderr.split())[-600:]
+            said = [f"the process ended with {ended.returncode}: {what}; input {folder_of(name, kept) / CURRENT}"]
+            yield Found(name, 0, 0, 0, tuple(said))
+        names = left[1:]
 
 
 def main() -> int:
@@ -99,7 +120,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="parsers whose names begin so")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kept", type=Path, default=Path(tempfile.gettempdir()) / "fuzz")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
         child(asked.child, asked.seed, asked.seconds, asked.kept)
@@ -109,7 +130,9 @@ def main() -> int:
     print(f"FUZZ_SEED={asked.seed}, {len(names)} parsers, {asked.seconds:g} s each", flush=True)
     total, failed = 0, 0
     with ThreadPoolExecutor(asked.workers) as pool:
-        for found in pool.map(lambda name: run(name, asked.seed, asked.seconds, asked.kept), names):
+        batches = [names[first : first + BATCH] for first in range(0, len(names), BATCH)]
+        results = pool.map(lambda batch: [*run(batch, asked.seed, asked.seconds, asked.kept)], batches)
+        for found in chain.from_iterable(results):
             total += found.inputs
             failed += bool(found.failures)
             rate = found.inputs / found.seconds if found.seconds else 0

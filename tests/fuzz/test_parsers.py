@@ -24,12 +24,16 @@ def test_whatever_is_read_only_declared_errors_come_out(tmp_path: Path) -> None:
 
 
 def test_a_process_that_ends_is_a_failure_with_its_input(tmp_path: Path) -> None:
-    found = run("no such target", SEED, 1.0, tmp_path)
-    assert "the process ended with 1" in found.failures[0]
+    found = [*run(["no such target", "cursor"], SEED, 0.1, tmp_path)]
+    assert [one.name for one in found] == ["no such target", "cursor"]
+    assert "the process ended with 1" in found[0].failures[0]
+    assert found[1].inputs > 0
+    assert not found[1].failures
 
 
 @pytest.mark.slow
 def test_every_parser_for_some_seconds(tmp_path: Path) -> None:
     names = [one.name for one in every(None, tmp_path)]
-    failed = [found for name in names if (found := run(name, SEED, 2.0, tmp_path / "kept")).failures]
-    assert failed == []
+    tried = [*run(names, SEED, 2.0, tmp_path / "kept")]
+    assert [one.name for one in tried] == names
+    assert [one for one in tried if one.failures] == []

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from selenium.common.exceptions import WebDriverException
 
+from marketdata_assets.bars import coverage
+from marketdata_assets.local import record
 from marketdata_assets.months import last_months
 from marketdata_demo import sample_bars, sample_flows
 from tests.ui.browser import Browser
@@ -19,17 +22,17 @@ from tests.ui.running_ui import Marketdata, running
 
 DOMAINS = ("bars", "flows", "reference")
 BARS = "stock_1min_qfq"
-YEARS = range(2004, 2026, 2)
+YEARS = range(2020, 2026, 2)
 """Of the zips of minute bars: each is a range of its own, and a run of the backfill. The first cannot be read."""
-STOCKS = sample_bars.STOCKS[:2]
+STOCKS, WAITING, LOCKED = sample_bars.STOCKS[:2], sample_bars.STOCKS[2:3], "300001.SZ"
+"""The last zip has one stock, whose rows are locked: its run is in progress for as long as a page is looked at."""
 EARLIER = "2024-01-01"
 FILE_SENSORS = ("bars_files", "flows_stock_daily_files", "flows_stock_daily_indicators_files", "reference_files")
 REPAIR = "repair_backfills"
 LIST_HEIGHT, PAGE_HEIGHT = 760, 380
 """Of windows that have just what is on the pages of all backfills and of that of bars."""
-REPAIR_SECONDS = 600
-"""The sensor is evaluated every 120 seconds, and what it finds takes a few."""
-PAGE_SECONDS = 400
+REPAIR_SECONDS = 1200
+"""The sensor is evaluated every 120 seconds, and what it finds takes a few; the same for its pages."""
 
 SELECTOR = {"repositoryLocationName": "marketdata_assets", "repositoryName": "__repository__"}
 SENSORS = """query ($from: RepositorySelector!) {sensorsOrError(repositorySelector: $from) {
@@ -64,7 +67,8 @@ class Backfill:
 def failed_night(home: Path) -> Iterator[Marketdata]:
     """`marketdata up` in the evening: the files are there, no sensor has taken them, and the repair has not begun."""
     deliver(home)
-    with running("up", home, quiet_seconds=0) as started:
+    with running("up", home, quiet_seconds=0) as started, psycopg.connect(postgres_dsn(home)) as connection:
+        coverage.lock(connection, [LOCKED])
         found = started.ask(SENSORS, **{"from": SELECTOR})["sensorsOrError"]["results"]
         for sensor in found:
             if sensor["name"] in FILE_SENSORS:
@@ -76,7 +80,8 @@ def failed_night(home: Path) -> Iterator[Marketdata]:
 def deliver(home: Path) -> None:
     """Zips of minute bars, daily files and a file of suspensions; one of each kind cannot be loaded."""
     for year in YEARS:
-        path = sample_bars.write_year(home / "bars", year, STOCKS, dt.date(year, 2, 28))
+        stocks = WAITING if year == YEARS[-1] else STOCKS
+        path = sample_bars.write_year(home / "bars", year, stocks, dt.date(year, 2, 28))
     broken = home / "bars" / path.name.replace(str(YEARS[-1]), str(YEARS[0]))
     broken.write_bytes(broken.read_bytes()[:1000])
     today = dt.datetime.now(dt.UTC).date()
@@ -85,6 +90,13 @@ def deliver(home: Path) -> None:
     month = last_months(2, dt.datetime.now(dt.UTC))[0]
     (home / "reference").mkdir(exist_ok=True)
     (home / "reference" / f"suspensions_{month}.csv").write_text("symbol,from\n600001.SH,1\n")
+
+
+def postgres_dsn(home: Path) -> str:
+    """The address of the PostgreSQL that the command has started."""
+    found = record.read(home)
+    assert found is not None
+    return found.urls["postgres_dsn"]
 
 
 def begin(started: Marketdata) -> None:
@@ -141,13 +153,13 @@ def see_all(chromium: Browser) -> None:
     """The page of backfills, once two have failed and one is in progress."""
     chromium.open("/runs?view=backfills", height=LIST_HEIGHT)
     wanted = Counter({f"marketdata/domain: {name}": 1 for name in DOMAINS} | {"Failure": 2, "Started": 1})
-    chromium.until(lambda: wanted <= Counter(chromium.text().splitlines()), str(wanted), PAGE_SECONDS)
+    chromium.until(lambda: wanted <= Counter(chromium.text().splitlines()), str(wanted), REPAIR_SECONDS)
 
 
 def see_progress(chromium: Browser, backfill: str) -> None:
     """The page of one, once a part of its partitions is loaded."""
     chromium.open(f"/runs/b/{backfill}", height=PAGE_HEIGHT)
-    chromium.until(lambda: re.search(r"\b[1-9]\d?% completed", chromium.text()), "progress", PAGE_SECONDS)
+    chromium.until(lambda: re.search(r"\b[1-9]\d?% completed", chromium.text()), "progress", REPAIR_SECONDS)
 
 
 def cancel(chromium: Browser, backfill: str) -> None:
@@ -158,7 +170,7 @@ def cancel(chromium: Browser, backfill: str) -> None:
     _press(chromium, "Cancel backfill")
     chromium.until(lambda: "Close" in chromium.text().splitlines(), "a question")
     _press(chromium, "Cancel backfill")
-    chromium.until(lambda: "Canceled" in chromium.text().splitlines(), "the end of the backfill", PAGE_SECONDS)
+    chromium.until(lambda: "Canceled" in chromium.text().splitlines(), "the end of the backfill", REPAIR_SECONDS)
 
 
 def _press(chromium: Browser, text: str) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from urllib.parse import quote
 
 from selenium.webdriver.common.by import By
@@ -166,10 +167,13 @@ def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:
 
 
 def open_tab(chromium: Browser, tab: str, wanted: str) -> list[str]:
-    """The lines of a tab of the asset's page that is open, once one of them begins as wanted."""
+    """The lines of a tab of the asset's page that is open, once one of them begins as wanted.
+
+    The page measures a name by a second, invisible one: lines that repeat the one above are left out.
+    """
     chromium.find(f"a[role=tab][href$='view={tab}']").click()
     chromium.until(lambda: any(one.startswith(wanted) for one in chromium.text().splitlines()), wanted)
-    return chromium.text().splitlines()
+    return [line for line, _ in groupby(chromium.text().splitlines())]
 
 
 def links(chromium: Browser) -> list[WebElement]:

@@ -76,7 +76,7 @@ SWITCHED = {
         "system_killed_runs",
     ),
 }
-LAUNCHED_SECONDS = 180
+LAUNCHED_SECONDS = 1200
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
 """Assets with a picture; the others have tables, or figures alone."""
 

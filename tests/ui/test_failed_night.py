@@ -15,8 +15,8 @@ from tests.ui.failed_night import BARS, DOMAINS, REPAIR, YEARS, Backfill
 from tests.ui.running_ui import Marketdata, short_folder
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-SECONDS = 400
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+SECONDS = 1200
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_backfill_in_progress_is_canceled_in_the_ui(stack: Marketdata, bars: B
     runs = failed_night.runs_of(stack, bars.id)
     statuses = Counter(status for status, _ in runs.values())
     assert {*statuses} <= ENDED, statuses
-    assert statuses["CANCELED"] > 0
+    assert statuses["CANCELED"] > 0, statuses
     seen, until = failed_night.heartbeat(stack), time.monotonic() + SECONDS
     while failed_night.heartbeat(stack) == seen:
         assert time.monotonic() < until, "the daemon of backfills has stopped"
