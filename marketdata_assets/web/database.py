@@ -4,9 +4,10 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -46,12 +47,56 @@ _TABLE = re.compile(r"[Tt]able (?:expression identifier )?[`'\"]?(?:\w+\.)?(\w+)
 
 
 @dataclass(frozen=True)
+class _Opened:
+    client: Client
+    closing: ExitStack
+    until: float
+
+
+class Clients:
+    """Clients of ClickHouse that are used again for some time: each one reads 1,800 settings of the server first."""
+
+    def __init__(self, seconds: float = 60) -> None:
+        self._seconds = seconds
+        self._idle: dict[tuple[str, float], list[_Opened]] = {}
+
+    @contextmanager
+    def lent(self, url: str, patience: float) -> Iterator[Client]:
+        """A client that nobody else uses meanwhile; it is closed when what it is used for fails."""
+        idle = self._idle.setdefault((url, patience), [])
+        opened = self._newest(idle) or self._open(url, patience)
+        with opened.closing:
+            yield opened.client
+            if time.monotonic() < opened.until:
+                idle.append(replace(opened, closing=opened.closing.pop_all()))
+
+    def _newest(self, idle: list[_Opened]) -> _Opened | None:
+        try:
+            opened = idle.pop()
+        except IndexError:
+            return None
+        if time.monotonic() < opened.until:
+            return opened
+        opened.closing.close()
+        return None
+
+    def _open(self, url: str, patience: float) -> _Opened:
+        until, closing = time.monotonic() + self._seconds, ExitStack()
+        client = closing.enter_context(
+            clickhouse_store.connect(url, timeout_seconds=REQUEST_SECONDS * patience, connect_seconds=CONNECT_SECONDS)
+        )
+        _limit(client, STATEMENT_SECONDS * patience)
+        return _Opened(client, closing, until)
+
+
+@dataclass(frozen=True)
 class Servers:
     """How each server is found, at each request; raises NoServer where nothing names it."""
 
     postgres: Callable[[], str]
     clickhouse: Callable[[], str]
     mongo: Callable[[], mongo_store.Server]
+    clients: Clients = field(default_factory=Clients)
 
 
 @contextmanager
@@ -104,22 +149,15 @@ def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> It
 
 
 @contextmanager
-def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
-    """A client that cannot write; `patience` multiplies the time limits.
+def clickhouse(url: str, clients: Clients | None = None, *, patience: float = 1.0) -> "Iterator[Client]":
+    """A client that cannot write, one of `clients` if they are given; `patience` multiplies the time limits.
 
     Raises CannotRead, TooSlow, QueryFailed, NotCreated for a write, and NothingLoaded for a table that does not exist.
     """
     from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
-    limit = STATEMENT_SECONDS * patience
     try:
-        with (
-            _unreachable("clickhouse_url"),
-            clickhouse_store.connect(
-                url, timeout_seconds=REQUEST_SECONDS * patience, connect_seconds=CONNECT_SECONDS
-            ) as client,
-        ):
-            _limit(client, limit)
+        with _unreachable("clickhouse_url"), (clients or Clients(0)).lent(url, patience) as client:
             yield client
     except DatabaseError as error:
         if error.code == _UNKNOWN_TABLE:
@@ -127,7 +165,7 @@ def clickhouse(url: str, *, patience: float = 1.0) -> "Iterator[Client]":
         if error.code == _READONLY:
             raise NotCreated("ClickHouse") from error
         if error.code in _SLOW:
-            raise TooSlow("ClickHouse", limit) from error
+            raise TooSlow("ClickHouse", STATEMENT_SECONDS * patience) from error
         cause = _CLICKHOUSE.get(error.code or 0, "other")
         raise QueryFailed("ClickHouse", _first_line(error), cause, VARIABLES["clickhouse_url"]) from error
     except ClickHouseError as error:
@@ -169,13 +207,13 @@ def mongo(server: mongo_store.Server, *, patience: float = 1.0) -> Iterator[mong
 
 
 def connected(
-    servers: Servers, store: Store, patience: float, *, autocommit: bool = False
+    servers: Servers, store: Store, patience: float = 1.0, *, autocommit: bool = False
 ) -> AbstractContextManager[Any]:
     """A connection to a server that only reads; `autocommit` is for that to Postgres."""
     if store == "postgres":
         return postgres(servers.postgres(), patience=patience, autocommit=autocommit)
     if store == "clickhouse":
-        return clickhouse(servers.clickhouse(), patience=patience)
+        return clickhouse(servers.clickhouse(), servers.clients, patience=patience)
     return mongo(servers.mongo(), patience=patience)
 
 

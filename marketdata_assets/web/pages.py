@@ -121,7 +121,7 @@ class Pages:
     def server(self, request: Request) -> Response:
         """`{"store": "ClickHouse", "version": "25.8", "ms": 12}`."""
         name, began = _among(request, "name", STORES), time.perf_counter()
-        with database.connected(self._servers, name, 1) as opened:
+        with database.connected(self._servers, name) as opened:
             version = STORES[name][1](opened).split(" ")[0]
         ms = round((time.perf_counter() - began) * 1000)
         return JSONResponse({"store": STORES[name][0], "version": version, "ms": ms})
@@ -146,7 +146,7 @@ class Pages:
         """`{"units": [...], "more": bool}` of a dataset that need something in a period, see `units.Unit`."""
         store = _among(request, "name", UNITS)
         dataset, period = (_checked(name, request.path_params[name]) for name in ("dataset", "period"))
-        with database.connected(self._servers, store, 1) as opened:
+        with database.connected(self._servers, store) as opened:
             found = UNITS[store](opened, dataset, period)
         shown = [vars(one) for one in found[: units.MOST_UNITS]]
         return JSONResponse({"units": shown, "more": len(found) > len(shown)})
@@ -167,7 +167,7 @@ class Pages:
         code, (first, last) = _checked("code", request.path_params["code"]), _span(request)
         how: Any = {name: _text(request, name) for name in ("source", "freq", "adjust") if _text(request, name)}
         query = Query(**{"freq": "1mo", **how})
-        with database.connected(self._servers, "clickhouse" if query.source == "ticks" else "postgres", 1) as opened:
+        with database.connected(self._servers, "clickhouse" if query.source == "ticks" else "postgres") as opened:
             loaded = stocks.span(opened, code, query.source)
             since = min(max(first or loaded.first, loaded.first), loaded.last)
             asked = Days(since, max(min(last or loaded.last, loaded.last), since))
@@ -178,13 +178,13 @@ class Pages:
         return JSONResponse({"code": code, **known, **shown, "candles": drawn})
 
     def _factors(self, code: str) -> pl.DataFrame:
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             return stored.adjust_factors(client, [code])
 
     def suspensions(self, request: Request) -> Response:
         """`{"days": [...]}` on which a stock did not trade at all, as far as the reference data have them."""
         code, every = _checked("code", request.path_params["code"]), Days(FIRST_DAY, LAST_DAY)
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             frame = stored.of_days(client, SUSPENSIONS, every, [code])
         return JSONResponse({"days": [str(day) for day in frame.filter(pl.col("timing") == "")["date"]]})
 
@@ -199,7 +199,7 @@ class Pages:
     def symbol(self, request: Request) -> Response:
         """`{"code": ..., "name": ..., "currency": "USD", "months": [...], "others": {...}}`, see `symbols.coverage`."""
         now = dt.datetime.now(dt.UTC)
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             code, months = _spelt(request, lambda it: symbols.coverage(client, it, now))
             others = symbols.others(client, code)
         known = next((vars(one) for one in self._symbols() if one.code == code), {"name": None, "status": None})
@@ -209,7 +209,7 @@ class Pages:
         """`{"symbol": ..., "bars": bool, "books": bool, "gap_days": [...], "book_days": [...]}`."""
         market = _market(request)
         known = instruments.known(self._instruments(), market)
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             gaps = instruments.gap_days(client, market)
             days = instruments.book_days(client, market) if known.books else []
         return JSONResponse({**vars(known), "gap_days": gaps, "book_days": days})
@@ -219,7 +219,7 @@ class Pages:
         market, span, freq = _market(request), _span(request), _text(request, "freq") or "1m"
         if freq not in instruments.FREQUENCIES:
             raise BadParameter("freq", freq, f"is none of {', '.join(instruments.FREQUENCIES)}.")
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             return JSONResponse(instruments.candles(client, market, *span, freq))
 
     def instrument_gaps(self, request: Request) -> Response:
@@ -227,7 +227,7 @@ class Pages:
         market, (first, last) = _market(request), _span(request)
         if not (first and last):
             first = last = _required_day(request, "day")
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             return JSONResponse(instruments.gaps_of(client, market, Days(first, last)))
 
     def book(self, request: Request) -> Response:
@@ -235,7 +235,7 @@ class Pages:
         market, text = _market(request), _text(request, "at")
         at = instruments.instant(text) if text else None
         day = None if text else _required_day(request, "day")
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             if day is not None:
                 at = instruments.last_known(client, market, day)
             if at is None:
@@ -245,7 +245,7 @@ class Pages:
     def trades(self, request: Request) -> Response:
         """`{"trades": [...]}`, the last ones of the hour before `at`, see `instruments.trades_until`."""
         market, at = _market(request), instruments.instant(_text(request, "at"))
-        with database.clickhouse(self._servers.clickhouse()) as client:
+        with database.connected(self._servers, "clickhouse") as client:
             return JSONResponse({"trades": instruments.trades_until(client, market, at)})
 
     def alphas(self, _: Request) -> Response:

@@ -31,7 +31,7 @@ def apart(home: Path, *arguments: str, **variables: object) -> subprocess.Comple
     """Run a command to its end in a process of its own, as a person starts it."""
     command = [str(PROGRAMS / "marketdata"), *arguments]
     return subprocess.run(
-        command, env=environment(home, **variables), cwd=home, capture_output=True, text=True, timeout=300
+        command, env=environment(home, **variables), cwd=home, capture_output=True, text=True, timeout=3000
     )
 
 

@@ -166,14 +166,18 @@ def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:
     chromium.until(lambda: "Key Timestamp Value" in chromium.text(), "metadata")
 
 
-def open_tab(chromium: Browser, tab: str, wanted: str) -> list[str]:
-    """The lines of a tab of the asset's page that is open, once one of them begins as wanted.
+def open_tab(chromium: Browser, tab: str, seen: Callable[[list[str]], object], what: str) -> list[str]:
+    """The lines of a tab of the asset's page that is open, once they are what is waited for.
 
     The page measures a name by a second, invisible one: lines that repeat the one above are left out.
     """
+
+    def lines() -> list[str]:
+        return [line for line, _ in groupby(chromium.text().splitlines())]
+
     chromium.find(f"a[role=tab][href$='view={tab}']").click()
-    chromium.until(lambda: any(one.startswith(wanted) for one in chromium.text().splitlines()), wanted)
-    return [line for line, _ in groupby(chromium.text().splitlines())]
+    chromium.until(lambda: seen(lines()), what)
+    return lines()
 
 
 def links(chromium: Browser) -> list[WebElement]:

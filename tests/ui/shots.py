@@ -77,7 +77,7 @@ def _first(chromium: Browser, name: str) -> None:
 
 def _tab(chromium: Browser, name: str, tab: str, wanted: str) -> None:
     open_asset(chromium, name)
-    open_tab(chromium, tab, wanted)
+    open_tab(chromium, tab, lambda lines: any(line.startswith(wanted) for line in lines), wanted)
 
 
 def _last(chromium: Browser, name: str) -> None:

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from marketdata_assets.local.process import free_port
 from marketdata_assets.read.errors import CannotRead, NothingLoaded
 from marketdata_assets.web import application, database
+from marketdata_assets.web.database import LONG
 from marketdata_assets.web.errors import NotCreated, QueryFailed, TooSlow
 from tests.databases import fresh_clickhouse, fresh_postgres
 from tests.read.small_demo import Servers, fill
@@ -211,6 +212,24 @@ def test_a_connection_only_reads(market: str, clickhouse_url: str) -> None:
         client.command("CREATE TABLE more (n Int64) ENGINE = Memory")
     with pytest.raises(NotCreated), database.clickhouse(clickhouse_url) as client:
         client.command("SET readonly = 0")
+
+
+def test_a_client_is_used_again_until_its_time_is_over_or_a_query_fails(clickhouse_url: str) -> None:
+    clients, short = database.Clients(), database.Clients(0)
+    with database.clickhouse(clickhouse_url, clients) as first, database.clickhouse(clickhouse_url, clients) as second:
+        assert first is not second
+    with database.clickhouse(clickhouse_url, clients) as again:
+        assert again in (first, second)
+    with database.clickhouse(clickhouse_url, clients, patience=LONG) as patient:
+        assert patient not in (first, second)
+    for _ in range(2):
+        with pytest.raises(NothingLoaded), database.clickhouse(clickhouse_url, clients) as failed:
+            failed.query("SELECT * FROM nowhere")
+    with database.clickhouse(clickhouse_url, clients) as new, database.clickhouse(clickhouse_url, short) as brief:
+        assert new not in (first, second, brief)
+        assert new.command("SELECT 1") == brief.command("SELECT 1") == 1
+    with database.clickhouse(clickhouse_url, short) as other:
+        assert other is not brief
 
 
 def test_a_long_statement_is_ended(market: str, clickhouse_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
