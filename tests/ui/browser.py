@@ -80,7 +80,7 @@ class Browser:
 
     def text(self) -> str:
         """What stands on the page, line by line, with one blank between the cells of a table."""
-        lines = str(self.driver.execute_script("return document.body.innerText")).splitlines()
+        lines = str(self.driver.execute_script("return document.body?.innerText ?? ''")).splitlines()
         return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
 
     def until(self, seen: Callable[[], object], what: str, seconds: float = PAGE_SECONDS) -> None:
