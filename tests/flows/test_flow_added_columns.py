@@ -243,7 +243,7 @@ DELIVERIES = st.lists(
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(3, id="quick"), pytest.param(300, id="long", marks=pytest.mark.slow)]
+    "examples", [pytest.param(3, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)]
 )
 def test_files_in_any_order_and_runs_at_once_end_in_the_table_of_one_run(dsn: str, examples: int) -> None:
     @settings(settings.get_profile("project"), max_examples=examples)

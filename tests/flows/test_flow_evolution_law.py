@@ -99,7 +99,7 @@ def live(dsn: str, folder: Path, shared: str | None, text: str, history: list[An
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(4, id="quick"), pytest.param(300, id="long", marks=pytest.mark.slow)]
+    "examples", [pytest.param(4, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)]
 )
 def test_any_history_ends_in_the_table_of_an_empty_database(dsn: str, examples: int) -> None:
     @settings(settings.get_profile("project"), max_examples=examples)

@@ -129,7 +129,7 @@ SEQUENCES = st.lists(EVENTS, min_size=2, max_size=8)
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(3, id="quick"), pytest.param(300, id="long", marks=pytest.mark.slow)]
+    "examples", [pytest.param(3, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize(
     ("kind", "order", "removed"),
