@@ -53,24 +53,24 @@ class _Opened:
     until: float
 
 
-class Clients:
-    """Clients of ClickHouse that are used again for some time: each one reads 1,800 settings of the server first."""
+class ClientPool:
+    """ClickHouse clients that are reused for `seconds`: creating one reads all 1,800 settings of the server."""
 
     def __init__(self, seconds: float = 60) -> None:
         self._seconds = seconds
         self._idle: dict[tuple[str, float], list[_Opened]] = {}
 
     @contextmanager
-    def lent(self, url: str, patience: float) -> Iterator[Client]:
-        """A client that nobody else uses meanwhile; it is closed when what it is used for fails."""
+    def client(self, url: str, patience: float) -> Iterator[Client]:
+        """A client for one caller at a time; it is closed after an error."""
         idle = self._idle.setdefault((url, patience), [])
-        opened = self._newest(idle) or self._open(url, patience)
+        opened = self._reused(idle) or self._open(url, patience)
         with opened.closing:
             yield opened.client
             if time.monotonic() < opened.until:
                 idle.append(replace(opened, closing=opened.closing.pop_all()))
 
-    def _newest(self, idle: list[_Opened]) -> _Opened | None:
+    def _reused(self, idle: list[_Opened]) -> _Opened | None:
         try:
             opened = idle.pop()
         except IndexError:
@@ -81,12 +81,12 @@ class Clients:
         return None
 
     def _open(self, url: str, patience: float) -> _Opened:
-        until, closing = time.monotonic() + self._seconds, ExitStack()
-        client = closing.enter_context(
-            clickhouse_store.connect(url, timeout_seconds=REQUEST_SECONDS * patience, connect_seconds=CONNECT_SECONDS)
-        )
-        _limit(client, STATEMENT_SECONDS * patience)
-        return _Opened(client, closing, until)
+        until = time.monotonic() + self._seconds
+        options = {"timeout_seconds": REQUEST_SECONDS * patience, "connect_seconds": CONNECT_SECONDS}
+        with ExitStack() as opening:
+            client = opening.enter_context(clickhouse_store.connect(url, **options))
+            _limit(client, STATEMENT_SECONDS * patience)
+            return _Opened(client, opening.pop_all(), until)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Servers:
     postgres: Callable[[], str]
     clickhouse: Callable[[], str]
     mongo: Callable[[], mongo_store.Server]
-    clients: Clients = field(default_factory=Clients)
+    clients: ClientPool = field(default_factory=ClientPool)
 
 
 @contextmanager
@@ -149,15 +149,15 @@ def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> It
 
 
 @contextmanager
-def clickhouse(url: str, clients: Clients | None = None, *, patience: float = 1.0) -> "Iterator[Client]":
-    """A client that cannot write, one of `clients` if they are given; `patience` multiplies the time limits.
+def clickhouse(url: str, clients: ClientPool | None = None, *, patience: float = 1.0) -> "Iterator[Client]":
+    """A client that cannot write, from the pool if one is given; `patience` multiplies the time limits.
 
     Raises CannotRead, TooSlow, QueryFailed, NotCreated for a write, and NothingLoaded for a table that does not exist.
     """
     from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
     try:
-        with _unreachable("clickhouse_url"), (clients or Clients(0)).lent(url, patience) as client:
+        with _unreachable("clickhouse_url"), (clients or ClientPool(0)).client(url, patience) as client:
             yield client
     except DatabaseError as error:
         if error.code == _UNKNOWN_TABLE:

@@ -46,7 +46,7 @@ def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "FUZZ_SECONDS")}
     environment["BENCH_SMALL"] = "1"
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=3000)
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
 
 
 def test_a_peer_that_cannot_run_is_an_error_of_the_benchmark() -> None:

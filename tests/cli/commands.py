@@ -30,9 +30,7 @@ def environment(home: Path, **variables: object) -> dict[str, str]:
 def apart(home: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run a command to its end in a process of its own, as a person starts it."""
     command = [str(PROGRAMS / "marketdata"), *arguments]
-    return subprocess.run(
-        command, env=environment(home, **variables), cwd=home, capture_output=True, text=True, timeout=3000
-    )
+    return subprocess.run(command, env=environment(home, **variables), cwd=home, capture_output=True, text=True)
 
 
 def marketdata(home: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:

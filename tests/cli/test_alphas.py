@@ -225,7 +225,7 @@ def test_login_waits_for_the_person_and_the_next_fetch_needs_none(alphas_env: Al
         asked = alphas_env.brain.asked("POST /authentication/persona")
         until(lambda: alphas_env.brain.asked("POST /authentication/persona") > asked)
         alphas_env.brain.person_arrives("pe@example.com")
-        out, _ = waiting.communicate(timeout=3000)
+        out, _ = waiting.communicate()
     assert waiting.returncode == 0
     assert out.startswith("account pe is logged in until ")
     assert alphas_env.said("alphas", "fetch", "--account", "pe", "--months", MONTH)["fetched"]["pe"]["alphas"] == 5

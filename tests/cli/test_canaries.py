@@ -286,7 +286,7 @@ def test_no_run_config_puts_a_secret_into_an_event(planted: Planted, tmp_path: P
     for way in ("execute", "launch"):
         command = [PROGRAMS / "dagster", "job", way, *job]
         known, root = environment(settings.root, **variables), settings.root
-        ended = subprocess.run(command, env=known, cwd=root, capture_output=True, text=True, timeout=3000)
+        ended = subprocess.run(command, env=known, cwd=root, capture_output=True, text=True)
         assert ended.returncode != 0, ended.stdout
         assert "takes a value from the environment" in ended.stdout + ended.stderr
         assert CANARY not in ended.stdout + ended.stderr

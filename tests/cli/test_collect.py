@@ -269,7 +269,7 @@ def test_a_second_signal_does_not_wait(home: Path, spot: BinanceVenue) -> None:
             assert line, lines
             lines.append(line)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=3000)
+        _, said = process.communicate()
         assert process.returncode == 1
         assert "stopped immediately" in said
         assert "Traceback" not in said

@@ -50,7 +50,6 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
         cwd=PACKAGE.parent,
         capture_output=True,
         text=True,
-        timeout=3000,
     )
     assert child.returncode == 0, child.stdout + child.stderr
     with dg.DagsterInstance.get() as instance:

@@ -28,8 +28,7 @@ MEMORY = 3 * 1024**3
 MOST_RESIDENT_MB = 1500
 SLOWEST_SECONDS = 60
 BATCH = 10
-"""So many parsers are fuzzed by one process."""
-
+"""Parsers for each process."""
 CURRENT = "current"
 """The input that a process reads, kept for the case that it ends."""
 
@@ -63,10 +62,10 @@ def child(names: Sequence[str], seed: int, seconds: float, kept: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         targets = {one.name: one for one in every(fixtures(), Path(scratch))}
         for name in names:
-            print(json.dumps(fuzzed(targets[name], seed, seconds, folder_of(name, kept))), flush=True)
+            print(json.dumps(fuzz_target(targets[name], seed, seconds, kept_folder(name, kept))), flush=True)
 
 
-def fuzzed(target: Target, seed: int, seconds: float, kept: Path) -> tuple[int, float, int, list[tuple[str, str]]]:
+def fuzz_target(target: Target, seed: int, seconds: float, kept: Path) -> tuple[int, float, int, list[tuple[str, str]]]:
     """Inputs, seconds, megabytes, and each failure with the file of its input."""
     kept.mkdir(parents=True, exist_ok=True)
     with (kept / CURRENT).open("wb", 0) as current:
@@ -87,7 +86,7 @@ def fuzzed(target: Target, seed: int, seconds: float, kept: Path) -> tuple[int, 
     return tried.inputs, time.monotonic() - began, resident_mb(), list(zip(stories, files, strict=True))
 
 
-def folder_of(name: str, kept: Path) -> Path:
+def kept_folder(name: str, kept: Path) -> Path:
     return kept.absolute() / name.replace(" ", "-").replace("/", "-")
 
 
@@ -107,7 +106,7 @@ def run(names: Sequence[str], seed: int, seconds: float, kept: Path) -> Iterator
         left = names[len(tried) :]
         if ended.returncode:
             name, what = (left or names)[0], " ".join(ended.stderr.split())[-600:]
-            said = [f"the process ended with {ended.returncode}: {what}; input {folder_of(name, kept) / CURRENT}"]
+            said = [f"the process ended with {ended.returncode}: {what}; input {kept_folder(name, kept) / CURRENT}"]
             yield Found(name, 0, 0, 0, tuple(said))
         names = left[1:]
 

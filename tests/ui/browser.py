@@ -26,7 +26,7 @@ from tests.ui import nginx
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 1400, 900
 PAGE_SECONDS = 300
-"""What is waited for is there in one or two on a quiet machine."""
+"""Timeout for content of a page, which takes one or two seconds on a quiet machine."""
 
 REBOUND = "rebound.example"
 """A name that the browser resolves to this machine, as a foreign server can have it (DNS rebinding)."""
@@ -79,7 +79,7 @@ class Browser:
         self.driver.get(self.url + path)
 
     def text(self) -> str:
-        """What stands on the page, line by line, with one blank between the cells of a table."""
+        """The visible text of the page: lines without empty ones, table cells separated by a space."""
         lines = str(self.driver.execute_script("return document.body?.innerText ?? ''")).splitlines()
         return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
 

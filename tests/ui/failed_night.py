@@ -14,25 +14,25 @@ import psycopg
 from selenium.common.exceptions import WebDriverException
 
 from marketdata_assets.bars import coverage
-from marketdata_assets.local import record
 from marketdata_assets.months import last_months
+from marketdata_assets.reference.exchanges import canonical
 from marketdata_demo import sample_bars, sample_flows
 from tests.ui.browser import Browser
-from tests.ui.running_ui import Marketdata, running
+from tests.ui.running_ui import Marketdata, postgres_dsn, running
 
 DOMAINS = ("bars", "flows", "reference")
 BARS = "stock_1min_qfq"
 YEARS = range(2020, 2026, 2)
 """Of the zips of minute bars: each is a range of its own, and a run of the backfill. The first cannot be read."""
-STOCKS, WAITING, LOCKED = sample_bars.STOCKS[:2], sample_bars.STOCKS[2:3], "300001.SZ"
-"""The last zip has one stock, whose rows are locked: its run is in progress for as long as a page is looked at."""
+STOCKS, LOCKED = sample_bars.STOCKS[:2], sample_bars.STOCKS[2:3]
+"""Those of most zips, and the one of the last: its rows are locked, so that its run stays in progress."""
 EARLIER = "2024-01-01"
 FILE_SENSORS = ("bars_files", "flows_stock_daily_files", "flows_stock_daily_indicators_files", "reference_files")
 REPAIR = "repair_backfills"
 LIST_HEIGHT, PAGE_HEIGHT = 760, 380
 """Of windows that have just what is on the pages of all backfills and of that of bars."""
 REPAIR_SECONDS = 1200
-"""The sensor is evaluated every 120 seconds, and what it finds takes a few; the same for its pages."""
+"""The sensor is evaluated every 120 seconds, and what it finds takes a few; pages wait for its runs as long."""
 
 SELECTOR = {"repositoryLocationName": "marketdata_assets", "repositoryName": "__repository__"}
 SENSORS = """query ($from: RepositorySelector!) {sensorsOrError(repositorySelector: $from) {
@@ -68,7 +68,7 @@ def failed_night(home: Path) -> Iterator[Marketdata]:
     """`marketdata up` in the evening: the files are there, no sensor has taken them, and the repair has not begun."""
     deliver(home)
     with running("up", home, quiet_seconds=0) as started, psycopg.connect(postgres_dsn(home)) as connection:
-        coverage.lock(connection, [LOCKED])
+        coverage.lock(connection, [canonical(code) for code, _ in LOCKED])
         found = started.ask(SENSORS, **{"from": SELECTOR})["sensorsOrError"]["results"]
         for sensor in found:
             if sensor["name"] in FILE_SENSORS:
@@ -80,7 +80,7 @@ def failed_night(home: Path) -> Iterator[Marketdata]:
 def deliver(home: Path) -> None:
     """Zips of minute bars, daily files and a file of suspensions; one of each kind cannot be loaded."""
     for year in YEARS:
-        stocks = WAITING if year == YEARS[-1] else STOCKS
+        stocks = LOCKED if year == YEARS[-1] else STOCKS
         path = sample_bars.write_year(home / "bars", year, stocks, dt.date(year, 2, 28))
     broken = home / "bars" / path.name.replace(str(YEARS[-1]), str(YEARS[0]))
     broken.write_bytes(broken.read_bytes()[:1000])
@@ -90,13 +90,6 @@ def deliver(home: Path) -> None:
     month = last_months(2, dt.datetime.now(dt.UTC))[0]
     (home / "reference").mkdir(exist_ok=True)
     (home / "reference" / f"suspensions_{month}.csv").write_text("symbol,from\n600001.SH,1\n")
-
-
-def postgres_dsn(home: Path) -> str:
-    """The address of the PostgreSQL that the command has started."""
-    found = record.read(home)
-    assert found is not None
-    return found.urls["postgres_dsn"]
 
 
 def begin(started: Marketdata) -> None:

@@ -167,9 +167,9 @@ def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:
 
 
 def open_tab(chromium: Browser, tab: str, seen: Callable[[list[str]], object], what: str) -> list[str]:
-    """The lines of a tab of the asset's page that is open, once they are what is waited for.
+    """Open a tab of the asset's page; returns its lines once `seen(lines)`, `what` names it in the error.
 
-    The page measures a name by a second, invisible one: lines that repeat the one above are left out.
+    Dagster renders a name twice to measure its width, so consecutive duplicate lines are dropped.
     """
 
     def lines() -> list[str]:

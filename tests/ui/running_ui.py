@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
+from marketdata_assets.local import record
 from marketdata_assets.local.process import port_is_free
 from tests.ui import nginx
 
@@ -102,6 +103,13 @@ class Marketdata:
         except (OSError, httpx.HTTPError, ValueError):
             return False
         return any(node["assetNodes"] for node in found.get("nodes", []))
+
+
+def postgres_dsn(home: Path) -> str:
+    """The address of the PostgreSQL that a command has started on this folder."""
+    found = record.read(home)
+    assert found is not None
+    return found.urls["postgres_dsn"]
 
 
 @contextmanager

@@ -22,7 +22,6 @@ import pytest
 from marketdata_assets.defs.checks import specs
 from marketdata_assets.defs.exchanges.days import HISTORY
 from marketdata_assets.defs.exchanges.report import TABLES
-from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
 from marketdata_demo.venues.market import VENUES
@@ -45,7 +44,7 @@ from tests.ui.pages import (
     open_tab,
     unfold,
 )
-from tests.ui.running_ui import Marketdata, running, short_folder
+from tests.ui.running_ui import Marketdata, postgres_dsn, running, short_folder
 
 pytestmark = pytest.mark.slow
 
@@ -138,9 +137,7 @@ def bar_files(home: Path) -> list[Path]:
 
 def stored(home: Path, query: str) -> list[tuple[Any, ...]]:
     """What the demo's database answers; that it has the rows of the files, the K-line shows to the last digit."""
-    found = record.read(home)
-    assert found is not None
-    with psycopg.connect(found.urls["postgres_dsn"]) as connection:
+    with psycopg.connect(postgres_dsn(home)) as connection:
         return connection.execute(query.encode()).fetchall()
 
 
@@ -210,7 +207,7 @@ def test_samples_end_before_today(home: Path) -> None:
 
 
 def is_counted(lines: list[str]) -> bool:
-    """Whether a page says how many partitions are there: some, and none that failed."""
+    """Whether the tab of partitions has its counts: some materialized, none failed."""
     materialized = [line for line in lines if line.startswith("Materialized (")]
     return bool(materialized) and "Failed (0)" in lines and "Materialized (0)" not in materialized
 

@@ -11,12 +11,11 @@ import pytest
 from marketdata_assets.defs.repair.nightly import TAG, night_of
 from tests.ui import failed_night
 from tests.ui.browser import Browser, browser, missing_browser
-from tests.ui.failed_night import BARS, DOMAINS, REPAIR, YEARS, Backfill
+from tests.ui.failed_night import BARS, DOMAINS, REPAIR, REPAIR_SECONDS, YEARS, Backfill
 from tests.ui.running_ui import Marketdata, short_folder
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-SECONDS = 1200
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def test_a_backfill_in_progress_is_canceled_in_the_ui(stack: Marketdata, bars: B
     statuses = Counter(status for status, _ in runs.values())
     assert {*statuses} <= ENDED, statuses
     assert statuses["CANCELED"] > 0, statuses
-    seen, until = failed_night.heartbeat(stack), time.monotonic() + SECONDS
+    seen, until = failed_night.heartbeat(stack), time.monotonic() + REPAIR_SECONDS
     while failed_night.heartbeat(stack) == seen:
         assert time.monotonic() < until, "the daemon of backfills has stopped"
         time.sleep(0.5)

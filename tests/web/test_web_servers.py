@@ -214,8 +214,8 @@ def test_a_connection_only_reads(market: str, clickhouse_url: str) -> None:
         client.command("SET readonly = 0")
 
 
-def test_a_client_is_used_again_until_its_time_is_over_or_a_query_fails(clickhouse_url: str) -> None:
-    clients, short = database.Clients(), database.Clients(0)
+def test_a_pooled_client_is_reused_until_it_expires_or_a_query_fails(clickhouse_url: str) -> None:
+    clients, short = database.ClientPool(), database.ClientPool(0)
     with database.clickhouse(clickhouse_url, clients) as first, database.clickhouse(clickhouse_url, clients) as second:
         assert first is not second
     with database.clickhouse(clickhouse_url, clients) as again:
