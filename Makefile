@@ -36,7 +36,7 @@ demo: env
 PROGRAMS := $(VENV)/system
 # Compiled modules are written, whatever the environment says: hundreds of processes of the run import the same ones.
 PYTEST := PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
-  --no-loadscope-reorder --durations 10
+  --no-loadscope-reorder --instafail --durations 10
 
 # Databases of tests are in memory where 11 GB of it are free: waiting for a disk is a sixth of the time.
 SCRATCH := $(shell test -w /dev/shm && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 11e6 { print "/dev/shm" }')
@@ -45,13 +45,13 @@ SCRATCH := $(shell test -w /dev/shm && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 1
 check: style
 	$(PYTEST) -m "not servers and not slow"
 
-# Everything that a newcomer should see pass; with CPU=1 it lists the CPU seconds of files and tests, worst first.
+# Everything that a newcomer should see pass; with CPU=1 this and test-slow list the CPU seconds of files and tests, worst first.
 test: env-dev system-packages
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m "not slow" $(if $(CPU),-p tests.cpu_times,)
 
-# The long campaigns: many kills, hours of simulated schedules, faults for minutes.
+# The long campaigns: many kills, hours of simulated schedules, faults for minutes; the wheel in an empty environment.
 test-slow: env-dev system-packages
-	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m slow
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m slow --ignore tests/wheel/test_clone.py $(if $(CPU),-p tests.cpu_times,)
 
 # All property tests with 100 examples instead of 15, slow ones included.
 test-properties: env-dev system-packages
@@ -175,7 +175,7 @@ bench: env-dev
 test-wheel: env-dev
 	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel/test_wheel.py
 
-# A fresh clone, installed by pip and by uv with the newest versions that an index has; `make test-slow` has it too.
+# A fresh clone, installed by pip and by uv with the newest versions that an index has, so that its outcome depends on the day.
 test-clone: env-dev
 	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel/test_clone.py
 

@@ -12,6 +12,7 @@ All of them run in an empty working folder, with an empty home and without a var
 import gc
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -47,6 +48,9 @@ settings.load_profile("project")
 TESTS = Path(__file__).resolve().parent
 PLACE = pytest.StashKey[Path]()
 """The empty working folder of all tests of a process."""
+
+GUARDIAN = pytest.StashKey[subprocess.Popen[bytes] | None]()
+"""The process that ends what a process of tests has left."""
 
 WAITING = "collector"
 """The folder of tests that wait for times of sockets and servers, and use little of a processor."""
@@ -121,7 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for folder in ("work", "home", "flows"):
         (place / folder).mkdir()
     restored(environment(os.environ, place), before)
-    guardian.watch()
+    config.stash[GUARDIAN] = guardian.watch()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

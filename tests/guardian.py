@@ -16,14 +16,14 @@ MARK = "STARTED_BY_TESTS"
 POLL_SECONDS = 0.2
 
 
-def watch() -> None:
-    """Let all that this process starts from now on end with it, however it ends."""
+def watch() -> subprocess.Popen[bytes] | None:
+    """Let all that this process starts from now on end with it, however it ends; returns the process that sees to it."""
     if not Path("/proc/self/environ").exists():  # not Linux
-        return
+        return None
     os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
     call = [sys.executable, "-I", "-S", __file__, os.environ[MARK], str(os.getpid())]
     environment = {name: value for name, value in os.environ.items() if name != MARK}
-    subprocess.Popen(call, env=environment, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(call, env=environment, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def marked(mark: str) -> Iterator[int]:

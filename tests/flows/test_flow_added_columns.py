@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.config_files import InvalidConfigFile
@@ -22,6 +22,7 @@ from marketdata_assets.flows.rebuild import rebuild
 from marketdata_assets.flows.status import plan
 from marketdata_assets.stores.postgres import connect
 from tests.dying import Load, server
+from tests.examples import FEW
 from tests.flows.flow_files import PRICES, deliver, flow, only_error, rows, run
 from tests.flows.test_flow_new_columns import found
 
@@ -242,35 +243,31 @@ DELIVERIES = st.lists(
 )
 
 
-@pytest.mark.parametrize(
-    "examples", [pytest.param(3, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)]
-)
-def test_files_in_any_order_and_runs_at_once_end_in_the_table_of_one_run(dsn: str, examples: int) -> None:
-    @settings(settings.get_profile("project"), max_examples=examples)
-    @given(DELIVERIES, st.booleans())
-    def law(deliveries: list[dict[str, tuple[str, dict[str, str]]]], twice: bool) -> None:
-        with TemporaryDirectory(prefix="added-") as home, psycopg.connect(dsn, autocommit=True) as connection:
-            folder, names = Path(home), [f"added_{next(SCHEMAS)}" for _ in range(2)]
-            for name in names:
-                connection.execute(f"CREATE SCHEMA {name}".encode())
-            live, empty = (f"{dsn} options='-c search_path={name}'" for name in names)
-            prices = flow(folder, BY_FILE)
-            for files in deliveries:
-                for name, (code, more) in files.items():
-                    deliver(folder, name, text(code, **more))
-                if twice:
-                    with ThreadPoolExecutor(2) as pool:
-                        ended = [*pool.map(lambda _: run(prices, live, folder), range(2))]
-                else:
-                    ended = [run(prices, live, folder, units=[name]) for name in files]
-                assert not [unit.error for report in ended for unit in report.failed]
-            for one in (live, empty):
-                run(prices, one, folder)
-            values = [[{k: v for k, v in row.items() if v is not None} for row in table(one)] for one in (live, empty)]
-            assert values[0] == values[1]
-            assert no_drift(live, prices)
-            with psycopg.connect(live) as one:
-                assert checks.every_row_accounted(one, prices).passed
-                assert running.outdated(one, prices, folder) == []
-
-    law()
+@FEW
+@given(deliveries=DELIVERIES, twice=st.booleans())
+def test_files_in_any_order_and_runs_at_once_end_in_the_table_of_one_run(
+    dsn: str, deliveries: list[dict[str, tuple[str, dict[str, str]]]], twice: bool
+) -> None:
+    with TemporaryDirectory(prefix="added-") as home, psycopg.connect(dsn, autocommit=True) as connection:
+        folder, names = Path(home), [f"added_{next(SCHEMAS)}" for _ in range(2)]
+        for name in names:
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        live, empty = (f"{dsn} options='-c search_path={name}'" for name in names)
+        prices = flow(folder, BY_FILE)
+        for files in deliveries:
+            for name, (code, more) in files.items():
+                deliver(folder, name, text(code, **more))
+            if twice:
+                with ThreadPoolExecutor(2) as pool:
+                    ended = [*pool.map(lambda _: run(prices, live, folder), range(2))]
+            else:
+                ended = [run(prices, live, folder, units=[name]) for name in files]
+            assert not [unit.error for report in ended for unit in report.failed]
+        for one in (live, empty):
+            run(prices, one, folder)
+        values = [[{k: v for k, v in row.items() if v is not None} for row in table(one)] for one in (live, empty)]
+        assert values[0] == values[1]
+        assert no_drift(live, prices)
+        with psycopg.connect(live) as one:
+            assert checks.every_row_accounted(one, prices).passed
+            assert running.outdated(one, prices, folder) == []

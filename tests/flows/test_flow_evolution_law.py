@@ -6,8 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.fanout import Fanout
@@ -16,6 +15,7 @@ from marketdata_assets.flows import run as running
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError
 from marketdata_assets.flows.rebuild import rebuild
+from tests.examples import FEW
 from tests.flows.flow_files import HEADER, deliver, flow, rows, run
 
 SCHEMAS = count()
@@ -98,27 +98,23 @@ def live(dsn: str, folder: Path, shared: str | None, text: str, history: list[An
     return present
 
 
-@pytest.mark.parametrize(
-    "examples", [pytest.param(4, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)]
-)
-def test_any_history_ends_in_the_table_of_an_empty_database(dsn: str, examples: int) -> None:
-    @settings(settings.get_profile("project"), max_examples=examples)
-    @given(HISTORIES)
-    def law(history: tuple[str | None, str, list[Any]]) -> None:
-        with TemporaryDirectory(prefix="evolution-") as home, psycopg.connect(dsn, autocommit=True) as connection:
-            names = [f"law_{next(SCHEMAS)}" for _ in range(2)]
-            for name in names:
-                connection.execute(f"CREATE SCHEMA {name}".encode())
-            old, empty = (f"{dsn} options='-c search_path={name}'" for name in names)
-            present = live(old, Path(home), *history)
-            run(present, empty, Path(home))
-            listed = ", ".join(sorted(present.target.columns))
-            query = f"SELECT {listed} FROM prices ORDER BY {listed}"
-            assert rows(old, query) == rows(empty, query)
-            with psycopg.connect(old) as one, psycopg.connect(empty) as other:
-                assert storage.columns_of(one, "prices") == storage.columns_of(other, "prices")
-                assert storage.drift(one, present) == []
-                assert checks.every_row_accounted(one, present).passed
-                assert running.outdated(one, present, Path(home)) == []
-
-    law()
+@FEW
+@given(history=HISTORIES)
+def test_any_history_ends_in_the_table_of_an_empty_database(
+    dsn: str, history: tuple[str | None, str, list[Any]]
+) -> None:
+    with TemporaryDirectory(prefix="evolution-") as home, psycopg.connect(dsn, autocommit=True) as connection:
+        names = [f"law_{next(SCHEMAS)}" for _ in range(2)]
+        for name in names:
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        old, empty = (f"{dsn} options='-c search_path={name}'" for name in names)
+        present = live(old, Path(home), *history)
+        run(present, empty, Path(home))
+        listed = ", ".join(sorted(present.target.columns))
+        query = f"SELECT {listed} FROM prices ORDER BY {listed}"
+        assert rows(old, query) == rows(empty, query)
+        with psycopg.connect(old) as one, psycopg.connect(empty) as other:
+            assert storage.columns_of(one, "prices") == storage.columns_of(other, "prices")
+            assert storage.drift(one, present) == []
+            assert checks.every_row_accounted(one, present).passed
+            assert running.outdated(one, present, Path(home)) == []

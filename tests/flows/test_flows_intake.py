@@ -125,12 +125,8 @@ class ByClose(Folder):
         return sorted(rows, key=lambda item: (item[1].value, item[1].file))
 
 
-SEQUENCES = st.lists(EVENTS, min_size=2, max_size=8)
-
-
-@pytest.mark.parametrize(
-    "examples", [pytest.param(3, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)]
-)
+@settings(FEW, phases=[Phase.generate])
+@given(steps=st.lists(EVENTS, min_size=2, max_size=8))
 @pytest.mark.parametrize(
     ("kind", "order", "removed"),
     [
@@ -147,23 +143,17 @@ def test_every_file_has_a_state_and_every_row_one_fate(
     kind: str,
     order: str,
     removed: str,
-    examples: int,
+    steps: list[Step],
 ) -> None:
     url = request.getfixturevalue("clickhouse_url") if kind == "clickhouse" else ""
     text = TEXT.replace("KIND", kind).replace("ORDER", order).replace("REMOVED", removed)
-
-    @settings(FEW, max_examples=examples, phases=[Phase.generate])
-    @given(SEQUENCES)
-    def law(steps: list[Step]) -> None:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        if url:
-            with clickhouse.connect(url) as client:
-                for what, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
-                    client.command(f"DROP {what} IF EXISTS {name} SYNC")
-        folder = tmp_path_factory.mktemp("flows") / "delivered"
-        folder.mkdir()
-        flows = Flows(dsn, folder, dying, text, url)
-        assert_lawful(flows, steps, ByClose if order == "close" else Folder)
-
-    law()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    if url:
+        with clickhouse.connect(url) as client:
+            for what, name in (("VIEW", "prices"), ("TABLE", "prices_rows"), ("TABLE", "marketdata_flow_loads")):
+                client.command(f"DROP {what} IF EXISTS {name} SYNC")
+    folder = tmp_path_factory.mktemp("flows") / "delivered"
+    folder.mkdir()
+    flows = Flows(dsn, folder, dying, text, url)
+    assert_lawful(flows, steps, ByClose if order == "close" else Folder)

@@ -34,6 +34,6 @@ def test_a_process_that_ends_is_a_failure_with_its_input(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_every_parser_for_some_seconds(tmp_path: Path) -> None:
     names = [one.name for one in every(None, tmp_path)]
-    tried = [*run(names, SEED, 2.0, tmp_path / "kept")]
+    tried = [*run(names, SEED, 1.0, tmp_path / "kept")]
     assert [one.name for one in tried] == names
     assert [one for one in tried if one.failures] == []

@@ -24,7 +24,7 @@ from tests.image.image_builds import PROGRAMS
 from tests.ui.browser import Browser, browser, missing_browser
 from tests.ui.pages import add_flow
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.slow
 VENUE = "www.deribit.com"
 COUNT = """
 import sys

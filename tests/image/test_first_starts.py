@@ -8,7 +8,7 @@ import pytest
 import docker
 from tests.image.compose_engine import PORTS, free_ports, prepared_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 FIRST_STARTS = int(os.environ.get("IMAGE_TEST_STARTS", "2"))
 
 

@@ -9,7 +9,7 @@ import docker
 from tests.deploy.compose_file import DOCKER, PROJECT
 from tests.image.image_builds import built, project_image
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 OWN_MEGABYTES = 560
 """Of the layers above the base, whose official image has about 130."""
 POD_USER = 10001

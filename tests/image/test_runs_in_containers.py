@@ -15,7 +15,7 @@ from tests.image.compose_engine import free_ports
 from tests.image.image_builds import other_images
 from tests.image.real_compose import Compose, docker_socket, prepared_copy, program
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.slow
 UID = 1000
 WANTED = ("code", "webserver", "daemon")
 MEMORY_MEGABYTES = 640

@@ -16,7 +16,7 @@ from tests.image.real_compose import Compose, prepared_copy, program
 
 BEFORE = os.environ.get("IMAGE_TEST_UPGRADE_FROM", "HEAD")
 """A commit whose tables have the present schema version; the newest release, as soon as there is one."""
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = pytest.mark.slow
 WANTED = ("code", "webserver", "daemon", "metrics")
 COUNT = """
 import sys

@@ -10,7 +10,6 @@ from tests.kills.campaign import Campaign
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_ten_kills_leave_nothing_over_and_lose_nothing() -> None:
     # A folder under pytest's own would be too long for PostgreSQL's socket.
     folder, told = Path(tempfile.mkdtemp(prefix="md-")), list[str]()

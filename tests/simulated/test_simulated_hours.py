@@ -38,7 +38,6 @@ def test_hours_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [12])
 def test_three_days_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path: Path, seed: int) -> None:
     world = live(tmp_path, seed, LONG, 500)

@@ -187,7 +187,7 @@ async def live(loop: VirtualLoop, folder: Path, placed: Sequence[Placed]) -> dic
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(int(900 + 300 * HOURS))
+@pytest.mark.timeout(int(3600 + 300 * HOURS))
 def test_hours_of_all_markets_from_one_address_exceeds_no_limit_and_storms_end_soon(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

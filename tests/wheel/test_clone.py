@@ -12,7 +12,7 @@ from tests.test_plain_dagster import assets, git, variables
 
 PROJECT = Path(__file__).parents[2]
 VALIDATE = ("definitions", "validate", "-w", "workspace.yaml")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
