@@ -17,7 +17,7 @@ POLL_SECONDS = 0.2
 
 
 def watch() -> subprocess.Popen[bytes] | None:
-    """Let all that this process starts from now on end with it, however it ends; returns the process that sees to it."""
+    """Let all that this process starts from now on end with it, however it ends; returns the one that sees to it."""
     if not Path("/proc/self/environ").exists():  # not Linux
         return None
     os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
