@@ -71,7 +71,8 @@ def judged(world: World, client: Client, at: At, name: str, random: Random, many
     first, changes = world.first[at.exchange, at.market_type, name], at.venue.source().changes[name]
     instants = instants_of(world, random, many, recorded)
     told = books(at.exchange, at.market_type, name, instants, connection=client)  # type: ignore[arg-type]
-    spans = [_span(gap, changes) for gap in recorded]
+    sent = times_of_messages(first, changes, at.best)
+    spans = [_span(gap, sent) for gap in recorded]
     verdict = Verdict()
     for row, instant, true in zip(
         told.iter_rows(named=True), instants, true_books(first, changes, instants), strict=True
@@ -89,11 +90,22 @@ def judged(world: World, client: Client, at: At, name: str, random: Random, many
     return verdict
 
 
-def _span(gap: Gap, changes: Sequence[Change]) -> tuple[int, int]:
-    """When a book was out of sync, by the venue's clock: from its last change before the gap until it was healed."""
+def times_of_messages(first: Levels, changes: Sequence[Change], depth: int) -> list[int]:
+    """When one of the best levels changed, in ns: a change of deeper ones alone is not sent."""
+    times, shown = [change.ts * MS for change in changes], None
+    sent = []
+    for time, book in zip(times, true_books(first, changes, times), strict=True):
+        if (best := _best(book, depth)) != shown:
+            sent.append(time)
+        shown = best
+    return sent
+
+
+def _span(gap: Gap, sent: Sequence[int]) -> tuple[int, int]:
+    """When a book was out of sync, by the venue's clock: from its last message before the gap until it was healed."""
     begin, end = gap.ts_from - CLOCKS_DIFFER_NS, max(gap.ts_to, gap.healed_at or 0) + CLOCKS_DIFFER_NS
-    before = bisect_right(changes, begin, key=lambda change: change.ts * MS) - 1
-    return (changes[before].ts * MS if before >= 0 else begin), end
+    before = bisect_right(sent, begin) - 1
+    return (sent[before] if before >= 0 else begin), end
 
 
 def _best(book: Sides, depth: int) -> Sides:

@@ -65,7 +65,7 @@ class Sizes:
 
 SHORT = Sizes(hours=0.8, between_faults=0.08, socket_hours=0.4, without_drain=0.5, stream_gigabytes=0.0018)
 SMALL_STREAM = Sizes(hours=0.4, between_faults=0.05, socket_hours=0.2, without_drain=0.25, stream_gigabytes=0.0009)
-LONG = Sizes(hours=72.0, between_faults=1.0, socket_hours=24.0, without_drain=8.0, stream_gigabytes=0.013)
+LONG = Sizes(hours=24.0, between_faults=0.4, socket_hours=8.0, without_drain=3.0, stream_gigabytes=0.005)
 
 
 def ats(seed: int) -> list[At]:

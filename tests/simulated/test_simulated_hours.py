@@ -39,6 +39,6 @@ def test_hours_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [12])
-def test_three_days_of_faults_leave_exact_books_and_trades_or_recorded_gaps(tmp_path: Path, seed: int) -> None:
+def test_a_day_of_faults_leaves_exact_books_and_trades_or_recorded_gaps(tmp_path: Path, seed: int) -> None:
     world = live(tmp_path, seed, LONG, 500)
     assert set(world.counted) == {"overflow", *FAULTS}

@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,9 @@ LIST_HEIGHT, PAGE_HEIGHT = 760, 380
 """Of windows that have just what is on the pages of all backfills and of that of bars."""
 REPAIR_SECONDS = 1200
 """The sensor is evaluated every 120 seconds, and what it finds takes a few; pages wait for its runs as long."""
+
+CANCEL_SECONDS = 60
+"""For the daemon to end what is to be canceled."""
 
 SELECTOR = {"repositoryLocationName": "marketdata_assets", "repositoryName": "__repository__"}
 SENSORS = """query ($from: RepositorySelector!) {sensorsOrError(repositorySelector: $from) {
@@ -156,20 +159,27 @@ def see_progress(chromium: Browser, backfill: str) -> None:
 
 
 def cancel(chromium: Browser, backfill: str) -> None:
-    """Press Cancel on the page of a backfill, and again where it asks; return when it has ended."""
+    """Press Cancel on the page of a backfill, and again where it asks; return when it has ended.
+
+    Again after a while: Dagster's daemon reads a backfill, and writes it without what was requested in between.
+    """
     chromium.open(f"/runs/b/{backfill}", height=PAGE_HEIGHT)
-    chromium.until(lambda: "Status" in chromium.text().splitlines(), "the backfill")
-    chromium.find("[aria-label=expand_more]").click()
-    _press(chromium, "Cancel backfill")
-    chromium.until(lambda: "Close" in chromium.text().splitlines(), "a question")
-    _press(chromium, "Cancel backfill")
-    chromium.until(lambda: "Canceled" in chromium.text().splitlines(), "the end of the backfill", REPAIR_SECONDS)
+    until = time.monotonic() + REPAIR_SECONDS
+    while "Canceled" not in chromium.text().splitlines():
+        assert time.monotonic() < until, f"the backfill was never canceled:\n{chromium.text()}"
+        if "In progress" in chromium.text().splitlines():
+            _press(chromium, "expand_more", "@aria-label")
+            _press(chromium, "Cancel backfill")
+            chromium.until(lambda: "Close" in chromium.text().splitlines(), "a question")
+            _press(chromium, "Cancel backfill")
+        with suppress(AssertionError):
+            chromium.until(lambda: "Canceled" in chromium.text().splitlines(), "the end", CANCEL_SECONDS)
 
 
-def _press(chromium: Browser, text: str) -> None:
+def _press(chromium: Browser, text: str, what: str = "text()") -> None:
     def pressed() -> bool:
         [*shown] = [
-            one for one in chromium.driver.find_elements("xpath", f"//*[text()='{text}']") if one.is_displayed()
+            one for one in chromium.driver.find_elements("xpath", f"//*[{what}='{text}']") if one.is_displayed()
         ]
         try:
             shown[-1].click()
