@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait: four keep two cores busy.
 WORKERS ?= 4
 
-.PHONY: env env-dev demo release check test test-slow test-properties test-random test-wheel test-clone image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-properties test-random test-wheel test-clone image-test kubernetes-check platforms check-pythons test-engines test-dagster-latest system-packages soak kills simulated-hours growth fuzz screenshots docs site walk style lint words audit sbom bench lock clean
 
 # What `make demo` uses: the package with its extras local, live, plots and web.
 env: $(STAMP)
@@ -107,6 +107,11 @@ soak: env-dev
 # Kills processes of a real stack at random while it loads, then asks what is left over or lost: make kills SEED=7 KILLS=200.
 kills: env-dev
 	$(BIN)/python -m tests.kills $(if $(SEED),--seed $(SEED),) $(if $(KILLS),--kills $(KILLS),)
+
+# A simulated day of seven venues and their faults, and of all markets from one address: make simulated-hours SEED=7 HOURS=72.
+simulated-hours: env-dev
+	SIMULATED_HOURS=$(or $(HOURS),24) $(if $(SEED),SIMULATED_SEED=$(SEED),) STORM_HOURS=$(or $(HOURS),24) \
+	  $(PYTEST) -m slow tests/simulated
 
 # A stack for half an hour under its schedules, with a delivery each minute, and what of it grows: make growth MINUTES=30.
 growth: env-dev

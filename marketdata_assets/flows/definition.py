@@ -280,6 +280,12 @@ class FlowDefinition(Section):
         return self.partitions.month if isinstance(self.partitions, Month) else self.target.hypertable or ""
 
     @property
+    def takes_bytes_once(self) -> bool:
+        """Whether a file with the bytes of another adds nothing: rows have no key, and nothing from the file's name."""
+        named = self.loader.file_name or self.loader.file_columns
+        return self.target.mode != "upsert" and not self.target.key and not named
+
+    @property
     def clickhouse_url(self) -> str:
         """The database of its target. Raises FlowError when `at` was not called, and what the look-up raises."""
         if self._clickhouse is None:

@@ -40,10 +40,30 @@ def forget_deleted(
     None where part of the folder cannot be listed, or a link leads to nothing: such files would count as deleted.
     """
     loaded = [one.unit for one in ledger.entries(connection, flow.dataset) if one.content_hash or one.rows]
-    gone = sorted({*loaded} - {*present})
+    return _forget_gone(connection, flow, root, {*loaded} - {*present})
+
+
+def forget_renamed(
+    connection: psycopg.Connection, flow: FlowDefinition, root: Path, present: Collection[str]
+) -> list[Forgotten]:
+    """Forget the loaded files that are gone, and whose bytes are loaded from a file that is `present`.
+
+    Both have rows only after a change of the declaration: before, the bytes were loaded once. None where part of the
+    folder cannot be listed.
+    """
+    if not (flow.target.replaceable and flow.takes_bytes_once):
+        return []
+    loaded = [one for one in ledger.entries(connection, flow.dataset) if one.rows]
+    here = {*present}
+    again = {one.content_hash for one in loaded if one.unit in here}
+    gone = {one.unit for one in loaded if one.content_hash in again} - here
+    return _forget_gone(connection, flow, root, gone)
+
+
+def _forget_gone(connection: psycopg.Connection, flow: FlowDefinition, root: Path, gone: set[str]) -> list[Forgotten]:
     if not gone or any(found.kind != "file" for found in everything(root)):
         return []
-    return forget(connection, flow, gone, missing_ok=True)  # another run may have forgotten them meanwhile
+    return forget(connection, flow, sorted(gone), missing_ok=True)  # another run may have forgotten them meanwhile
 
 
 def forget(

@@ -20,7 +20,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import claims, code, new_columns, owners, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError
-from marketdata_assets.flows.forget import Forgotten, forget_deleted
+from marketdata_assets.flows.forget import Forgotten, forget_deleted, forget_renamed
 from marketdata_assets.flows.targets import unit_store
 from marketdata_assets.flows.unit import FileReport, Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
@@ -52,7 +52,7 @@ class FlowReport(LoadReport[FileReport]):
     altered: tuple[str, ...] = ()
     """What was altered of the table before."""
     forgotten: tuple[Forgotten, ...] = ()
-    """Files that were deleted, and how many rows with them, where `removed_rows` is delete."""
+    """Files that are gone, and how many rows were deleted of them: by `removed_rows`, or since they were renamed."""
 
 
 def run_flow(
@@ -71,9 +71,10 @@ def run_flow(
     """Bring the flow's table up to date with the files below `folder`, reading only what is new or changed.
 
     `units` are the names of some; None takes all. With `follow_deleted` the rows of deleted files are deleted where the
-    flow declares `removed_rows: delete`; off, where `folder` has only some of its files. `loaded` is called with each
-    unit that did not fail, when it is committed. A unit that fails does not stop the others. Raises FlowError when the
-    flow cannot run at all, StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
+    flow declares `removed_rows: delete`, and those of a renamed file that its new name has too; off, where `folder` has
+    only some of its files. `loaded` is called with each unit that did not fail, when it is committed. A unit that fails
+    does not stop the others. Raises FlowError when the flow cannot run at all, StoreAway or StoreFull when the database
+    gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
     flow = unit_store.pinned(flow)
@@ -88,10 +89,10 @@ def run_flow(
         altered = prepare_table(connection, flow)
         flow = new_columns.present(connection, flow)
         forgotten: list[Forgotten] = []
+        root, present = folder / flow.loader.folder, [unit.place for unit in found]
         if follow_deleted and flow.target.removed_rows == "delete":
-            root = folder / flow.loader.folder
-            forgotten = forget_deleted(connection, flow, root, [unit.place for unit in found])
-        owners.settle_gone(connection, flow.dataset, [unit.place for unit in found])
+            forgotten = forget_deleted(connection, flow, root, present)
+        owners.settle_gone(connection, flow.dataset, present)
         owners.reload(connection, flow.dataset, new_columns.waiting(connection, flow))
         if units is not None:
             found = [unit for unit in found if unit.place in units]
@@ -111,6 +112,9 @@ def run_flow(
             again = owners.to_reload(connection, flow.dataset)
             added = new_columns.of_run(connection, flow, run_id)
         todo = [unit for unit in found if unit.place in again]
+    if follow_deleted:
+        with connect(dsn) as connection:
+            forgotten += forget_renamed(connection, flow, root, present)
     read = tuple(report for report in ended.values() if report.outcome != "unchanged")
     unchanged = len(found) - len(read)
     seconds, changes = time.monotonic() - started, (*altered, *added)

@@ -273,10 +273,8 @@ class _UnitLoad:
         self.number = found
 
     def _loaded_as(self, prepared: Prepared) -> str | None:
-        """The file with the same bytes whose rows are in the table, where neither a key nor a name differs."""
-        target, loader = self.job.flow.target, self.job.flow.loader
-        named = loader.file_name or loader.file_columns
-        if target.mode == "upsert" or target.key or named or not prepared.rows:
+        """The file with the same bytes whose rows are in the table."""
+        if not self.job.flow.takes_bytes_once or not prepared.rows:
             return None
         dataset, content = self.job.flow.dataset, prepared.content_hash
         owners.lock_content(self.connection, dataset, content)
@@ -284,7 +282,7 @@ class _UnitLoad:
             "SELECT unit FROM marketdata_ledger WHERE (dataset, content_hash) = (%s, %s) AND unit <> %s AND rows > 0"
             " AND (code_version = %s OR %s) ORDER BY unit LIMIT 1"
         )
-        values = [dataset, content, self.unit.place, self.job.version, not target.replaceable]
+        values = [dataset, content, self.unit.place, self.job.version, not self.job.flow.target.replaceable]
         same: str | None = value(self.connection, query, values)
         return same
 

@@ -486,6 +486,29 @@ def test_kill_before_any_step_leaves_each_file_old_or_new(
     assert kind != "clickhouse" or store.loads() == 2, "the next run deletes what nobody sees"
 
 
+@pytest.mark.parametrize("order", ["renamed first", "declared first"])
+def test_a_file_that_was_renamed_is_in_the_table_once_under_another_declaration(any_store: Store, order: str) -> None:
+    text = REPLACE.replace("key: [code, day]", "key: []")
+    before = deliver(any_store.folder, "z.csv", lines("a", [1, 2]))
+    copied = deliver(any_store.folder, "copied.csv", lines("a", [1, 2]))
+    kept = deliver(any_store.folder, "kept.csv", lines("b", [3]))
+    any_store.run(any_store.flow(text))
+    copied.unlink()
+    kept.unlink()  # its rows stay, by removed_rows: keep
+    before.rename(any_store.folder / "a.csv")
+    if order == "renamed first":
+        any_store.run(any_store.flow(text))
+    prices = any_store.flow(text.replace("loader:\n", "loader:\n  missing: ['-']\n"))
+    report = any_store.run(prices)
+    assert any_store.closes() == [1, 2]
+    assert any_store.closes("b") == [3]
+    assert [one.rows for one in report.forgotten if one.rows] == [2]
+    assert not any_store.run(prices).units
+    with psycopg.connect(any_store.dsn) as connection:
+        assert checks.every_row_accounted(connection, prices).passed
+        assert checks.no_drift(connection, prices).passed
+
+
 def by_code(found: list[Row]) -> dict[object, list[Row]]:
     return {code: [row for row in found if row[0] == code] for code in "ab"}
 

@@ -6,6 +6,7 @@ clock; NATS and ClickHouse are processes, and so is the drain.
 
 import asyncio
 import json
+import os
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,9 @@ HOUR = 3600 * SECOND
 BETWEEN_BOOKS, BETWEEN_TRADES = 8.0, 25.0
 """Seconds between two changes of a book and two trades of an instrument, on average."""
 
+HOURS = float(os.environ.get("SIMULATED_HOURS", "6"))
+"""Of the longest one; in a day there is a fault of each kind."""
+
 SAMPLED = {"hyperliquid"}
 """Venues that send a book of now and then, and not its changes: only their trades are collected here."""
 
@@ -65,7 +69,7 @@ class Sizes:
 
 SHORT = Sizes(hours=0.8, between_faults=0.08, socket_hours=0.4, without_drain=0.5, stream_gigabytes=0.0018)
 SMALL_STREAM = Sizes(hours=0.4, between_faults=0.05, socket_hours=0.2, without_drain=0.25, stream_gigabytes=0.0009)
-LONG = Sizes(hours=24.0, between_faults=0.4, socket_hours=8.0, without_drain=3.0, stream_gigabytes=0.005)
+LONG = Sizes(hours=HOURS, between_faults=0.4, socket_hours=8.0, without_drain=3.0, stream_gigabytes=0.005)
 
 
 def ats(seed: int) -> list[At]:
