@@ -49,9 +49,10 @@ check: style
 test: env-dev system-packages
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m "not slow" $(if $(CPU),-p tests.cpu_times,)
 
-# The long campaigns: many kills, hours of simulated schedules, faults for minutes; the wheel in an empty environment.
+# The long campaigns: many kills, hours of simulated schedules, faults for minutes; the wheel in an empty environment. With
+# PART=1/2 half of their files.
 test-slow: env-dev system-packages
-	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m slow --ignore tests/wheel/test_clone.py $(if $(CPU),-p tests.cpu_times,)
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) $(PYTEST) -m slow --ignore tests/wheel/test_clone.py $(if $(PART),--part $(PART),) $(if $(CPU),-p tests.cpu_times,)
 
 # All property tests with 100 examples instead of 15, slow ones included.
 test-properties: env-dev system-packages

@@ -112,6 +112,12 @@ SERVER_FOLDERS = {"ui", "cli", "soak", "kills", "local", "fanout", "deploy", "re
 """All of their tests start servers or processes."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part", metavar="N/PARTS", help="of the files with slow tests, only every PARTS-th from the N-th on"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the person's settings behind, in this process and in all that it starts, before a module reads them.
 
@@ -153,7 +159,7 @@ def isolated(pytestconfig: pytest.Config) -> Iterator[None]:
     assert not left, f"the test wrote {', '.join(left)} into the working folder instead of into its own"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs servers; folders whose files take long come first, so that no process is left with one alone.
 
     Files of WAITING are spread over the run: several at once would leave the processors idle.
@@ -177,6 +183,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     waiting = [path for path in places if path.parent.name == WAITING]
     places |= {path: 0.9 * number * len(places) / len(waiting) for number, path in enumerate(waiting)}
     items.sort(key=lambda item: places[item.path])
+    if part := config.getoption("--part"):
+        number, parts = map(int, part.split("/"))
+        files = list(dict.fromkeys(item.path for item in items if item.get_closest_marker("slow")))
+        chosen = {*files[number - 1 :: parts]}
+        config.hook.pytest_deselected(items=[item for item in items if item.path not in chosen])
+        items[:] = [item for item in items if item.path in chosen]
 
 
 def _engines(item: pytest.Function) -> list[str]:

@@ -76,7 +76,9 @@ async def test_rows_arrive_while_it_follows_and_after_the_server_was_away(tables
 
     await following(service, work)
     again = await drain(tables_url, server.url, pace=Pace(batch_seconds=0.2))
-    assert (again.rows, again.left, again.lost_gaps) == (0, 0, 0)
+    # The killed server may have forgotten acks: what it sends again is in the tables already.
+    assert (again.left, again.lost_gaps) == (0, 0)
+    assert counted(tables_url) == expected(30)
 
 
 @in_loop
