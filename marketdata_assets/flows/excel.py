@@ -25,6 +25,7 @@ from marketdata_assets.loading.reports import and_more
 
 LONGEST_PLACE = 64
 OTHER_TABLES = "only the longest table of the page is read; deliver a page for each of the others, which have"
+NOT_COMPUTED = "is a formula without a value, so NULL, as may be others; open the workbook in Excel and save it"
 OTHER_SHEETS = "only the first sheet is read (loader.sheet names another); deliver a workbook for each of the others"
 MOST_COLUMNS = 16_384
 """Of a sheet of Excel."""
@@ -33,6 +34,11 @@ _NO_DAY = r"^1899-12-3[01] "
 _TIMES = rb"""-repeated\s*=\s*["']([0-9]{1,20})"""
 _PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,20})["']""")
 """Of a cell or row in the XML of a sheet."""
+
+_WITHOUT_VALUE = re.compile(
+    rb"""<c\b(?![^<>]{0,99}\bt="str")[^<>]{0,99}\br="([A-Z]{1,3}[0-9]{1,7})"[^<>]{0,99}>\s{0,9}<f\b[^<]*(?:</f>)?\s{0,9}(?:<v\s{0,9}/>|<v>\s{0,9}</v>)?\s{0,9}</c>"""
+)
+"""A cell such as `<c r="B2"><f>A2*2</f><v/></c>`; one of the type `str` has the empty text as its value."""
 
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 _CELLS = ("td", "th")
@@ -97,6 +103,10 @@ def every_cell(data: bytes, place: str, name: str | None, remarks: list[str]) ->
         raise BadFile(place, f"not a workbook that can be read: {error}") from error
     if others:
         remarks.append(f"{OTHER_SHEETS}: {and_more(others, NAMED)}")
+    with naming_failures(place):
+        cell = _not_computed(data) if data.startswith(b"PK") else None
+    if cell:
+        remarks.append(f"{cell} {NOT_COMPUTED}")
     names = {column: str(number) for number, column in enumerate(cells.columns, 1)}
     cells = cells.with_columns(pl.all().str.replace(_NO_DAY, ""))
     return cells.rename(names).with_row_index(LINE, 1).cast({LINE: pl.Int64})
@@ -108,6 +118,17 @@ def _has_cells(book: Any, name: str, unreadable: tuple[type[BaseException], ...]
         return bool(book.load_sheet(name, header_row=None, n_rows=1).height)
     except unreadable:
         return True
+
+
+def _not_computed(data: bytes) -> str | None:
+    """The first cell with a formula without its value, in an xlsx of a program that does not compute."""
+    with opened_zip(io.BytesIO(data), len(data)) as book:
+        for name in book.namelist():
+            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+                cells = book.read(name)
+                if b"<f" in cells and (found := _WITHOUT_VALUE.search(cells)):
+                    return f"{found[1].decode()} of {name}"
+    return None
 
 
 def _check_size(data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gzip
+import io
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -422,6 +423,40 @@ def test_further_tables_of_a_page_are_named_by_the_sample_and_by_the_load(tmp_pa
     flow, one, _ = made(tmp_path, "a.xls", page)
     assert said in one.unsure
     assert [(unit.rows, unit.error) for unit in run(flow, dsn, tmp_path).units] == [(3, said)]
+
+
+def test_a_formula_without_a_value_is_named_by_a_new_flow_and_its_runs(dsn: str, tmp_path: Path) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    for row in [["symbol", "date", "close"], ["A", dt.date(2024, 1, 2), 1.5], ["A", dt.date(2024, 1, 3), "=C2*2"]]:
+        book.active.append(row)
+    book.save(tmp_path / "book.xlsx")
+    said = "C3 of xl/worksheets/sheet1.xml is a formula without a value, so NULL, as may be others;"
+    flow, one, path = made(tmp_path, "a.xlsx", (tmp_path / "book.xlsx").read_bytes())
+    assert any(remark.startswith(said) for remark in one.unsure)
+    with ZipFile(tmp_path / "book.xlsx") as book, ZipFile(path, "w") as computed:
+        for name in book.namelist():
+            computed.writestr(name, book.read(name).replace(b"<v />", b"<v>3</v>").replace(b"<v></v>", b"<v>3</v>"))
+    assert [(unit.rows, unit.error) for unit in run(flow, dsn, tmp_path).units if unit.unit == "a.xlsx"] == [(2, None)]
+    [again] = [unit.error for unit in run(flow, dsn, tmp_path, force=True).units if unit.unit == "book.xlsx"]
+    assert again is not None
+    assert again.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_named"),
+    [
+        ('<c r="B2"><f>A2</f></c>', True),
+        ('<c r="B2" s="1" t="n"><f t="shared" si="0"/><v/></c>', True),
+        ('<c r="B2"><f>A2</f><v>1</v></c>', False),
+        ('<c r="B2" t="str"><f>IF(A2,"","x")</f><v></v></c>', False),
+        ('<c r="B2"><v/></c>', False),
+    ],
+)
+def test_formulas_of_a_sheet_without_a_value_are_found(cell: str, is_named: bool) -> None:
+    data = io.BytesIO()
+    with ZipFile(data, "w") as book:
+        book.writestr("xl/worksheets/sheet1.xml", f"<worksheet><sheetData><row>{cell}</row></sheetData></worksheet>")
+    assert (excel._not_computed(data.getvalue()) is not None) == is_named
 
 
 def test_a_sheet_that_is_damaged_and_not_read_fails_no_workbook(tmp_path: Path) -> None:
