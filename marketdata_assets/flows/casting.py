@@ -15,6 +15,9 @@ TRUE = ("true", "t", "1", "yes", "y")
 LEADING_ZEROS = r"^\s*[+-]?0\d"
 LOSES_ZEROS = "begins with 0, as a code does; declare text, or leading_zeros: true to drop the zeros"
 FALSE = ("false", "f", "0", "no", "n")
+HEADED = ("csv", "fixed_width", "excel")
+"""Formats with a line of names, which a joined file has more than once."""
+HEADER_AGAIN = "is the header again"
 
 
 def lacking(name: str, cell: Cell | None, rows: int) -> pl.Series:
@@ -83,13 +86,26 @@ def _typed(column: pl.Series, cell: Cell) -> tuple[pl.Series, str]:
             return column.str.split(","), ""
 
 
+def takes_headers(loader: Loader) -> bool:
+    """Whether a row that repeats the header would be one of the flow: any text is a value of each of its columns."""
+    only_texts = all(cell.type.kind in ("text", "text[]") for cell in loader.cells.values())
+    return only_texts and loader.header and loader.format in HEADED and not loader.function
+
+
 def of_texts(frame: pl.DataFrame, loader: Loader, rejects: Rejects) -> pl.DataFrame:
     """The flow's columns of a frame of texts."""
-    frame = _renamed(frame, loader)
+    given, frame = frame, _renamed(frame, loader)
     frame = without_missing(
         frame.with_columns(pl.col(pl.String).str.strip_chars(BLANKS)) if loader.strip else frame, loader
     )
     rejects.rows += frame.height
+    if takes_headers(loader):
+        cells = (
+            pl.col(name).str.strip_chars().str.to_lowercase() == name.lower() for name in given.columns if name != LINE
+        )
+        frame = rejects.take_out(
+            frame, given.select(pl.all_horizontal(cells)).to_series().fill_null(False), HEADER_AGAIN
+        )
     return parse(frame, loader.cells, rejects)
 
 

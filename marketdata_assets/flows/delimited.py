@@ -116,18 +116,25 @@ class Reader:
         frame = self._fast(block)
         frame = self._careful(self._decoded(block)) if frame is None else frame
         if len(self._rejects) > before and self._loader.header:
-            self._check_headers(block, [*self._rejects.reasons][before:][:MANY_LINES])
+            self._headers(block, [*self._rejects.reasons][before:][:MANY_LINES])
+        if casting.takes_headers(self._loader):
+            likely = text_table.likely_headers(frame.select(pl.col(pl.String), LINE), self._header_names)
+            again = self._headers(block, likely) if likely else []
+            frame = self._rejects.take_out(frame, frame[LINE].is_in(again), casting.HEADER_AGAIN) if again else frame
         if not self._lacking:
             return frame
         cells = self._loader.cells
         return frame.hstack([casting.lacking(name, cells.get(name), frame.height) for name in self._lacking])
 
-    def _check_headers(self, block: Block, rejected: Sequence[int]) -> None:
-        lines = self._decoded(block).text.decode().split("\n")
-        for line in rejected:
+    def _headers(self, block: Block, numbers: Sequence[int]) -> list[int]:
+        """Those of the lines that are the header again. Raises BadFile for a header of other columns."""
+        lines, found = self._decoded(block).text.decode().split("\n"), []
+        for line in numbers:
             texts = text_table.cells(lines[line - block.first_line], self._dialect.delimiter)
             names = header.numbered([self._dialect.cell(text) for text in texts], self._loader)
-            text_table.check_header(self._place, line, names, self._header_names)
+            if text_table.is_header(self._place, line, names, self._header_names):
+                found.append(line)
+        return found
 
     def _fast(self, block: Block) -> pl.DataFrame | None:
         text = block.text.rstrip(b"\r\n") + b"\n"

@@ -75,19 +75,20 @@ def cells(line: str, delimiter: str = ",", *, blanks: bool = True) -> list[str]:
 
 
 def check_headers(place: str, rows: pl.DataFrame, names: Sequence[str]) -> None:
-    """Raise BadFile for a row of texts that is a header of other columns than `names`; LINE has the lines.
+    """Raise BadFile for a row of texts that is a header of other columns than `names`; LINE has the lines."""
+    likely = rows.filter(pl.col(LINE).is_in(likely_headers(rows, names)))
+    for line, *found in likely.select(LINE, pl.exclude(LINE)).rows():
+        is_header(place, line, found, names)
 
-    Such a header has more than half of the names, so one of them is in the first half of its cells.
-    """
-    columns = [column for column in rows.columns if column != LINE]
+
+def likely_headers(rows: pl.DataFrame, names: Sequence[str]) -> list[int]:
+    """The lines of rows of texts that may be a header, of these columns or of others."""
     known = [form for name in names for form in (name, name.lower(), name.upper(), name.title())]
-    some = pl.any_horizontal(pl.col(columns[: (len(columns) + 1) // 2]).is_in(known))
-    for line, *found in rows.filter(some).select(LINE, *columns).rows():
-        check_header(place, line, found, names)
+    return rows.filter(pl.any_horizontal(pl.exclude(LINE).is_in(known)))[LINE].to_list() if rows.width > 1 else []
 
 
-def check_header(place: str, line: int, found: Sequence[str | None], names: Sequence[str]) -> None:
-    """Raise BadFile for a row that is a header of other columns than `names`, as in files joined to one.
+def is_header(place: str, line: int, found: Sequence[str | None], names: Sequence[str]) -> bool:
+    """Whether a row has `names` as its cells; raises BadFile for a header of other columns, as in files joined to one.
 
     Rows below it have as many cells, of which some mean something else.
     """
@@ -97,6 +98,7 @@ def check_header(place: str, line: int, found: Sequence[str | None], names: Sequ
             f"line {line} is a header of other columns or another order ({', '.join(theirs)}), for the rows below it"
         )
         raise BadFile(place, cause, "divide the file there")
+    return theirs == ours
 
 
 def frame(block: Block, columns: Sequence[str], rejects: Rejects, delimiter: str = ",") -> pl.DataFrame:

@@ -45,6 +45,9 @@ CALLS = PRICES + "handlers: [{call: {function: .mine.handle}}]\n"
 KEY = "key: [code, day]"
 APPEND = PRICES.replace("mode: upsert", "mode: append")
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
+TEXTS = "".join(line for line in PRICES.splitlines(keepends=True) if "types:" not in line).replace(
+    'day: date, close: "numeric(16,4)", volume: bigint', "day: text, close: text, volume: text"
+)
 
 
 def handler(folder: Path, body: str, kind: str = "def") -> None:
@@ -469,13 +472,32 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_not_loaded_and_due_again
         ("Code,Day,Close,Volume", False),
     ],
 )
-def test_rows_below_another_header_are_not_read_by_the_first(again: str, fails: bool, dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [PRICES, TEXTS], ids=["typed", "texts"])
+def test_rows_below_another_header_are_not_read_by_the_first(
+    again: str, fails: bool, text: str, dsn: str, tmp_path: Path
+) -> None:
     """Files that are joined to one may have their columns in different orders; the same header again is one bad row."""
     joined = f"{again}\n" + lines("b", range(1, 150)).removeprefix(HEADER)
     deliver(tmp_path, "joined.csv", lines("a", range(1, 150)) + joined)
-    report = run(flow(tmp_path), dsn, tmp_path)
+    report = run(flow(tmp_path, text), dsn, tmp_path)
     assert len(report.failed) == fails
     if fails:
         assert "line 151 is a header of other columns" in (report.failed[0].error or "")
     else:
         assert [one[1] for one in quarantined(dsn)] == [151]
+
+
+def test_the_header_of_a_sheet_that_comes_again_is_no_row_of_a_flow_of_texts(dsn: str, tmp_path: Path) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    days = [["A", f"day {number}", "x", "1"] for number in range(150)]
+    for row in [
+        ["code", "day", "close", "volume"],
+        *days,
+        ["Code", "day", " close", "Volume"],
+        ["day", "x", "code", "2"],
+    ]:
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    [unit] = run(flow(tmp_path, TEXTS.replace("loader:\n", "loader:\n  format: excel\n")), dsn, tmp_path).units
+    assert (unit.read, unit.rows, unit.rejected) == (152, 151, 1)
+    assert [one[1] for one in quarantined(dsn)] == [152]
