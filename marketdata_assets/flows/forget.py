@@ -55,8 +55,8 @@ def forget_renamed(
         return []
     loaded = [one for one in ledger.entries(connection, flow.dataset) if one.rows]
     here = {*present}
-    again = {one.content_hash for one in loaded if one.unit in here}
-    gone = {one.unit for one in loaded if one.content_hash in again} - here
+    again = {one.content_hash for one in loaded if one.unit in here} - {None}
+    gone = {one.unit for one in loaded if (one.content_hash or one.previous_hash) in again} - here
     return _forget_gone(connection, flow, root, gone)
 
 

@@ -82,9 +82,11 @@ def check_headers(place: str, rows: pl.DataFrame, names: Sequence[str]) -> None:
 
 
 def likely_headers(rows: pl.DataFrame, names: Sequence[str]) -> list[int]:
-    """The lines of rows of texts that may be a header, of these columns or of others."""
+    """The lines of rows of texts that may be a header, of these columns or of others: half of the cells are names."""
     known = [form for name in names for form in (name, name.lower(), name.upper(), name.title())]
-    return rows.filter(pl.any_horizontal(pl.exclude(LINE).is_in(known)))[LINE].to_list() if rows.width > 1 else []
+    if rows.width == 1:
+        return []
+    return rows.filter(2 * pl.sum_horizontal(pl.exclude(LINE).is_in(known)) >= rows.width - 1)[LINE].to_list()
 
 
 def is_header(place: str, line: int, found: Sequence[str | None], names: Sequence[str]) -> bool:

@@ -509,6 +509,21 @@ def test_a_file_that_was_renamed_is_in_the_table_once_under_another_declaration(
         assert checks.no_drift(connection, prices).passed
 
 
+def test_only_a_file_with_the_bytes_of_a_present_one_is_forgotten_as_renamed(dsn: str, tmp_path: Path) -> None:
+    """A file that is gone and one that failed, both to be loaded again, have no bytes on record."""
+    text = REPLACE.replace("key: [code, day]", "key: []").replace("KIND", "")
+    gone = deliver(tmp_path, "gone.csv", lines("a", [1]))
+    deliver(tmp_path, "here.csv", lines("b", [2]))
+    run(flow(tmp_path, text), dsn, tmp_path)
+    gone.unlink()
+    deliver(tmp_path, "here.csv", "nothing")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE marketdata_ledger SET (content_hash, previous_hash) = (NULL, content_hash)")
+    report = run(flow(tmp_path, text), dsn, tmp_path)
+    assert (len(report.failed), report.forgotten) == (1, ())
+    assert [row[0] for row in rows(dsn)] == ["a", "b"]
+
+
 def by_code(found: list[Row]) -> dict[object, list[Row]]:
     return {code: [row for row in found if row[0] == code] for code in "ab"}
 
