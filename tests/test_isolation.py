@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from marketdata_assets.settings import CollectorSettings, Settings
+from tests.conftest import part_of
 from tests.isolation import OTHERS, variables
 
 PROJECT = Path(__file__).parents[1]
@@ -88,3 +89,16 @@ def test_nothing_of_the_person_who_runs_the_tests_is_seen(project: Path, process
     ran = subprocess.run(command, cwd=project, env=hostile(project), capture_output=True, text=True)
     assert "4 passed, 1 error" in ran.stdout, ran.stdout + ran.stderr
     assert "the test wrote left.csv into the working folder instead of into its own" in ran.stdout
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_the_parts_of_the_slow_tests_are_all_of_them_each_once(parts: int) -> None:
+    files = [Path(f"test_{number}.py") for number in range(20)]
+    found = [file for number in range(1, parts + 1) for file in part_of(files, f"{number}/{parts}")]
+    assert sorted(found) == sorted(files)
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b", "-1/2"])
+def test_what_is_no_part_of_the_slow_tests_is_an_error(part: str) -> None:
+    with pytest.raises(pytest.UsageError, match="write 1/2"):
+        part_of([], part)
