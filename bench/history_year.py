@@ -1,6 +1,7 @@
 """One year of minute bars of many stocks in one zip: speed, memory and bytes from its first tenth to its last.
 
-BENCH_STOCKS sets how many of a market's 5000 stocks there are, 61,214 rows each.
+Then its K-line, checks and status, and a delivery of all of it with other prices. BENCH_STOCKS sets how many of a
+market's 5000 stocks there are, 61,214 rows each.
 """
 
 import os
@@ -13,22 +14,26 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+import psycopg
 
 from bench.figure import Figure
-from bench.history import SESSIONS, TABLE, YEAR, Engine, hypertable_bytes, timescale_or_local
+from bench.history import SESSIONS, TABLE, YEAR, hypertable_bytes, timescale_or_local
 from bench.server import rows_in
 from bench.size import sized
-from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.bars import kline, status
+from marketdata_assets.bars.ingest import BarsReport, ingest
+from marketdata_assets.defs.bars.checks import BARS, KLINE, Known, answers
 from marketdata_assets.fanout import Fanout
 from marketdata_demo import sample_bars
 
-STOCKS = int(os.environ.get("BENCH_STOCKS") or sized(1000, 20))
+STOCKS = int(os.environ.get("BENCH_STOCKS") or sized(1000, 10))
 PATTERNS = sized(20, 2)
 """Stocks whose prices are invented; the others are these under other codes."""
 DATABASE = "bench_history_year"
 TENTHS = 10
 MARKET = 5000
 YEARS = 26
+MONTHS = [f"{YEAR}-{month:02d}" for month in range(1, 13)]
 
 
 @dataclass
@@ -54,25 +59,40 @@ class Course:
 def figures() -> Iterator[Figure]:
     """The course of one load, and what a whole market's year and 26 of them would take at its pace."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, timescale_or_local(Path(folder)) as engine:
-        archive = Path(folder) / "bars" / f"{YEAR}_1min.zip"
+        archive, rebased = (Path(folder) / name / f"{YEAR}_1min.zip" for name in ("bars", "rebased"))
         _write_market(archive)
-        yield from _course(engine, archive)
+        dsn = engine.fresh(DATABASE)
+        course = Course(time.perf_counter())
+        report = _load(dsn, archive, course)
+        rows = rows_in(dsn, TABLE)
+        assert rows == report.rows
+        size = hypertable_bytes(dsn, engine.compressed)
+        gigabytes = archive.stat().st_size / 1e9
+        share = f"{engine.name}; {rows:,} rows, {STOCKS} of {MARKET} stocks, zip of {gigabytes:.2f} GB"
+        yield from _course(course, rows, size, share)
+        yield from _asked(dsn, archive.parent, share)
+        archive.unlink()
+        _write_market(rebased, dividend=0.5)
+        again = _load(dsn, rebased)
+        assert again.rows == rows == rows_in(dsn, TABLE)
+        seconds = f"{again.seconds:.0f} s against {report.seconds:.0f} s; all prices changed by a dividend"
+        yield Figure("history.year_rebase_ratio", again.seconds / report.seconds, "x", None, f"{share}; {seconds}")
+        bytes_a_row = hypertable_bytes(dsn, engine.compressed) / rows
+        yield Figure("history.year_rebased_bytes_per_row", bytes_a_row, "bytes", None, f"{share}; before any vacuum")
+        yield from _asked(dsn, rebased.parent, share, "_rebased")
         engine.drop(DATABASE)
 
 
-def _course(engine: Engine, archive: Path) -> Iterator[Figure]:
-    dsn = engine.fresh(DATABASE)
-    course = Course(time.perf_counter())
-    months = [f"{YEAR}-{month:02d}" for month in range(1, 13)]
+def _load(dsn: str, archive: Path, progress: Course | None = None) -> BarsReport:
     fanout = Fanout(SESSIONS, preload=("marketdata_assets.bars.ingest",))
-    report = ingest(dsn, archive.parent, months, run_id="bench", fanout=fanout, progress=course)
+    report = ingest(dsn, archive.parent, MONTHS, run_id="bench", fanout=fanout, progress=progress)
     assert not report.failed, report.failed[0].error
-    rows = rows_in(dsn, TABLE)
-    assert rows == report.rows
-    size = hypertable_bytes(dsn, engine.compressed)
+    return report
+
+
+def _course(course: Course, rows: int, size: int, share: str) -> Iterator[Figure]:
     speed = rows / course.seconds[-1]
     market = rows / STOCKS * MARKET
-    share = f"{engine.name}; {rows:,} rows, {STOCKS} of {MARKET} stocks, zip of {archive.stat().st_size / 1e9:.2f} GB"
     whole = f"a market's year {market / speed / 60:.0f} minutes and {market * size / rows / 1e9:.1f} GB"
     years = f"{YEARS} years {market * YEARS / speed / 3600:.1f} hours and {market * YEARS * size / rows / 1e9:.0f} GB"
     yield Figure("history.year_rows_per_s", speed, "rows/s", None, f"{share}; at this pace {whole}, {years}")
@@ -86,10 +106,30 @@ def _course(engine: Engine, archive: Path) -> Iterator[Figure]:
     yield Figure("history.year_memory_growth", growth, "x", ("<=", 1.2), detail)
 
 
-def _write_market(archive: Path) -> None:
+def _asked(dsn: str, folder: Path, share: str, kind: str = "") -> Iterator[Figure]:
+    """Seconds of the K-line, of all checks, which have to pass, and of what `status` asks for."""
+    refreshed = kline.refresh(dsn, MONTHS, run_id="bench")
+    detail = f"{share}; {refreshed.rows:,} rows of {refreshed.engine}"
+    yield Figure(f"history.year{kind}_kline_s", refreshed.seconds, "s", None, detail)
+    started = time.perf_counter()
+    found = [one for asset in (BARS, KLINE) for one in answers(dsn, asset, MONTHS, Known)]
+    wrong = [one.check_name for one in found if not one.passed]
+    assert not wrong, wrong
+    took = time.perf_counter() - started
+    yield Figure(f"history.year{kind}_checks_s", took, "s", None, f"{share}; {len(found)} checks, all passed")
+    started = time.perf_counter()
+    with psycopg.connect(dsn) as connection:
+        status.kline_states(connection, status.survey(connection, folder, MONTHS).months)
+        status.bars_summary(connection)
+        status.kline_summary(connection)
+    yield Figure(f"history.year{kind}_status_s", time.perf_counter() - started, "s", None, share)
+
+
+def _write_market(archive: Path, dividend: float = 0.0) -> None:
     """The year of some stocks, repeated under as many codes as a market's share has, piece by piece."""
     stocks = [(f"sh{600000 + number}", "浦发银行") for number in range(PATTERNS)]
-    patterns = sample_bars.write_year(archive.parent / "patterns", YEAR, stocks)
+    dividends = {code: dividend for code, _ in stocks} if dividend else {}
+    patterns = sample_bars.write_year(archive.parent / "patterns", YEAR, stocks, dividends=dividends)
     with zipfile.ZipFile(patterns) as source:
         texts = [source.read(name) for name in source.namelist()]
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
