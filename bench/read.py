@@ -11,6 +11,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
+import polars as pl
 import psycopg
 
 from bench.figure import Figure, spread
@@ -18,7 +19,7 @@ from bench.peers import NoPeer, environment, unmeasured
 from bench.server import Server
 from bench.size import sized
 from marketdata_assets import read
-from marketdata_assets.bars import schema
+from marketdata_assets.bars import kline, schema
 from marketdata_assets.exchanges.records import OrderBook
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables import schema as tables
@@ -41,6 +42,24 @@ FILL = """
         10 + random() * 20, 10 + random() * 20, 10 + random() * 20, 10 + random() * 20, random() * 10000, random() * 1e7
     FROM generate_series(0, %s - 1) i"""
 
+FIRST_YEAR = 2000
+YEARS = sized(26, 1)
+STOCKS = sized(5000, 3)
+FILL_SPAN = """
+    INSERT INTO stock_1min_qfq (time, code, name, open, high, low, close, volume, amount)
+    SELECT day + time '09:30' + CASE WHEN minute > 120 THEN minute + 89 ELSE minute END * interval '1 minute',
+        600000 + code || '.SH', '示例', price, price + 0.05, price - 0.05, price + 0.01, minute * 100, minute * 1000
+    FROM generate_series(timestamp '2000-01-03', %(last)s, %(between)s::interval) day,
+        generate_series(0, %(codes)s - 1) code, generate_series(0, 240, %(step)s) minute,
+        LATERAL (SELECT 10 + (minute + code) %% 97 * 0.01 AS price) prices
+    WHERE %(weekends)s OR extract(isodow FROM day) < 6
+    ON CONFLICT DO NOTHING"""
+
+COVERAGE = """
+    INSERT INTO stock_1min_coverage (source, unit, code, month, first, last, rows, delivered)
+    SELECT 'bars', code, code, date_trunc('month', time)::date, min(time), max(time), count(*), 0
+    FROM stock_1min_qfq GROUP BY code, date_trunc('month', time)"""
+
 CHANGES = sized(100_000, 500)
 LEVELS = 20
 SECOND = 1_000_000_000
@@ -57,7 +76,9 @@ def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         settings = Settings(home=Path(folder), postgres_dsn=None, clickhouse_url=None)
         with LocalStack(settings, services=("postgres", "clickhouse")) as stack:
-            yield from _bars(Server(stack, schema.ensure))
+            server = Server(stack, schema.ensure)
+            yield from _bars(server)
+            yield from _long_spans(server)
             assert stack.endpoints.clickhouse_url
             yield _book(stack.endpoints.clickhouse_url)
             yield _busy_book(stack.endpoints.clickhouse_url)
@@ -84,6 +105,47 @@ def _bars(server: Server) -> Iterator[Figure]:
             continue
         detail = f"the same rows by {name}: median {peer['wall_s']:.2f} s of 3; floats or decimals of another scale"
         yield Figure(f"read.bars_vs_{name}", peer["wall_s"] / median(ours), "x speed", (">=", 1), detail)
+
+
+def _long_spans(server: Server) -> Iterator[Figure]:
+    """All years of a stock, a day of all stocks and the K-line of the market, each beside psql's plain query."""
+    dsn = server.fresh()
+    year = FIRST_YEAR + YEARS
+    spans = [(1, "1 day", f"{year - 1}-12-31", 1), (STOCKS, "1 month", f"{year - 1}-12-31", 241)]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for codes, between, last, step in (*spans, (STOCKS, "1 day", "2000-01-03", 1)):
+            values = {"codes": codes, "between": between, "last": last, "step": step, "weekends": step > 1}
+            connection.execute(FILL_SPAN, values)
+        connection.execute(COVERAGE)
+        connection.execute("VACUUM ANALYZE stock_1min_qfq")
+    kline.refresh(dsn, [f"{one}-{month:02d}" for one in range(FIRST_YEAR, year) for month in range(1, 13)])
+    names = ", ".join(COLUMNS)
+    daily = """SELECT code, time::date, (array_agg(open ORDER BY time))[1], max(high), min(low),
+        (array_agg(close ORDER BY time DESC))[1], sum(volume), sum(amount)
+        FROM stock_1min_qfq WHERE code = '600000.SH' GROUP BY code, time::date ORDER BY 2"""
+    asked: dict[str, tuple[Callable[[], pl.DataFrame], str, float]] = {
+        "stock_1m": (
+            lambda: read.bars("600000.SH", connection=dsn),
+            f"SELECT {names} FROM stock_1min_qfq WHERE code = '600000.SH' ORDER BY time",
+            0.3,
+        ),
+        "stock_1d": (lambda: read.bars("600000.SH", freq="1d", connection=dsn), daily, 0.3),
+        "market_day": (
+            lambda: read.bars(None, "2000-01-03", "2000-01-04", connection=dsn),
+            f"SELECT {names} FROM stock_1min_qfq WHERE time < '2000-01-03 16:00' ORDER BY code, time",
+            1.0,
+        ),
+        "market_kline": (
+            lambda: read.monthly_kline(connection=dsn),
+            "SELECT * FROM stock_monthly_kline ORDER BY code, month",
+            2.0,
+        ),
+    }
+    for name, (ours, plain, limit) in asked.items():
+        walls = [(_wall(partial(_psql, dsn, plain)), _wall(ours)) for _ in range(ROUNDS)]
+        floor, took = (median(one) for one in zip(*walls, strict=True))
+        detail = f"{ours().height:,} rows; psql {floor:.2f} s, {took / floor:.2f} times that; {ROUNDS} rounds in turn"
+        yield Figure(f"read.{name}_s", took, "s", ("<", limit), detail)
 
 
 def _book(url: str) -> Figure:
@@ -145,8 +207,8 @@ def _busy_changes(random: Random, step: int) -> list[OrderBook]:
     return made
 
 
-def _psql(dsn: str) -> None:
-    command = f"\\copy ({QUERY}) to '/dev/null' csv"
+def _psql(dsn: str, query: str = QUERY) -> None:
+    command = f"\\copy ({' '.join(query.split())}) to '/dev/null' csv"
     subprocess.run([str(programs() / "psql"), dsn, "-qc", command], check=True)
 
 

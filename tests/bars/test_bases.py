@@ -279,7 +279,7 @@ PATTERNS: dict[str, tuple[Callable[[str], bool], int]] = {
 }
 
 
-@pytest.mark.parametrize(("pattern", "base"), zip(PATTERNS, [0.5, 0.97, 0.97, 0.5, 0.97], strict=True))
+@pytest.mark.parametrize(("pattern", "base"), list(zip(PATTERNS, [0.5, 0.97, 0.97, 0.5, 0.97], strict=True)))
 def test_a_newer_file_of_another_base_is_named_with_code_day_and_both_files(
     connection: psycopg.Connection, dsn: str, tmp_path: Path, pattern: str, base: float
 ) -> None:

@@ -56,7 +56,7 @@ def balanced(dsn: str, folder: Path, without: tuple[str, ...] = ()) -> None:
         assert one.balanced
 
 
-@pytest.mark.parametrize(("pattern", "older_first"), zip(PATTERNS, [True, False] * 3, strict=True))
+@pytest.mark.parametrize(("pattern", "older_first"), list(zip(PATTERNS, [True, False] * 3, strict=True)))
 def test_only_the_minutes_of_the_newer_file_are_replaced(
     either_dsn: str, tmp_path: Path, pattern: str, older_first: bool
 ) -> None:
