@@ -19,7 +19,7 @@ import psycopg
 import uvicorn
 
 from bench import web_pages
-from bench.figure import Figure, spread
+from bench.figure import Figure, Target, spread
 from bench.server import Server
 from bench.size import sized
 from marketdata_assets.bars import schema
@@ -27,7 +27,7 @@ from marketdata_assets.exchanges.tables import schema as tables
 from marketdata_assets.local.process import free_port
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.mongo import Server as Mongo
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.application import application
@@ -86,6 +86,17 @@ BOOKS = """
     FROM numbers({changes:UInt64})
 """
 
+TICK_MONTHS = sized(24, 2)
+LEDGER = """
+    INSERT INTO marketdata_ledger_rows
+        (dataset, unit, source, aspect, version, content_hash, slices, rows, outcome, attempted_hash, error, finished)
+    WITH number % {stocks:UInt64} AS stock, intDiv(number, {stocks:UInt64}) AS month, stock % 100 = 7 AS failed
+    SELECT 'tick_data', formatDateTime(toDate('2024-01-01') + toIntervalMonth(month), '%Y-%m'),
+        concat(toString(600000 + stock), '.SH'), arrayJoin(['committed', 'attempt']), number + 1, 'a', '', 4820,
+        if(failed, 'failed', 'ok'), 'a', if(failed, 'the provider rejected the request', NULL), toDateTime64('2026-01-01', 6)
+    FROM numbers({stocks:UInt64} * {months:UInt64})
+"""
+
 
 def figures() -> Iterator[Figure]:
     """All figures of the page: medians of answers over loopback, from a request to its last byte."""
@@ -115,6 +126,8 @@ def _market(page: httpx.Client) -> Iterator[Figure]:
     yield _timed(page, "web.candles_ms", f"/api/stocks/{CODE}/candles", {}, f"all {MONTHS} months of a stock")
     yield _timed(page, "web.coverage_ms", f"/api/stocks/{CODE}/coverage", {}, f"{MONTHS} months of a stock")
     yield _timed(page, "web.quality_ms", "/api/quality/postgres", {}, f"kept, {SIZE}")
+    detail = f"which of {STOCKS:,} symbols of a month failed, of {STOCKS * TICK_MONTHS:,} units"
+    yield _timed(page, "web.failed_symbols_ms", "/api/quality/clickhouse/tick_data/2024-02", {}, detail, ("<", 100))
 
 
 def _exchange(page: httpx.Client, records: int) -> Iterator[Figure]:
@@ -137,9 +150,11 @@ def _exchange(page: httpx.Client, records: int) -> Iterator[Figure]:
         yield _timed(page, f"web.instrument_{name}_ms", path, market | bounds, f"of {INSTRUMENT_DAYS} days of minutes")
 
 
-def _timed(page: httpx.Client, name: str, path: str, params: dict[str, str], detail: str) -> Figure:
+def _timed(
+    page: httpx.Client, name: str, path: str, params: dict[str, str], detail: str, target: Target | None = None
+) -> Figure:
     taken = [_wall(page, path, params) for _ in range(ROUNDS)]
-    return Figure(name, median(taken), "ms", None, f"{detail}; {spread(taken)} ms")
+    return Figure(name, median(taken), "ms", target, f"{detail}; {spread(taken)} ms")
 
 
 def _wall(page: httpx.Client, path: str, params: dict[str, str]) -> float:
@@ -169,6 +184,8 @@ def _fill_exchange(url: str) -> int:
     book = {"begin": BEGIN, "per_second": CHANGES_PER_SECOND, "between": BETWEEN_WHOLES}
     with clickhouse.connect(url) as client:
         tables.ensure(client)
+        clickhouse_ledger.ensure(client)
+        client.command(LEDGER, parameters={"stocks": STOCKS, "months": TICK_MONTHS})
         days = {"max_partitions_per_insert_block": INSTRUMENT_DAYS + 1}
         client.command(MINUTES, parameters={"minutes": INSTRUMENT_DAYS * 1440}, settings=days)
         client.command(BOOKS, parameters=book | {"changes": BOOK_SECONDS * CHANGES_PER_SECOND})
