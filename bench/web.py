@@ -93,7 +93,8 @@ LEDGER = """
     WITH number % {stocks:UInt64} AS stock, intDiv(number, {stocks:UInt64}) AS month, stock % 100 = 7 AS failed
     SELECT 'tick_data', formatDateTime(toDate('2024-01-01') + toIntervalMonth(month), '%Y-%m'),
         concat(toString(600000 + stock), '.SH'), arrayJoin(['committed', 'attempt']), number + 1, 'a', '', 4820,
-        if(failed, 'failed', 'ok'), 'a', if(failed, 'the provider rejected the request', NULL), toDateTime64('2026-01-01', 6)
+        if(failed, 'failed', 'ok'), 'a', if(failed, 'the provider rejected the request', NULL),
+        toDateTime64('2026-01-01', 6)
     FROM numbers({stocks:UInt64} * {months:UInt64})
 """
 
