@@ -125,7 +125,7 @@ class Market(Section):
         if url is None:
             return None
         scheme, _, rest = url.partition("://")
-        host = rest.partition("/")[0]
+        host = rest.rstrip("/")  # a venue's paths are in its adapter
         local = scheme == plain and host.rpartition(":")[0] in LOOPBACK
         if not _HOST.fullmatch(host) or (scheme != safe and not local):
             raise ValueError(f"must be {safe}://host, or {plain}://127.0.0.1:port")
