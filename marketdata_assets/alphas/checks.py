@@ -256,7 +256,7 @@ def _causes(document: Document, by_time: bool) -> Iterator[str]:
         yield UNEVEN
     if by_time:
         by_stage: dict[str, list[str]] = {}
-        times = next(iter(columns.values()), [])
+        times: list[Any] = next(iter(columns.values()), [])
         for one, stage in itertools.zip_longest(times, columns.get("stage", ())):
             by_stage.setdefault(str(stage), []).append(str(one))
         if any(after <= before for own in by_stage.values() for before, after in itertools.pairwise(own)):

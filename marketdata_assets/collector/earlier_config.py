@@ -4,7 +4,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from marketdata_assets.config_files import Location
@@ -12,6 +12,7 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownInstrument
 from marketdata_assets.exchanges.records import MarketType
 from marketdata_assets.exchanges.venue import Venue
+from marketdata_assets.exchanges.venue_adapter import Choice
 
 NOW: dict[str, Location] = {
     "clickhouse_direct_write": ("clickhouse", "direct_write"),
@@ -40,10 +41,9 @@ _INSTEAD = {
 NONE = {key: instead for instead, keys in _INSTEAD.items() for key in keys}
 """Keys without a counterpart in the file, and what is instead."""
 
-OF_MARKET = (
-    *("symbols", "data_types", "base_url", "ws_url", "kline_intervals", "match_dollar_quotes", "max_instruments"),
-    *("book_depth", "book_speed", "book_channel", "trade_channel"),
-)
+TEXTS, URLS = ("symbols", "data_types"), ("base_url", "ws_url")
+OTHERS = ("kline_intervals", "match_dollar_quotes", "max_instruments", "book_depth", *get_args(Choice))
+OF_MARKET = (*TEXTS, *URLS, *OTHERS)
 SECTIONS = ("collector", "nats", "clickhouse", "redis")
 PLACE_KEYS = ("host", "port", "url", "servers")  # below the sections of servers
 TESTNET = ("testnet", "sandbox", "use_testnet", "demo")
@@ -120,9 +120,9 @@ def convert(data: dict[str, Any], usual: Iterable[str], current: Mapping[str, Co
             made.put((key,), (key,), value)
         elif key not in ("exchanges", *TESTNET):
             made.take((key,), str(key), value)
-    below = data.get("collector")
-    exchanges = data.get("exchanges") or (below.get("exchanges") if isinstance(below, dict) else None)
+    below = data["collector"] if isinstance(data.get("collector"), dict) else {}
     shared = {key: data[key] for key in TESTNET if key in data}
+    exchanges = data.get("exchanges", below.get("exchanges"))
     sections = [(name, {**shared, **section}) for name, section in _sections(exchanges)]
     on = {_exchange_of(name, section) for name, section in sections if section.get("enabled") is not False}
     for name, section in sections:
@@ -147,7 +147,7 @@ def _sections(exchanges: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     for written, found in listed.items() if isinstance(listed, dict) else ():
         section = _section(found)
         name, exchange = str(section.pop("name", written)), str(section.pop("exchange", written))
-        yield from _by_type(name if _venue_of(name) == _venue_of(exchange) else exchange, section)
+        yield from _by_type(name if _split(name)[0] == _split(exchange)[0] else exchange, section)
 
 
 def _section(found: Any) -> dict[str, Any]:
@@ -180,10 +180,6 @@ def _split(written: str) -> tuple[str, list[str]]:
     return first, words
 
 
-def _venue_of(written: str) -> str:
-    return _split(written)[0]
-
-
 def _exchange_of(written: str, section: dict[str, Any]) -> str:
     """The exchange of a section, which is another one for the testnet of its venue."""
     venue, words = _split(written)
@@ -210,10 +206,10 @@ def _add_section(made: Converted, written: str, section: dict[str, Any], on: Con
     if isinstance(section.get("proxy", {}), str | None):
         venue["proxy"] = section.pop("proxy")
     market = {key: section.pop(key) for key in OF_MARKET if key in section}
-    for key in ("symbols", "data_types"):
+    for key in TEXTS:
         if isinstance(texts := market.get(key), str):
             market[key] = texts.replace(",", " ").split()
-    for key in ("base_url", "ws_url"):
+    for key in URLS:
         url = urlsplit(str(market.get(key) or ""))
         if url.path.strip("/"):
             market[key] = f"{url.scheme}://{url.netloc}"
@@ -234,7 +230,7 @@ def _add_section(made: Converted, written: str, section: dict[str, Any], on: Con
 
 def _by_market(made: Converted, written: str, word: str, symbols: Any) -> dict[str, Any]:
     """The symbols of a section by market: the one that `word` names, else that of their names, else the usual one."""
-    known, words = venues.find(_venue_of(written)), word.split("_")
+    known, words = venues.find(_split(written)[0]), word.split("_")
     named, derivative = [MARKETS[one] for one in words if one in MARKETS], any(one in DERIVATIVES for one in words)
     if word and not named and not derivative:
         made.notes.append(f"exchanges.{written}.market_type: {word!r} is no market; use spot, linear, inverse, option")

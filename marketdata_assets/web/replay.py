@@ -186,10 +186,7 @@ def _page(client: Client, query: tuple[str, Mapping[str, Any]], rows: int, size:
 
 
 def _next(client: Client, table: Table, wanted: Wanted, begin: int) -> int:
-    """When a record from `begin` on may be due at the earliest, of any market; the end of the replay if there is none.
-
-    Parts of a table know their first and last second, where they do not say 1970.
-    """
+    """The earliest that a record from `begin` on may be due, as parts say it, but for 1970; the end without any."""
     ahead, late = (AHEAD, HOUR + LONGEST.get(table.type, 0)) if wanted.clock == "receipt" else (0, 0)
     sql = (
         "SELECT toInt64(count()) AS parts, toInt64(toUnixTimestamp(min(min_time))) AS first FROM system.parts"

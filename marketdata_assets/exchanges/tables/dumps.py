@@ -119,10 +119,8 @@ class Catalogue:
             if derived.unit != "contracts" or derived.contract_value:
                 return derived
             with suppress(BadInstruments):  # which lists of other venues are
-                given = feed_of(venue.name, market, name, self.lists).instruments[name]
-                if given.contract_value or self.hosts is None:
-                    return given
-            if self.hosts is None:
+                derived = feed_of(venue.name, market, name, self.lists).instruments[name]
+            if derived.contract_value or self.hosts is None:
                 return derived
             return self._of_list(self.hosts, venue.name, derived.market_type).get(name, derived)
         for market in markets if self.lists else ():
