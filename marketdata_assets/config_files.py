@@ -131,8 +131,13 @@ class Document:
             for one in error.errors(include_url=False)[:MAX_PROBLEMS]
         ]
         causes: dict[Location, list[str]] = {}
+        unknown = {location for location, one in details if one["loc"][-1:] == ("[key]",)}
         for location, one in details:
-            nested = any(other[: len(location)] == location != other for other, _ in details)
+            if one["loc"][-1:] != ("[key]",) and any(location[: len(key)] == key for key in unknown):
+                continue  # what is below a key that is none
+            nested = location not in unknown and any(
+                other[: len(location)] == location != other for other, _ in details
+            )
             if nested and len(one["loc"]) > len(location):
                 continue
             cause = self._cause(one, _section_at(kind, location[:-1]), _section_at(kind, location))

@@ -5,6 +5,7 @@ Rate limits, what a response means, and which error a failure becomes belong to 
 
 import asyncio
 import datetime as dt
+import math
 import random
 import re
 from collections.abc import Awaitable, Callable
@@ -307,7 +308,8 @@ def retry_after(response: httpx.Response, now: dt.datetime) -> float | None:
     """
     text = response.headers.get("Retry-After", "").strip()
     try:
-        return max(float(text), 0.0) if text.lower() not in ("nan", "inf", "infinity") else None
+        seconds = float(text)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     except ValueError:
         pass
     until = _http_date(text)

@@ -200,6 +200,7 @@ def _within(window: Window) -> dict[str, dt.datetime]:
     return {"$gte": window.start, "$lt": window.end}
 
 
+NO_COLUMNS = "no columns with lists of values"
 UNEVEN = "columns of different lengths"
 UNORDERED = "its times do not ascend"
 OUTSIDE = "a correlation outside of -1 to 1"
@@ -247,17 +248,20 @@ def records_valid(scope: RecordScope) -> Finding:
 
 
 def _causes(document: Document, by_time: bool) -> Iterator[str]:
-    columns: dict[str, list[Any]] = document.get("columns", {})
+    columns = document.get("columns", {})
+    if not (isinstance(columns, dict) and all(isinstance(values, list) for values in columns.values())):
+        yield NO_COLUMNS
+        return
     if len({len(values) for values in columns.values()}) > 1:
         yield UNEVEN
     if by_time:
         by_stage: dict[str, list[str]] = {}
-        times = next(iter(columns.values()), [])
+        times: list[Any] = next(iter(columns.values()), [])
         for one, stage in itertools.zip_longest(times, columns.get("stage", ())):
             by_stage.setdefault(str(stage), []).append(str(one))
         if any(after <= before for own in by_stage.values() for before, after in itertools.pairwise(own)):
             yield UNORDERED
     else:
         found = [*columns.get("correlation", ()), document.get("min"), document.get("max")]
-        if any(one is not None and not -1 <= one <= 1 for one in found):
+        if any(one is not None and not (isinstance(one, int | float) and -1 <= one <= 1) for one in found):
             yield OUTSIDE

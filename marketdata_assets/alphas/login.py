@@ -64,7 +64,8 @@ INQUIRY_SECONDS = 12 * 3600.0
 
 THROTTLE_SECONDS = 2 * 3600.0
 LONGEST_THROTTLE_SECONDS = 24 * 3600.0
-"""The pause after throttled logins: the first, doubled by each further one up to the longest."""
+"""The pause after throttled logins: the first, doubled by each further one, or longer where the server asks for it, up
+to the longest."""
 
 ASSUMED_SECONDS = 3600.0
 """How long a login lasts of which the API does not say it, or says 0; at half of it, whether it does is checked."""
@@ -385,9 +386,9 @@ class Login:
         if not throttled(response):
             return
         times = stored.throttle.times + 1 if stored.throttle else 1
-        pause = min(THROTTLE_SECONDS * 2 ** (times - 1), LONGEST_THROTTLE_SECONDS)
         now = time.time()
-        pause = max(pause, retry_after(response, dt.datetime.fromtimestamp(now, dt.UTC)) or 0.0)
+        asked = retry_after(response, dt.datetime.fromtimestamp(now, dt.UTC)) or 0.0
+        pause = min(max(THROTTLE_SECONDS * 2 ** (times - 1), asked), LONGEST_THROTTLE_SECONDS)
         answer = f"{response.status_code}: {self._api.redact(reason(response))}, at {_moment(now)}"
         throttle = Throttle(answer, times, now + pause)
         self._file.save(Stored(pending=stored.pending, throttle=throttle))

@@ -128,7 +128,9 @@ def convert(
     if not isinstance(document.data, dict):
         document.check([((), "expected a section; a configuration of a collector has keys")])
     document.check([])  # what is written twice
-    made = earlier_config.convert(document.data, configuration.read(None).exchanges)
+    fields = configuration.Config.model_fields
+    current = {name: getattr(one.annotation, "model_fields", ()) for name, one in fields.items()}
+    made = earlier_config.convert(document.data, configuration.read(None).exchanges, current)
     text = yaml.safe_dump(made.values, sort_keys=False, allow_unicode=True)
     if as_json:
         output.as_json({"config": made.values, "notes": made.notes})

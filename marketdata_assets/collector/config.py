@@ -31,7 +31,7 @@ from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.errors import UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
-from marketdata_assets.exchanges.venue import SIMULATED, VenueMarket
+from marketdata_assets.exchanges.venue import TESTNET, VenueMarket
 from marketdata_assets.exchanges.venue import Venue as VenueDescriptor
 from marketdata_assets.exchanges.venue_adapter import Choice
 from marketdata_assets.http_client import DIRECT
@@ -70,7 +70,7 @@ Variables: type[CollectorSettings] = create_model(
 
 def _collected() -> list[str]:
     """The exchanges that a file may name; simulators are for `marketdata collect --simulated`."""
-    return [name for name in venues.known() if not name.endswith(SIMULATED)]
+    return [*venues.names(), *(f"{one.name}-{TESTNET}" for one in venues.every() if one.testnet)]
 
 
 def _known(name: str) -> str:
@@ -125,7 +125,7 @@ class Market(Section):
         if url is None:
             return None
         scheme, _, rest = url.partition("://")
-        host = rest.partition("/")[0]
+        host = rest.rstrip("/")  # a venue's paths are in its adapter
         local = scheme == plain and host.rpartition(":")[0] in LOOPBACK
         if not _HOST.fullmatch(host) or (scheme != safe and not local):
             raise ValueError(f"must be {safe}://host, or {plain}://127.0.0.1:port")

@@ -43,9 +43,12 @@ class HistoryHosts:
                 raise ExchangesError(f"{HOSTS}: {host}: {cause}")
 
     def url(self, exchange: Exchange, market_type: MarketType) -> str:
-        """The address of a market's REST host."""
+        """The address of a market's REST; at another host, with the venue's own path where none is given."""
         own = venues.find(exchange).markets[market_type].rest
-        return self.urls.get(f"{exchange}-{market_type}") or self.urls.get(exchange) or own
+        given = self.urls.get(f"{exchange}-{market_type}") or self.urls.get(exchange)
+        if given is None or urlsplit(given).path.strip("/"):
+            return given or own
+        return given.rstrip("/") + urlsplit(own).path
 
 
 def _named_hosts() -> Iterator[tuple[str, Venue]]:

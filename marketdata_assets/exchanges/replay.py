@@ -229,7 +229,7 @@ def _learn(feed: Feed, venue: Venue, market_type: MarketType | None, path: Path)
     """
     raw, causes, before = path.read_bytes().removeprefix(BOM_UTF8), list[str](), dict(feed.instruments.known)
     feed.instruments.listed.clear()
-    for market in [market_type] if market_type else venue.markets:
+    for market in [market_type] if market_type and not venue.shared_socket else venue.markets:
         for request in venue.adapter(venue, market).listings():
             found = feed.answer(f"{request.path}?{urlencode(request.params)}", raw, 0)
             unread = [outcome.cause for outcome in found if isinstance(outcome, DeadLetter)]

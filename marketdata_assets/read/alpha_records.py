@@ -60,7 +60,9 @@ def alpha_records(
             raise NothingLoaded(stored)
         names = present_accounts(databases[stored], stored, accounts)
         documents = [
-            (name, one) for name in names for one in documents_of(databases, record_set, name, several(ids), kind)
+            (name, one)
+            for name in names
+            for one in documents_of(databases, record_set, name, several(ids), kind, form=_Rows)
         ]
     types = {name: given for _, one in documents for name, given in one["types"].items()}
     lengths = [len(next(iter(one["columns"].values()), [])) for _, one in documents]
@@ -130,6 +132,12 @@ class _Records(msgspec.Struct):
     fetched: dt.datetime | None = None
 
 
+class _Rows(_Records):
+    def __post_init__(self) -> None:
+        if len({len(values) for values in self.columns.values()}) > 1:
+            raise ValueError("columns of different lengths")
+
+
 def documents_of(
     databases: Databases,
     record_set: RecordSet,
@@ -137,6 +145,7 @@ def documents_of(
     ids: Sequence[str] | None,
     kind: Kind | None = None,
     names: Sequence[str] | None = None,
+    form: type[_Records] = _Records,
 ) -> Iterator[dict[str, Any]]:
     """The documents by id, with all columns or those of `names`; ids are queried in batches."""
     shown = None if names is None else dict.fromkeys((*SINGLE, "types", *(f"columns.{name}" for name in names)), 1)
@@ -146,7 +155,7 @@ def documents_of(
     starts = range(0, len(wanted or ()), BATCH)
     conditions = [{}] if wanted is None else [{"_id": {"$in": wanted[at : at + BATCH]}} for at in starts]
     found = (collection.find({**of_kind, **one}, shown).sort("_id", 1) for one in conditions)
-    yield from usable(collection, chain.from_iterable(found), _Records)
+    yield from usable(collection, chain.from_iterable(found), form)
 
 
 def _repeated(values: Iterable[str], lengths: Sequence[int]) -> pl.Series:

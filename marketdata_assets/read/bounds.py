@@ -14,6 +14,7 @@ Moment = dt.datetime | dt.date | str
 EXCHANGE = ZoneInfo("Asia/Shanghai")
 
 _MONTH = re.compile(r"\d{4}-\d{2}")
+_NANOSECONDS = re.compile(r"[.,][0-9]{6}0*[1-9]")
 
 
 def wall(moment: Moment, zone: ZoneInfo = EXCHANGE) -> dt.datetime:
@@ -61,6 +62,8 @@ def _parsed(moment: Moment) -> dt.datetime | dt.date:
         return moment
     if not isinstance(moment, str):
         raise BadMoment(moment, "is no date or time")
+    if _NANOSECONDS.search(moment):  # Python would cut them
+        raise BadMoment(moment, "has digits after those of microseconds, which bounds do not have")
     text = f"{moment}-01" if _MONTH.fullmatch(moment) else moment
     try:
         return dt.date.fromisoformat(text) if len(text) <= len("2024-01-31") else dt.datetime.fromisoformat(text)

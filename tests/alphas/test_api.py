@@ -217,6 +217,8 @@ def test_no_secret_is_ever_logged_or_told(
         ({"Retry-After": "-5"}, 0),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "-NaN"}, None),
+        ({"Retry-After": "1e400"}, None),
         ({}, None),
     ],
 )

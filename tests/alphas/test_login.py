@@ -399,6 +399,17 @@ def test_longer_pause_that_the_server_asks_for_is_kept(server: BrainServer, tmp_
     assert with_client(server, tmp_path, page).count == 3
 
 
+@pytest.mark.parametrize("asked", ["1790000000", "99999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "+inf", "-nan"])
+def test_no_pause_is_longer_than_a_day(server: BrainServer, tmp_path: Path, asked: str) -> None:
+    """Whatever the server asks for: a time in seconds since 1970, or a date that means never."""
+    server.fail(429, 1, LOGIN, headers={"Retry-After": asked}, body=THROTTLED)
+    for _ in range(2):
+        throttled(server, tmp_path)
+    assert server.asked(LOGIN) == 1
+    age(tmp_path, 24.1)
+    assert with_client(server, tmp_path, page).count == 3
+
+
 def test_throttled_identity_check_keeps_the_link(guarded: BrainServer, tmp_path: Path) -> None:
     needed(guarded, tmp_path)
     guarded.fail(429, 1, f"{LOGIN}/persona", body=THROTTLED)

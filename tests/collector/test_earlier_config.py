@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -206,6 +207,71 @@ def test_the_market_is_that_of_the_symbols(
     assert (found.exit_code, found.stderr) == (0, "")
     made = config.parse(found.stdout, "new.yaml").exchanges[exchange].markets
     assert {name: market.symbols for name, market in made.items()} == markets
+
+
+@pytest.mark.parametrize(
+    ("text", "exchanges", "said"),
+    [
+        ("{binance: {}, deribit: false, okx: 'no'}", {"binance": True, "deribit": False, "okx": False}, ""),
+        ("{binance: {enabled: 'off'}, okx: {enabled: 1}}", {"binance": False, "okx": True}, ""),
+        ("{binance: [BTCUSDT]}", {"binance": {"spot": ["BTCUSDT"]}}, "spot is taken"),
+        ("[{binance: {symbols: 'BTCUSDT, ETHUSDT'}}]", {"binance": {"spot": ["BTCUSDT", "ETHUSDT"]}}, "spot is taken"),
+        (
+            "{Binance: {spot: {symbols: [BTCUSDT]}, perp: {symbols: [ETHUSDT]}}}",
+            {"binance": {"spot": ["BTCUSDT"], "linear": ["ETHUSDT"]}},
+            "",
+        ),
+        (
+            "{main: {name: binance_perpetual, exchange: binance, symbols: [BTCUSDT]}}",
+            {"binance": {"linear": ["BTCUSDT"]}},
+            "",
+        ),
+        ("{main: {exchange: okx, symbols: [BTC-USDT-SWAP]}}", {"okx": {"linear": ["BTC-USDT-SWAP"]}}, ""),
+        ("{okx_testnet_swap: {symbols: [BTC-USDT-SWAP]}}", {"okx-testnet": {"linear": ["BTC-USDT-SWAP"]}}, ""),
+        ("{okx: {demo: true}}", {"okx-testnet": True}, ""),
+        ("{okx-testnet: {markets: {spot: {symbols: [BTC-USDT]}}}}", {"okx-testnet": {"spot": ["BTC-USDT"]}}, ""),
+        ("{Binance-Futures: {symbols: [ETHUSDT]}}", {"binance": {"linear": ["ETHUSDT"]}}, ""),
+        ("{okx: {}, binance: {enabled: false, spot: [BTCUSDT], swap: true}}", {"okx": True, "binance": False}, ""),
+        (
+            "{okx: {market_type: spot, base_url: 'https://okx.example/', ws_url: 'wss://okx.example:8443/ws/v5/public'}}",
+            {"okx": {"spot": ["BTC-USDT", "ETH-USDT"]}},
+            "ws_url: wss://okx.example:8443 is taken",
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("below", ["", "collector: "])
+def test_a_section_may_be_written_in_other_ways(
+    text: str, exchanges: dict[str, Any], said: str, below: str, tmp_path: Path
+) -> None:
+    """No venue is collected that was off, and no symbol of one that was on is left out."""
+    path = tmp_path / "old.yaml"
+    path.write_text(f"{below}{{exchanges: {text}}}")
+    found = run(path)
+    assert found.exit_code == 0, found.stderr
+    assert said in " ".join(found.stderr.split()) if said else not found.stderr
+    made = config.parse(found.stdout, "new.yaml").exchanges if any(exchanges.values()) else {}
+    assert made.keys() == exchanges.keys()
+    for name, expected in exchanges.items():
+        markets = {kind: market.symbols for kind, market in made[name].markets.items()}
+        assert (made[name].enabled if isinstance(expected, bool) else markets) == expected
+
+
+def test_a_file_of_this_collector_stays_as_it_is(tmp_path: Path) -> None:
+    """As one of which a part was converted by hand."""
+    path = tmp_path / "new.yaml"
+    path.write_text(config.shipped())
+    found = run(path)
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert config.parse(found.stdout, "again.yaml") == config.read(None)
+    path.write_text(
+        "redis_cache: true\nredis: {host: h, ttl_seconds: 60}\nconnections: {poll_seconds: 5, depth_limit: 3}\n"
+        "exchanges: {okx: {markets: {linear: {symbols: [BTC-USDT-SWAP]}}}, bybit: {market_type: inverse}}\n"
+    )
+    found = run(path)
+    assert [line.partition(": ")[0] for line in found.stderr.splitlines()] == ["redis.host", "connections.depth_limit"]
+    made = config.parse(found.stdout, "again.yaml")
+    assert (made.redis.cache, made.redis.ttl_seconds, made.connections.poll_seconds) == (True, 60, 5)
+    assert [list(one.markets) for one in made.exchanges.values()] == [["linear"], ["inverse"]]
 
 
 def test_a_value_that_is_not_valid_is_named_after_the_file_is_printed(tmp_path: Path) -> None:

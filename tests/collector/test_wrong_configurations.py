@@ -83,6 +83,10 @@ WRONG = {
     # Addresses.
     market("okx", "spot", "ws_url: https://host"): r"ws_url: must be wss://host",
     market("okx", "spot", "ws_url: ws://host"): r"ws_url: must be wss://host",
+    "exchanges: {kraken-testnet: {}}": r"my\.yaml:1: exchanges\.kraken-testnet: unknown key",
+    "exchanges: {binanse: {}}": r"my\.yaml:1: exchanges\.binanse: unknown key; did you mean 'binance'\?$",
+    market("okx", "spot", "ws_url: wss://host/ws/v5/public"): r"ws_url: must be wss://host",
+    market("okx", "spot", "base_url: https://host/api"): r"base_url: must be https://host",
     market("okx", "spot", "base_url: 'https://'"): r"base_url: must be https://host",
     market("okx", "spot", "base_url: 'https://me:secret@host'"): r"base_url: must be https://host",
     market("okx", "spot", "base_url: 'https://ho st'"): r"base_url: must be https://host",

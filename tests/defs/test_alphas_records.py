@@ -74,11 +74,15 @@ def test_an_invalid_record_set_is_found(loaded: AlphasEnv) -> None:
         (PNL, {"columns": {"date": [daily[0]] * 2, "pnl": [0.0, 1.0]}}, False),
         (PNL, {"columns": {"date": daily, "pnl": [0.0]}}, False),
         (correlation, {"max": 1.5}, False),
+        (correlation, {"max": "0.5"}, False),
+        (correlation, {"max": None, "columns": {"correlation": [0.5, "much"]}}, False),
         (yearly, {"columns": {"year": ["2019", "2020", "2020", "2021"], "stage": [*stages, "TEST"]}}, True),
         (yearly, {"columns": {"year": ["2020", "2020", "2021"], "stage": ["TEST", "TRAIN", "TEST"]}}, True),
         (yearly, {"columns": {"year": ["2020", "2020", "2021"], "stage": stages}}, False),
         (yearly, {"columns": {"year": ["2021", "2020", "2020"], "stage": stages}}, False),
         (yearly, {"columns": {"year": ["2020", "2021"], "stage": ["TRAIN"]}}, False),
+        (yearly, {"columns": {"year": "2020"}}, False),
+        (yearly, {"columns": [["2020"]]}, False),
     ):
         name = asset.to_user_string()
         assert loaded.client[name]["lk"].find_one_and_update({}, {"$set": change})

@@ -76,6 +76,9 @@ def test_hosts_are_named_by_venue_and_market(tmp_path: Path) -> None:
     assert hosts.url("binance", "linear") == "https://fapi.binance.com"
     assert hosts.url("okx", "linear") == "http://127.0.0.1:2"
     assert hosts.url("deribit", "inverse") == "https://www.deribit.com/api/v2"
+    for given in ("https://host", "https://host/", "https://host/api/v2"):
+        other = HistoryHosts(tmp_path, {"deribit": given})
+        assert other.url("deribit", "inverse") == "https://host/api/v2", "the path of requests is the venue's"
 
 
 def test_timeline_draws_gaps_of_any_length(client: Client) -> None:

@@ -307,7 +307,9 @@ def test_hyperliquid_says_what_is_delisted_and_in_what_a_dex_is_paid() -> None:
     assert said == [("dex:ABC-USDH", "trading", ""), ("dex:OLD-USDH", "delisted", "isDelisted")]
 
 
-def test_lists_in_files_may_be_in_any_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("market_type", [None, "linear", "spot"])
+def test_lists_in_files_may_be_in_any_order(market_type: MarketType | None, tmp_path: Path) -> None:
+    """And of any market, where one socket carries all of them, whatever market is named."""
     dex, spot = tmp_path / "dex.json", tmp_path / "spot.json"
     dex.write_text('{"universe": [{"name": "dex:ABC"}], "collateralToken": 360}')
     pair = '{"name": "@1", "tokens": [360, 0]}'
@@ -315,8 +317,11 @@ def test_lists_in_files_may_be_in_any_order(tmp_path: Path) -> None:
         f'{{"tokens": [{{"name": "USDC", "index": 0}}, {{"name": "USDH", "index": 360}}], "universe": [{pair}]}}'
     )
     for order in ([dex, spot], [spot, dex]):
-        feed = feed_of("hyperliquid", None, "x", order)
-        assert {one.symbol for one in feed.instruments.known.values()} == {"dex:ABC-USDH", "USDH-USDC"}
+        feed = feed_of("hyperliquid", market_type, "x", order)
+        assert {(one.market_type, one.symbol) for one in feed.instruments.known.values()} == {
+            ("linear", "dex:ABC-USDH"),
+            ("spot", "USDH-USDC"),
+        }
     with pytest.raises(BadInstruments, match=r"dex\.json: .*spotMeta; read that one too"):
         feed_of("hyperliquid", None, "x", [dex])
 

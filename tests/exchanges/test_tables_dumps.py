@@ -110,8 +110,19 @@ def test_contracts_are_coins_by_the_list_of_the_venue(client: Client, tmp_path: 
         write(tmp_path, "trades", trades(2, about=OKX), OKX)
         venue.fail(503, times=1000)
         [away] = load(client, tmp_path, hosts).units
-    assert away.outcome == "failed"
-    assert "503" in str(away.error)
+        assert away.outcome == "failed"
+        assert "503" in str(away.error)
+        lists = [tmp_path / "tokens.json", tmp_path / "swaps.json"]
+        lists[0].write_text('{"tokens": [], "universe": []}')
+        about = {"instId": "ABC-USD-SWAP", "instType": "SWAP", "instFamily": "ABC-USD", "settleCcy": "ABC"}
+        contract = {"ctVal": "100", "ctMult": "1", "ctValCcy": "USD", "ctType": "inverse", "state": "live"}
+        lists[1].write_bytes(msgspec.json.encode({"code": "0", "data": [about | contract]}))
+        for asked in (hosts, None):
+            [given] = load(client, tmp_path, asked, lists=lists[1:], force=True).units
+            assert (given.outcome, given.notes) == ("ok", ()), "a list that is given is not requested"
+            assert str(count(client, "exchange_trades", "max(toString(size))")).startswith("1.99004975124")
+        [other] = load(client, tmp_path, None, lists=lists[:1], force=True).units
+        assert (other.outcome, other.notes) == ("ok", without.notes), "a list of another venue"
 
 
 def test_instruments_that_names_alone_do_not_say_are_of_a_list(client: Client, tmp_path: Path) -> None:

@@ -97,6 +97,24 @@ def test_wrong_names_and_values_are_named(mongo_client: Client, account: str) ->
     assert len(dates) == (len(STORED) - 1) * sample_records.DAYS + 1
 
 
+def test_columns_of_unequal_length_are_left_out_and_cost_no_other_alpha_its_rows(
+    mongo_client: Client, account: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As another program may leave them: one lacks a value, the next one has one too many."""
+    stored = mongo_client["alpha_pnl"][account]
+    short, long = sorted(one["id"] for one in STORED)[:2]
+    stored.update_one({"_id": short}, {"$pop": {"columns.pnl": 1}})
+    stored.update_one({"_id": long}, {"$push": {"columns.pnl": 7.0}})
+    expected = {row["_id"]: row["columns"] for row in stored.find({"_id": {"$nin": [short, long]}})}
+    frame = read.alpha_records("pnl", accounts=account)
+    found = {name: rows for (name,), rows in frame.partition_by("alpha", as_dict=True).items()}
+    assert {name: rows["pnl"].to_list() for name, rows in found.items()} == {
+        name: columns["pnl"] for name, columns in expected.items()
+    }
+    [said] = [line for line in caplog.messages if line.startswith("unusable_documents")]
+    assert f"documents=2 id={short}" in said and "columns of different lengths" in said
+
+
 def test_nothing_fetched_is_said(mongo_uri: str) -> None:
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         client.drop_database("alpha_sharpe")

@@ -12,7 +12,7 @@ from marketdata_assets import read
 from marketdata_assets.exchanges.records import Gap, OpenInterest, Trade
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TABLES
-from marketdata_assets.read.errors import AmbiguousName, NaiveTime, NothingLoaded, UnknownColumn, UnknownName
+from marketdata_assets.read.errors import AmbiguousName, BadMoment, NaiveTime, NothingLoaded, UnknownColumn, UnknownName
 
 START = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
 NS = 1_000_000_000
@@ -113,6 +113,7 @@ def test_bars_have_all_columns_of_their_table(client: Client) -> None:
         ({"market_type": "swap"}, UnknownName, "no market type; .*there are inverse, linear, option, spot"),
         ({"columns": ["pric"]}, UnknownColumn, "did you mean 'price'"),
         ({"start": "2026-01-05T00:00:00"}, NaiveTime, "times of exchange_trades are instants"),
+        ({"end": "2026-01-05T00:00:00.123456001Z"}, BadMoment, "has digits after those of microseconds"),
     ],
 )
 def test_a_wrong_question_says_what_is_meant(

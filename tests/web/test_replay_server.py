@@ -205,6 +205,20 @@ def test_each_record_is_live_or_of_a_history_wherever_the_replay_begins(clickhou
     assert [msgspec.json.decode(line)["interval"] for line in sent("kline", 0)] == ["live"]
 
 
+@pytest.mark.parametrize("clock", ["receipt", "venue"])
+def test_years_without_records_take_few_queries(client: Client, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
+    """A replay from before the first record to a day to come, as of a client that takes all there is."""
+    asked, stream = list[str](), client.raw_stream
+    monkeypatch.setattr(
+        client, "raw_stream", lambda sql, *more, **named: asked.append(sql) or stream(sql, *more, **named)
+    )
+    types = ["trade", "orderbook", "ticker", "kline", "gap"]
+    spans = (BEGIN - 86_400 * NS, BEGIN + 2 * 86_400 * NS), (0, BEGIN + 3650 * 86_400 * NS)
+    day, years = ([*lines(client, Wanted(types, None, None, None, *span, 0.0, clock))] for span in spans)
+    assert (len(day), day) == (len(made()), years)
+    assert len(asked) < 700
+
+
 class Time:
     """A clock that only sleep moves."""
 
@@ -272,6 +286,7 @@ async def test_a_replay_ends_with_its_client(url: str, kind: str) -> None:
         ({"from": "2026-01-05"}, "to='' is needed"),
         ({**DAY, "to": "2026-01-04"}, "is before from"),
         ({**DAY, "from": "2026-01-05T00:00"}, "has no time zone"),
+        ({**DAY, "from": "2026-01-05T00:00:00.0000001Z"}, "has digits after those of microseconds"),
         ({**DAY, "types": "trade,book"}, "did you mean 'orderbook'"),
         ({**DAY, "speed": "-1"}, "speed='-1' is no factor"),
         ({**DAY, "speed": "nan"}, "is no factor"),

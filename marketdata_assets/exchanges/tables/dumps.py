@@ -16,7 +16,7 @@ from pathlib import Path
 
 from marketdata_assets.exchanges import tardis, venues
 from marketdata_assets.exchanges.archive import csv_lines, verify
-from marketdata_assets.exchanges.errors import ExchangesError, UnknownInstrument, UnknownVenue
+from marketdata_assets.exchanges.errors import BadInstruments, ExchangesError, UnknownInstrument, UnknownVenue
 from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, Liquidation, MarketType, OrderBook, Outcome, Trade
@@ -116,7 +116,11 @@ class Catalogue:
                 derived = venue.feed(market, None, strict=False).instruments[name]
             except UnknownInstrument:
                 continue
-            if derived.unit != "contracts" or derived.contract_value or self.hosts is None:
+            if derived.unit != "contracts" or derived.contract_value:
+                return derived
+            with suppress(BadInstruments):  # which lists of other venues are
+                derived = feed_of(venue.name, market, name, self.lists).instruments[name]
+            if derived.contract_value or self.hosts is None:
                 return derived
             return self._of_list(self.hosts, venue.name, derived.market_type).get(name, derived)
         for market in markets if self.lists else ():
