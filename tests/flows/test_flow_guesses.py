@@ -535,6 +535,27 @@ def test_rows_that_differ_in_more_than_the_sample_shows_are_all_there(name: str,
     assert len(read_all(flow, tmp_path)) == 4
 
 
+NAMED_AFTER: dict[str, tuple[str, str]] = {
+    "a signal": ("date,close,signal", "2024-01-02,{px},buy\n2024-01-03,{px},sell\n"),
+    "a state": ("日期,收盘,是否停牌", "2024-01-02,{px},否\n2024-01-03,{px},是\n"),
+    "a clock with an offset": ("date,time,close", "20240102,09:31+08:00,{px}\n20240102,09:32+08:00,{px}\n"),
+    "sides of trades": ("time,px,bs", "2024-01-02 09:31:00,{px},B\n2024-01-02 09:31:00,{px},S\n"),
+    "numbers of orders": ("time,order_id,px", "2024-01-02 09:31:00,1,{px}\n2024-01-02 09:31:00,2,{px}\n"),
+    "constituents": ("代码,日期,权重", "000001,2024-01-02,{px}\n600036,2024-01-02,{px}\n"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED_AFTER)
+def test_files_that_are_named_after_what_they_are_about_replace_no_rows_of_each_other(
+    name: str, tmp_path: Path
+) -> None:
+    header, rows = NAMED_AFTER[name]
+    for px, file in ((2, "000905"), (1, "000300")):
+        flow, _, _ = made(tmp_path, f"{file}.csv", f"{header}\n{rows.format(px=px)}")
+    assert flow.target.mode == "upsert"
+    assert len(read_all(flow, tmp_path)) == 4
+
+
 @pytest.mark.parametrize("name", ["kline_1d.csv", "kline_weekly.csv", "qfq/kline.csv"])
 def test_what_only_the_name_of_a_file_says_makes_no_key(name: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
