@@ -96,6 +96,12 @@ class Column:
         return self.kind in TIMES or not measured or re.search("strike|行权价", self.words, re.IGNORECASE) is not None
 
     @property
+    def is_code(self) -> bool:
+        """Whether all its values are codes of six digits, as those of stocks of the mainland."""
+        coded = all(re.fullmatch("[0-9]{6}", text or "") for text in self.texts)
+        return bool(self.texts) and coded and inference.CODE.search(self.words) is not None
+
+    @property
     def may_be_about(self) -> bool:
         """Whether it may say what a row is about without a name that does: a text, but no time nor attribute."""
         words = self.words.lower()
@@ -269,9 +275,8 @@ def _file_name(sample: Sample, columns: list[Column], orders: bool = False) -> t
     whole = SYMBOL_FILE.fullmatch(stem) and not NOT_SYMBOLS.fullmatch(stem) and part is None
     if not about and not varying and (whole or match):
         start, end = (0, len(stem)) if whole else match.span(1) if match else (0, 0)
-        pattern = f"{{{(symbol := next(one for one in SYMBOLS if one not in taken))}}}" + (
-            "" if whole else pattern[end:]
-        )
+        symbol = next(one for one in SYMBOLS if one not in taken)
+        pattern = f"{{{symbol}}}" + ("" if whole else pattern[end:])
         pattern = stem[:start] + pattern
         found.append(Column(None, symbol, Guess(Cell(type=column_type("text"))), ["x"]))
     if part is not None and (orders or not any(column.is_time and column.able for column in columns)):
@@ -296,12 +301,11 @@ def _about(columns: list[Column]) -> list[Column]:
 
     Where each row has a time of its own, a text that differs from row to row, such as a signal, describes that time.
     """
-    times = [
-        one for one in columns if one.able and (one.is_time or (one.kind == "text" and inference.is_clock(one.texts)))
-    ]
+    able = [one for one in columns if one.able]
+    times = [one for one in able if one.is_time or (one.kind == "text" and inference.is_clock(one.texts))]
     rows = [*zip(*(one.texts for one in times), strict=True)]
     apart = len({*rows}) == len(rows) > 1
-    about = [one for one in columns if one.may_be_about]
+    about = [one for one in able if one.may_be_about]
     return [one for one in about if not apart or len({*one.texts}) == 1 or inference.NAMED.search(one.words)]
 
 
@@ -391,6 +395,13 @@ def _target(name: str, columns: list[Column], key: list[str], order: str) -> Ite
     yield f"    mode: {'upsert' if key else 'replace'}"
     if order:
         yield f"    order_by: {order}"
+    codes = [one for one in columns if one.is_code]
+    if codes:
+        yield ""
+        yield "  quality:"
+        yield "    columns:"
+        remark = "  # as in the sample: one of fewer digits has lost its zeros"
+        yield from (f'      {one.name}: {{matches: "^[0-9]{{6}}$"}}{remark}' for one in codes)
     yield ""
     yield "  sensor: true  # load new and changed files automatically"
 

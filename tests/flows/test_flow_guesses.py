@@ -14,14 +14,16 @@ from typing import Any
 
 import pandas as pd
 import polars as pl
+import psycopg
 import pytest
 
+from marketdata_assets.flows import checks
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.inference import guess
 from marketdata_assets.flows.trial import preview, try_file
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, file_at
-from tests.flows.flow_files import deliver, made, read_all
+from tests.flows.flow_files import deliver, made, read_all, run
 
 
 def parquet() -> bytes:
@@ -221,6 +223,25 @@ def test_codes_that_are_numbers_are_text_and_named(tmp_path: Path) -> None:
         flow, one, path = made(tmp_path, file, data)
         assert try_file(flow, path).rows["code"].to_list() == ["1", "600000"]
         assert "zeros before them were lost" in one.types["code"], file
+
+
+def test_a_code_that_has_lost_its_zeros_in_a_later_file_fails_a_check(dsn: str, tmp_path: Path) -> None:
+    days = [dt.date(2024, 1, 3)] * 2
+    flow, _, _ = made(tmp_path, "a.parquet", _codes(["000001", "600000"], [dt.date(2024, 1, 2)] * 2))
+    deliver(tmp_path, "b.parquet", _codes([1, 600000], days, [None, float("nan")]))
+    deliver(tmp_path, "c.parquet", _codes([2.0, None], days))
+    report = run(flow, dsn, tmp_path)
+    (failed,) = report.failed
+    assert (failed.unit, "column code is Float64, the target has text" in (failed.error or "")) == ("c.parquet", True)
+    with psycopg.connect(dsn) as connection:
+        finding = checks.column_as_expected(connection, flow, "code", flow.quality.columns["code"])
+    assert [example["row"] for example in finding.examples] == ["1, 2024-01-03"]
+
+
+def _codes(codes: Any, days: list[dt.date], names: Any = ("平安", "浦发")) -> bytes:
+    out = io.BytesIO()
+    pl.DataFrame({"code": codes, "name": names, "day": days, "px": [1.5, 2.5]}).write_parquet(out)
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("name", TIMES)
