@@ -15,7 +15,7 @@ from typing import Any
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
 from marketdata_assets.flows.header import each_once
-from marketdata_assets.flows.inference import MISSING, looks_like_number, looks_like_time
+from marketdata_assets.flows.inference import MISSING, is_subject, looks_like_number, looks_like_time
 from marketdata_assets.loading.text_table import QUOTE
 from marketdata_assets.reference.codes import canonical
 
@@ -376,9 +376,14 @@ def _beginning(row: Row, subjects: Collection[str]) -> str:
 
 
 def _of_header(row: Row, subjects: Collection[str]) -> str:
-    """A pattern of what a further line of the header begins with: all its cells, if its first may be one of rows."""
+    """A pattern of a further line of the header: all its cells, so that one with other units or indicators is a row.
+
+    Of one that names what rows are about, as `Ticker,AAPL,AAPL`, which differs from file to file, only its first cell.
+    """
     cells = [_literal(cell) for cell in row if cell]
-    return r"\W+".join(cells) + ALONE if cells and _traits(_text(row)) <= {*subjects} else "".join(cells[:1])
+    if is_subject(_text(row)) and not _traits(_text(row)) <= {*subjects}:
+        return cells[0]
+    return r"\W+".join(cells) + ALONE if cells else ""
 
 
 def _literal(text: str) -> str:
