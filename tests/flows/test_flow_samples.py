@@ -95,6 +95,15 @@ def test_a_line_of_a_header_that_says_something_else_in_another_file_is_no_part_
     assert [*try_file(flow, other).rejects] == [2]
 
 
+@pytest.mark.parametrize("end", ["", ",,,"])
+def test_lines_above_a_header_are_skipped_with_a_remark(end: str, tmp_path: Path) -> None:
+    """Those of a sheet that was saved as CSV have as many delimiters as its rows."""
+    above = f"导出时间：2024-01-02{end}\n单位：手{end}\n"
+    flow, one, path = made(tmp_path, "a.csv", f"{above}代码,日期,收盘价,成交量\n000001,2024-01-02,9.65,100\n")
+    assert [str(value) for value in try_file(flow, path).rows.row(0)] == ["000001", "2024-01-02", "9.65", "100"]
+    assert any(remark.startswith("'导出时间：2024-01-02' above the header is skipped") for remark in one.unsure)
+
+
 BODY = "".join(f"2024-01-{n % 28 + 1:02},{n:06},{n}.5\n" for n in range(60_000))
 
 
