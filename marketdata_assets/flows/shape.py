@@ -8,7 +8,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Any
 
@@ -105,7 +105,21 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
             f"line {over[0].first + 1}: a cell goes over {over[0].end - over[0].first} lines and has the delimiter in"
             " it; if its quotes are data, write quote: none"
         )
-    return _cut(lines, best.keys), remarks
+    return _of_one_width(_cut(lines, best.keys)), remarks
+
+
+def _of_one_width(form: Form) -> Form:
+    """The form whose header has as many cells as the rows below it, where one of both has a delimiter at its end."""
+    rows = [line for line in form.lines if len(line.cells) == form.width > 1]
+    before = next((line for line in form.lines if rows and line.end == rows[0].first), None)
+    if before is None or abs(len(before.cells) - form.width) != 1:
+        return form
+    longer = rows if len(before.cells) < form.width else [before]
+    width = min(len(before.cells), form.width)
+    if width < 2 or any(line.cells[-1] for line in longer):
+        return form
+    lines = [replace(line, cells=line.cells[:width]) if line in longer else line for line in form.lines]
+    return replace(form, width=width, lines=lines)
 
 
 def comments(mark: str, form: Form) -> str:

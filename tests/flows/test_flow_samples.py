@@ -104,6 +104,25 @@ def test_lines_above_a_header_are_skipped_with_a_remark(end: str, tmp_path: Path
     assert any(remark.startswith("'导出时间：2024-01-02' above the header is skipped") for remark in one.unsure)
 
 
+@pytest.mark.parametrize(("of_header", "of_rows"), [("", ","), (",", ""), (",", ",")])
+def test_a_delimiter_at_the_end_of_rows_or_of_the_header_is_no_column(
+    of_header: str, of_rows: str, tmp_path: Path
+) -> None:
+    """The header is not lost to a flow of numbered columns, which would load files with another order as they are."""
+    rows = [f"{n:06},2024-01-02,{n}.5,{n}00,{'x' * 400}" for n in range(1, 2_700)]  # beyond the sample
+    text = "\n".join([f"代码,日期,收盘价,成交量,备注{of_header}", *(row + of_rows for row in rows), ""])
+    flow, _, path = made(tmp_path, "a.csv", text)
+    assert (flow.loader.header, [*flow.loader.columns]) == (True, ["代码", "日期", "收盘价", "成交量", "备注"])
+    assert try_file(flow, path).rows.height == len(rows)
+    other = deliver(
+        tmp_path, "b.csv", f"备注,收盘价,代码,日期,成交量{of_header}\nx,9.65,000001,2024-01-03,100{of_rows}\n"
+    )
+    assert [str(value) for value in try_file(flow, other).rows.row(0)][:-1] == ["000001", "2024-01-03", "9.65", "100"]
+    joined = deliver(tmp_path, "c.csv", text[:2000].rpartition("\n")[0] + "\n" + other.read_text())
+    with pytest.raises(BadFile, match="is a header of other columns or another order"):
+        try_file(flow, joined)
+
+
 BODY = "".join(f"2024-01-{n % 28 + 1:02},{n:06},{n}.5\n" for n in range(60_000))
 
 
