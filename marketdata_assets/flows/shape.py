@@ -114,12 +114,12 @@ def _of_one_width(form: Form) -> Form:
     before = next((line for line in form.lines if rows and line.end == rows[0].first), None)
     if before is None or abs(len(before.cells) - form.width) != 1:
         return form
-    longer = rows if len(before.cells) < form.width else [before]
-    width = min(len(before.cells), form.width)
-    if width < 2 or any(line.cells[-1] for line in longer):
+    wide = max(len(before.cells), form.width)
+    if wide < 3 or any(line.cells[-1] for line in (rows if wide == form.width else [before])):
         return form
-    lines = [replace(line, cells=line.cells[:width]) if line in longer else line for line in form.lines]
-    return replace(form, width=width, lines=lines)
+    ended = [len(line.cells) == wide and not line.cells[-1] for line in form.lines]
+    lines = [replace(line, cells=line.cells[:-1]) if end else line for line, end in zip(form.lines, ended, strict=True)]
+    return replace(form, width=wide - 1, lines=lines)
 
 
 def comments(mark: str, form: Form) -> str:
