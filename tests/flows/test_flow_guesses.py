@@ -503,6 +503,10 @@ def test_what_is_guessed_takes_the_next_file(name: str, tmp_path: Path) -> None:
             assert read.year in (2002, 2024)
 
 
+def test_digits_that_no_number_is_read_of_are_text() -> None:
+    assert guess("volume", ["１００", "２００"]).cell.type.kind == "text"
+
+
 def test_numbers_that_are_kept_as_text_or_double_are_named(tmp_path: Path) -> None:
     for texts, said in (
         (["12.5%", "0"], "numbers in forms that are not known together, as '12.5%', are kept as text"),
