@@ -141,6 +141,8 @@ def _ready(column: pl.Series, cell: Cell) -> pl.Series | None:
     kind, dtype = cell.type, column.dtype
     if cell.epoch or cell.own_number:
         return None
+    if kind.kind == "text" and dtype.is_float():
+        return column  # conform rejects the file: a code would be 600000.0
     if dtype == frames.read_as(kind) and not (kind.kind == "numeric" or dtype == pl.Float64):
         return column
     if dtype == pl.Float64 and not column.is_infinite().any():

@@ -75,7 +75,15 @@ def _names(text: Text, place: str, loader: Loader, rejects: Rejects) -> list[str
     if missing and (other := guess(text.header_bytes, header.required(loader), text.encoding)):
         raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
     header.taken(names, loader, place, line, rejects=rejects)
-    return names
+    row = cells(text.peek().decode(text.encoding, "replace"), loader)
+    return _as_wide_as(row, names)
+
+
+def _as_wide_as(row: Sequence[str], names: list[str]) -> list[str]:
+    """The names of a header for rows as this one, where one of both has a delimiter at its end."""
+    if len(row) == len(names) + 1 and not row[-1]:
+        return [*names, ""]
+    return names[:-1] if len(row) == len(names) - 1 and not names[-1] else names
 
 
 def cells(line: str, loader: Loader) -> list[str]:
@@ -132,6 +140,7 @@ class Reader:
         for line in numbers:
             texts = text_table.cells(lines[line - block.first_line], self._dialect.delimiter)
             names = header.numbered([self._dialect.cell(text) for text in texts], self._loader)
+            names = _as_wide_as(self._header_names, names)
             if text_table.is_header(self._place, line, names, self._header_names):
                 found.append(line)
         return found

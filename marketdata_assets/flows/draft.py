@@ -50,6 +50,8 @@ UNSORTED = re.compile(
     rf"|(?<!\d)(Q[1-4]|H[12]|0?[1-9]|1[0-2])[-_. ]?{YEAR}(?!\d)"
 )
 """A month or quarter in a file's name that does not sort as text."""
+SYMBOLS = ("symbol", "file_symbol")
+"""What a file's name says that its rows are about; the second where rows have a symbol, as those of an index do."""
 FILE_DAY = "file_day"
 """The day of a file's name where it orders rows that have times of their own."""
 OTHER_FILES = re.compile(
@@ -94,10 +96,17 @@ class Column:
         return self.kind in TIMES or not measured or re.search("strike|行权价", self.words, re.IGNORECASE) is not None
 
     @property
+    def is_code(self) -> bool:
+        """Whether all its values are codes of six digits, as those of stocks of the mainland."""
+        coded = all(re.fullmatch("[0-9]{6}", text or "") for text in self.texts)
+        return bool(self.texts) and coded and inference.CODE.search(self.words) is not None
+
+    @property
     def may_be_about(self) -> bool:
         """Whether it may say what a row is about without a name that does: a text, but no time nor attribute."""
-        other = self.is_time or inference.is_clock(self.texts) or inference.NOT_ABOUT.search(self.words.lower())
-        return self.able and self.kind == "text" and not other
+        words = self.words.lower()
+        other = self.is_time or inference.is_clock(self.texts) or inference.TIME_NAME.search(words)
+        return self.able and self.kind == "text" and not (other or inference.NOT_ABOUT.search(words))
 
     @property
     def is_time(self) -> bool:
@@ -254,16 +263,22 @@ def _file_name(sample: Sample, columns: list[Column], orders: bool = False) -> t
     if part is not None:
         pattern = f"{stem[: part.start()]}{{{given}}}{stem[part.end() :]}"
     taken = {column.name for column in columns}
-    about = any(inference.is_subject(column.words) for column in columns)
-    varying = [one for one in columns if one.may_be_about]
-    varying = [one for one in varying if len({*one.texts}) > 1 or not SYMBOL_UPPER.fullmatch(stem)]
     match = SYMBOL_PART.match(stem)
+    if match and ((part and part.start() < match.end(1)) or (match[1].isalpha() and NOT_SYMBOLS.fullmatch(match[1]))):
+        match = None
+    code = re.search(r"\d{6}", match[1]) if match else None
+    about = any(
+        inference.is_subject(one.words) and (code is None or any(code[0] in (text or "") for text in one.texts))
+        for one in columns
+    )
+    varying = not SYMBOL_UPPER.fullmatch(stem) and _about(columns)
     whole = SYMBOL_FILE.fullmatch(stem) and not NOT_SYMBOLS.fullmatch(stem) and part is None
-    if not about and "symbol" not in taken and not varying and (whole or match):
+    if not about and not varying and (whole or match):
         start, end = (0, len(stem)) if whole else match.span(1) if match else (0, 0)
-        pattern = "{symbol}" + ("" if whole else pattern[end:])
+        symbol = next(one for one in SYMBOLS if one not in taken)
+        pattern = f"{{{symbol}}}" + ("" if whole else pattern[end:])
         pattern = stem[:start] + pattern
-        found.append(Column(None, "symbol", Guess(Cell(type=column_type("text"))), ["x"]))
+        found.append(Column(None, symbol, Guess(Cell(type=column_type("text"))), ["x"]))
     if part is not None and (orders or not any(column.is_time and column.able for column in columns)):
         kind, forms = ("date", (form,)) if day else ("text", None)
         if given not in taken:
@@ -281,6 +296,19 @@ def _day(stem: str) -> tuple[re.Match[str] | None, str]:
     return None, ""
 
 
+def _about(columns: list[Column]) -> list[Column]:
+    """The texts that may say what rows are about without a name that does.
+
+    Where each row has a time of its own, a text that differs from row to row, such as a signal, describes that time.
+    """
+    able = [one for one in columns if one.able]
+    times = [one for one in able if one.is_time or (one.kind == "text" and inference.is_clock(one.texts))]
+    rows = [*zip(*(one.texts for one in times), strict=True)]
+    apart = len({*rows}) == len(rows) > 1
+    about = [one for one in able if one.may_be_about]
+    return [one for one in about if not apart or len({*one.texts}) == 1 or inference.NAMED.search(one.words)]
+
+
 def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
     """What the rows are about, their time, and the fewest texts and ids with which they differ in each row.
 
@@ -294,9 +322,9 @@ def _key(columns: list[Column], of_file: list[Column]) -> list[str]:
     subjects = [one for one in columns if inference.is_subject(one.words) and one not in fine]
     subjects.sort(key=lambda one: re.search("country|region|curr|exch|market|type", one.name) is not None)
     texts = [one for one in able if one.kind == "text" and one not in (*times, *fine, *subjects)]
-    about = subjects or [one for one in texts if one.may_be_about]
-    about = [] if "symbol" in named else [one for one in about if one in able][:1]
-    if not (about or "symbol" in named) or not (times or {"day", "period"} & {*named}):
+    about = subjects or _about(columns)
+    about = [] if {*SYMBOLS} & {*named} and not subjects else [one for one in about if one in able][:1]
+    if not (about or {*SYMBOLS} & {*named}) or not (times or {"day", "period"} & {*named}):
         return []
     clocks = [one for one in texts if inference.is_clock(one.texts) and all(time.kind == "date" for time in times)]
     dimensions = [one for one in able if inference.DIMENSION.search(one.words) and one not in (*about, *fine[:1])]
@@ -367,6 +395,13 @@ def _target(name: str, columns: list[Column], key: list[str], order: str) -> Ite
     yield f"    mode: {'upsert' if key else 'replace'}"
     if order:
         yield f"    order_by: {order}"
+    codes = [one for one in columns if one.is_code]
+    if codes:
+        yield ""
+        yield "  quality:"
+        yield "    columns:"
+        remark = "  # as in the sample: one of fewer digits has lost its zeros"
+        yield from (f'      {one.name}: {{matches: "^[0-9]{{6}}$"}}{remark}' for one in codes)
     yield ""
     yield "  sensor: true  # load new and changed files automatically"
 

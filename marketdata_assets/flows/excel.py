@@ -26,6 +26,7 @@ from marketdata_assets.loading.reports import and_more
 LONGEST_PLACE = 64
 OTHER_TABLES = "only the longest table of the page is read; deliver a page for each of the others, which have"
 NOT_COMPUTED = "is a formula without a value, so NULL, as may be others; open the workbook in Excel and save it"
+MERGED = "goes over several rows and has its value in the first of them, the others are NULL; write it into each row"
 OTHER_SHEETS = "only the first sheet is read (loader.sheet names another); deliver a workbook for each of the others"
 MOST_COLUMNS = 16_384
 """Of a sheet of Excel."""
@@ -39,6 +40,7 @@ _WITHOUT_VALUE = re.compile(
     rb"""<c\b(?![^<>]{0,99}\bt="str")[^<>]{0,99}\br="([A-Z]{1,3}[0-9]{1,7})"[^<>]{0,99}>\s{0,9}<f\b[^<]*(?:</f>)?\s{0,9}(?:<v\s{0,9}/>|<v>\s{0,9}</v>)?\s{0,9}</c>"""
 )
 """A cell such as `<c r="B2"><f>A2*2</f><v/></c>`; one of the type `str` has the empty text as its value."""
+_MERGED = re.compile(rb"""<mergeCell\b[^<>]{0,99}\bref="([A-Z]{1,3}([0-9]{1,7}):[A-Z]{1,3}([0-9]{1,7}))\"""")
 
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 _CELLS = ("td", "th")
@@ -104,9 +106,7 @@ def every_cell(data: bytes, place: str, name: str | None, remarks: list[str]) ->
     if others:
         remarks.append(f"{OTHER_SHEETS}: {and_more(others, NAMED)}")
     with naming_failures(place):
-        cell = _not_computed(data) if data.startswith(b"PK") else None
-    if cell:
-        remarks.append(f"{cell} {NOT_COMPUTED}")
+        remarks += _without_values(data) if data.startswith(b"PK") else []
     names = {column: str(number) for number, column in enumerate(cells.columns, 1)}
     cells = cells.with_columns(pl.all().str.replace(_NO_DAY, ""))
     return cells.rename(names).with_row_index(LINE, 1).cast({LINE: pl.Int64})
@@ -120,15 +120,20 @@ def _has_cells(book: Any, name: str, unreadable: tuple[type[BaseException], ...]
         return True
 
 
-def _not_computed(data: bytes) -> str | None:
-    """The first cell with a formula without its value, in an xlsx of a program that does not compute."""
+def _without_values(data: bytes) -> list[str]:
+    """The first cell with a formula without its value, in an xlsx of a program that does not compute, and the first
+    merged one below a first line, in the form of remarks."""
+    formula = merged = ""
     with opened_zip(io.BytesIO(data), len(data)) as book:
         for name in book.namelist():
             if name.startswith("xl/worksheets/") and name.endswith(".xml"):
                 cells = book.read(name)
-                if b"<f" in cells and (found := _WITHOUT_VALUE.search(cells)):
-                    return f"{found[1].decode()} of {name}"
-    return None
+                if not formula and b"<f" in cells and (found := _WITHOUT_VALUE.search(cells)):
+                    formula = f"{found[1].decode()} of {name} {NOT_COMPUTED}"
+                for place, first, last in _MERGED.findall(cells) if not merged and b"<mergeCell" in cells else ():
+                    if 1 < int(first) < int(last):
+                        merged = merged or f"{place.decode()} of {name} {MERGED}"
+    return [one for one in (formula, merged) if one]
 
 
 def _check_size(data: bytes) -> None:
@@ -208,6 +213,8 @@ def _of_page(data: bytes, place: str, remarks: list[str]) -> pl.DataFrame:
         others = [str(len(table)) for table in parser.tables if table is not rows and any(map(any, table))]
         if others:
             remarks.append(f"{OTHER_TABLES} {and_more(others, NAMED)} rows")
+        if parser.merged is not None:
+            remarks.append(f"the cell {parser.merged!r} {MERGED}")
         schema = dict.fromkeys(map(str, range(1, width + 1)), pl.String)
         return pl.DataFrame([row + [None] * (width - len(row)) for row in rows], schema, orient="row")
     raise BadFile(place, "its table is no text in the encoding that it names")
@@ -234,6 +241,8 @@ class _Tables(HTMLParser):
         super().__init__()
         self.tables: list[list[list[str | None]]] = []
         self.cells = 0
+        self.merged: str | None = None
+        """The first cell below a first row that goes over several."""
         self._open: list[_Table] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -264,6 +273,8 @@ class _Tables(HTMLParser):
         if not self._open or (cell := self._open[-1].cell) is None:
             return
         table, row = self._open[-1], self._open[-1].rows[-1]
+        if table.height > 1 and len(table.rows) > 1 and self.merged is None:
+            self.merged = " ".join("".join(cell).split())
         self._skip_covered()
         self.cells += table.columns
         if self.cells <= MAX_CELLS:

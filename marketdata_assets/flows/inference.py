@@ -401,7 +401,7 @@ def _like_a_time(text: str) -> bool:
 
 def _number(name: str, values: Sequence[str], decimal_comma: bool) -> Guess | None:
     whole = Cell(type=column_type("bigint"))
-    if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in values):
+    if all(re.fullmatch("[+-]?[0-9]{1,18}", text) for text in values):
         if PRICE.fullmatch(name.rpartition(" ")[2]) and max(map(len, values)) <= FEWEST_DIGITS - FEWEST_DECIMALS:
             return Guess(Cell(type=column_type(f"numeric({FEWEST_DIGITS},{FEWEST_DECIMALS})")))
         looks = TIME_NAME.search(name.lower()) is not None

@@ -6,7 +6,7 @@ data and the guess of charset-normalizer. A few bytes fit many, so the others ar
 
 import codecs
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -124,12 +124,15 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
     even = [line for line in form.lines if len(line.cells) == form.width]
     if not even:
         raise BadFile(unit.place, "it has no rows")
+    while len(even) > 1 and form.width > 2 and sum(map(bool, even[0].cells)) <= 1:  # a title of a sheet saved as CSV
+        even = even[1:]
     first, last = even[0], even[-1]
     keys: dict[str, Any] = {"format": "csv", "encoding": encoding, **form.keys, "skip_lines": first.first}
     if comment:
         titled = any(line.strip() and not line.startswith(comment) for line in lines[: first.first])
         keys |= {"drop": shape.comments(comment, form), "skip_lines": first.first if titled else 0}
         remarks.append(f"lines that begin with {comment} and have not {form.width} cells are no rows (drop)")
+    remarks += _above(lines[: keys["skip_lines"]])
     if any(re.match(EMPTY, line) for line in lines[first.first :]):
         keys["drop"] = "|".join(filter(None, (keys.get("drop"), EMPTY)))
         remarks.append("lines of delimiters alone are left out (drop)")
@@ -157,6 +160,12 @@ def _of_text(unit: Unit, raw: bytes, end: bytes, encoding: str | None) -> Sample
     return _with_header(unit, rows, keys, [*unsure, *remarks], [line.cells for line in behind], tail)
 
 
+def _above(texts: Iterable[str | None]) -> Iterator[str]:
+    """A remark on lines above the header, of which nobody sees that those of another file say something else."""
+    if said := next((text.strip(' \t\r",;|') for text in texts if text and text.strip(' \t\r",;|')), ""):
+        yield f"{said[:60]!r} above the header is skipped, and so is what other files say there, as another unit"
+
+
 def _is_commented(lines: Sequence[str], mark: str) -> bool:
     """Whether lines begin with `mark`, none of which has as many delimiters as the others: that would be the header."""
     marked = [line for line in lines if line.startswith(mark)]
@@ -173,6 +182,7 @@ def _of_workbook(unit: Unit, data: bytes) -> Sample:
     rows = [list(row[1:]) for row in cells.head(ROWS).rows()]
     width = max((sum(cell is not None for cell in row) for row in rows[:LINES_TRIED]), default=0)
     first = next((n for n, row in enumerate(rows) if sum(cell is not None for cell in row) >= max(2, width - 1)), 0)
+    unsure += _above(cell for row in rows[:first] for cell in row)
     rows = [row for row in rows[first:] if any(cell is not None for cell in row)]
     return _with_header(unit, rows, {"format": "excel", "skip_lines": first}, unsure, [], [])
 

@@ -8,14 +8,14 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Any
 
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.dialect import Dialect
 from marketdata_assets.flows.header import each_once
-from marketdata_assets.flows.inference import MISSING, looks_like_number, looks_like_time
+from marketdata_assets.flows.inference import MISSING, is_subject, looks_like_number, looks_like_time
 from marketdata_assets.loading.text_table import QUOTE
 from marketdata_assets.reference.codes import canonical
 
@@ -105,7 +105,21 @@ def form(lines: Sequence[str]) -> tuple[Form, list[str]]:
             f"line {over[0].first + 1}: a cell goes over {over[0].end - over[0].first} lines and has the delimiter in"
             " it; if its quotes are data, write quote: none"
         )
-    return _cut(lines, best.keys), remarks
+    return _of_one_width(_cut(lines, best.keys)), remarks
+
+
+def _of_one_width(form: Form) -> Form:
+    """The form whose header has as many cells as the rows below it, where one of both has a delimiter at its end."""
+    rows = [line for line in form.lines if len(line.cells) == form.width > 1]
+    before = next((line for line in form.lines if rows and line.end == rows[0].first), None)
+    if before is None or abs(len(before.cells) - form.width) != 1:
+        return form
+    wide = max(len(before.cells), form.width)
+    if wide < 3 or any(line.cells[-1] for line in (rows if wide == form.width else [before])):
+        return form
+    ended = [len(line.cells) == wide and not line.cells[-1] for line in form.lines]
+    lines = [replace(line, cells=line.cells[:-1]) if end else line for line, end in zip(form.lines, ended, strict=True)]
+    return replace(form, width=wide - 1, lines=lines)
 
 
 def comments(mark: str, form: Form) -> str:
@@ -376,9 +390,14 @@ def _beginning(row: Row, subjects: Collection[str]) -> str:
 
 
 def _of_header(row: Row, subjects: Collection[str]) -> str:
-    """A pattern of what a further line of the header begins with: all its cells, if its first may be one of rows."""
+    """A pattern of a further line of the header: all its cells, so that one with other units or indicators is a row.
+
+    Of one that names what rows are about, as `Ticker,AAPL,AAPL`, which differs from file to file, only its first cell.
+    """
     cells = [_literal(cell) for cell in row if cell]
-    return r"\W+".join(cells) + ALONE if cells and _traits(_text(row)) <= {*subjects} else "".join(cells[:1])
+    if is_subject(_text(row)) and not _traits(_text(row)) <= {*subjects}:
+        return cells[0]
+    return r"\W+".join(cells) + ALONE if cells else ""
 
 
 def _literal(text: str) -> str:

@@ -14,14 +14,16 @@ from typing import Any
 
 import pandas as pd
 import polars as pl
+import psycopg
 import pytest
 
+from marketdata_assets.flows import checks
 from marketdata_assets.flows.definition import parse
 from marketdata_assets.flows.inference import guess
 from marketdata_assets.flows.trial import preview, try_file
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, file_at
-from tests.flows.flow_files import deliver, made, read_all
+from tests.flows.flow_files import deliver, made, read_all, run
 
 
 def parquet() -> bytes:
@@ -221,6 +223,25 @@ def test_codes_that_are_numbers_are_text_and_named(tmp_path: Path) -> None:
         flow, one, path = made(tmp_path, file, data)
         assert try_file(flow, path).rows["code"].to_list() == ["1", "600000"]
         assert "zeros before them were lost" in one.types["code"], file
+
+
+def test_a_code_that_has_lost_its_zeros_in_a_later_file_fails_a_check(dsn: str, tmp_path: Path) -> None:
+    days = [dt.date(2024, 1, 3)] * 2
+    flow, _, _ = made(tmp_path, "a.parquet", _codes(["000001", "600000"], [dt.date(2024, 1, 2)] * 2))
+    deliver(tmp_path, "b.parquet", _codes([1, 600000], days, [None, float("nan")]))
+    deliver(tmp_path, "c.parquet", _codes([2.0, None], days))
+    report = run(flow, dsn, tmp_path)
+    (failed,) = report.failed
+    assert (failed.unit, "column code is Float64, the target has text" in (failed.error or "")) == ("c.parquet", True)
+    with psycopg.connect(dsn) as connection:
+        finding = checks.column_as_expected(connection, flow, "code", flow.quality.columns["code"])
+    assert [example["row"] for example in finding.examples] == ["1, 2024-01-03"]
+
+
+def _codes(codes: Any, days: list[dt.date], names: Any = ("平安", "浦发")) -> bytes:
+    out = io.BytesIO()
+    pl.DataFrame({"code": codes, "name": names, "day": days, "px": [1.5, 2.5]}).write_parquet(out)
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("name", TIMES)
@@ -482,6 +503,10 @@ def test_what_is_guessed_takes_the_next_file(name: str, tmp_path: Path) -> None:
             assert read.year in (2002, 2024)
 
 
+def test_digits_that_no_number_is_read_of_are_text() -> None:
+    assert guess("volume", ["１００", "２００"]).cell.type.kind == "text"
+
+
 def test_numbers_that_are_kept_as_text_or_double_are_named(tmp_path: Path) -> None:
     for texts, said in (
         (["12.5%", "0"], "numbers in forms that are not known together, as '12.5%', are kept as text"),
@@ -531,6 +556,27 @@ def test_rows_that_differ_in_more_than_the_sample_shows_are_all_there(name: str,
     column, first, other = DIFFERENCES[name]
     for file, value in (("data2.csv", other), ("data1.csv", first)):
         flow, _, _ = made(tmp_path, file, f"symbol,date,{column},qty\nA,2024-01-02,{value},1\nB,2024-01-02,{value},2\n")
+    assert flow.target.mode == "upsert"
+    assert len(read_all(flow, tmp_path)) == 4
+
+
+NAMED_AFTER: dict[str, tuple[str, str]] = {
+    "a signal": ("date,close,signal", "2024-01-02,{px},buy\n2024-01-03,{px},sell\n"),
+    "a state": ("日期,收盘,是否停牌", "2024-01-02,{px},否\n2024-01-03,{px},是\n"),
+    "a clock with an offset": ("date,time,close", "20240102,09:31+08:00,{px}\n20240102,09:32+08:00,{px}\n"),
+    "sides of trades": ("time,px,bs", "2024-01-02 09:31:00,{px},B\n2024-01-02 09:31:00,{px},S\n"),
+    "numbers of orders": ("time,order_id,px", "2024-01-02 09:31:00,1,{px}\n2024-01-02 09:31:00,2,{px}\n"),
+    "constituents": ("代码,日期,权重", "000001,2024-01-02,{px}\n600036,2024-01-02,{px}\n"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED_AFTER)
+def test_files_that_are_named_after_what_they_are_about_replace_no_rows_of_each_other(
+    name: str, tmp_path: Path
+) -> None:
+    header, rows = NAMED_AFTER[name]
+    for px, file in ((2, "000905"), (1, "000300")):
+        flow, _, _ = made(tmp_path, f"{file}.csv", f"{header}\n{rows.format(px=px)}")
     assert flow.target.mode == "upsert"
     assert len(read_all(flow, tmp_path)) == 4
 

@@ -82,6 +82,47 @@ def test_lines_of_header_that_tell_columns_of_one_name_apart_are_labels(tmp_path
     assert any("2 more lines belong to the header" in remark for remark in one.unsure)
 
 
+@pytest.mark.parametrize("line", [",,元,{1}", "单位,,元,{1}", "指标,,{},{}", "{1},,元,手"])
+def test_a_line_of_a_header_that_says_something_else_in_another_file_is_no_part_of_it(
+    line: str, tmp_path: Path
+) -> None:
+    """In another unit its numbers would be loaded as they are."""
+    body = "".join(f"{code:06},2024-01-02,9.65,{code}\n" for code in range(1, 9))
+    flow, _, path = made(tmp_path, "a.csv", f"代码,日期,收盘价,成交量\n{line.format('', '手')}\n{body}")
+    tried = try_file(flow, path)
+    assert (tried.read, tried.rows.height, tried.rejects) == (9, 8, {})
+    other = deliver(tmp_path, "b.csv", f"代码,日期,收盘价,成交量\n{line.format('千', '股')}\n{body}")
+    assert [*try_file(flow, other).rejects] == [2]
+
+
+@pytest.mark.parametrize("end", ["", ",,,"])
+def test_lines_above_a_header_are_skipped_with_a_remark(end: str, tmp_path: Path) -> None:
+    """Those of a sheet that was saved as CSV have as many delimiters as its rows."""
+    above = f"导出时间：2024-01-02{end}\n单位：手{end}\n"
+    flow, one, path = made(tmp_path, "a.csv", f"{above}代码,日期,收盘价,成交量\n000001,2024-01-02,9.65,100\n")
+    assert [str(value) for value in try_file(flow, path).rows.row(0)] == ["000001", "2024-01-02", "9.65", "100"]
+    assert any(remark.startswith("'导出时间：2024-01-02' above the header is skipped") for remark in one.unsure)
+
+
+@pytest.mark.parametrize(("of_header", "of_rows"), [("", ","), (",", ""), (",", ",")])
+def test_a_delimiter_at_the_end_of_rows_or_of_the_header_is_no_column(
+    of_header: str, of_rows: str, tmp_path: Path
+) -> None:
+    """The header is not lost to a flow of numbered columns, which would load files with another order as they are."""
+    rows = [f"{n:06},2024-01-02,{n}.5,{n}00,{'x' * 400}" for n in range(1, 2_700)]  # beyond the sample
+    text = "\n".join([f"代码,日期,收盘价,成交量,备注{of_header}", *(row + of_rows for row in rows), ""])
+    flow, _, path = made(tmp_path, "a.csv", text)
+    assert (flow.loader.header, [*flow.loader.columns]) == (True, ["代码", "日期", "收盘价", "成交量", "备注"])
+    assert try_file(flow, path).rows.height == len(rows)
+    other = deliver(
+        tmp_path, "b.csv", f"备注,收盘价,代码,日期,成交量{of_header}\nx,9.65,000001,2024-01-03,100{of_rows}\n"
+    )
+    assert [str(value) for value in try_file(flow, other).rows.row(0)][:-1] == ["000001", "2024-01-03", "9.65", "100"]
+    joined = deliver(tmp_path, "c.csv", text[:2000].rpartition("\n")[0] + "\n" + other.read_text())
+    with pytest.raises(BadFile, match="is a header of other columns or another order"):
+        try_file(flow, joined)
+
+
 BODY = "".join(f"2024-01-{n % 28 + 1:02},{n:06},{n}.5\n" for n in range(60_000))
 
 
@@ -456,7 +497,27 @@ def test_formulas_of_a_sheet_without_a_value_are_found(cell: str, is_named: bool
     data = io.BytesIO()
     with ZipFile(data, "w") as book:
         book.writestr("xl/worksheets/sheet1.xml", f"<worksheet><sheetData><row>{cell}</row></sheetData></worksheet>")
-    assert (excel._not_computed(data.getvalue()) is not None) == is_named
+    assert bool(excel._without_values(data.getvalue())) == is_named
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls"])
+def test_a_cell_over_several_rows_is_named_by_a_new_flow_and_its_runs(kind: str, dsn: str, tmp_path: Path) -> None:
+    """Its value is in the first of them only, so a code of the others would be NULL and nobody would know."""
+    rows = [["名称", "日期", "收盘"], ["甲", "2024-01-02", "1.5"], [None, "2024-01-03", "2.5"]]
+    if kind == "xlsx":
+        book = pytest.importorskip("openpyxl").Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.active.merge_cells("A2:A3")
+        book.save(tmp_path / "book")
+        data, said = (tmp_path / "book").read_bytes(), "A2:A3 of xl/worksheets/sheet1.xml goes over several rows"
+    else:
+        cells = ["".join(f"<td{' rowspan=2' * (cell == '甲')}>{cell}" for cell in row if cell) for row in rows]
+        data, said = f"<table>{''.join(f'<tr>{row}' for row in cells)}</table>".encode(), "the cell '甲' goes over"
+    flow, one, _ = made(tmp_path, f"a.{kind}", data)
+    assert any(remark.startswith(said) for remark in one.unsure)
+    (unit,) = run(flow, dsn, tmp_path).units
+    assert (unit.rows, str(unit.error).startswith(said)) == (2, True)
 
 
 def test_a_sheet_that_is_damaged_and_not_read_fails_no_workbook(tmp_path: Path) -> None:
