@@ -118,7 +118,7 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
         case "bigint" | "integer":
             return _integer(column, kind)
         case "text":
-            if dtype.is_float() and column.fill_nan(None).null_count() < len(column):
+            if dtype.is_float() and (column.fill_nan(None) == column.floor()).any():
                 raise TypeError("as texts its numbers would have a point, as 600000.0")
             values = _as_json(column) if dtype.is_nested() else column.cast(pl.String)
             zero = values.str.contains("\0", literal=True)

@@ -19,7 +19,7 @@ from marketdata_assets.flows.types import TIMES, Cell, column_type
 SYMBOL_FILE = re.compile(r"[A-Za-z0-9]{1,12}([._-][A-Za-z0-9]{1,6})?")
 """A file named for what it is about, as in AAPL.csv, 600000.SH.csv and BTC-USDT.csv."""
 SYMBOL_PART = re.compile(
-    r"(?:[A-Z]{2}#)?((?:[a-z]{2}|[A-Z]{2})?\d{6}(?:[._](?:SH|SZ|BJ|XSHG|XSHE))?"
+    r"((?:[A-Z]{2}#|[a-z]{2}|[A-Z]{2})?\d{6}(?:[._](?:SH|SZ|BJ|XSHG|XSHE))?"
     r"|[A-Z0-9]{1,10}-?(?:USDT|USDC|BUSD|USD|BTC|ETH|EUR)(?:-SWAP|_PERP)?|[A-Z]{1,5}(?:\.[A-Z]{1,3})?)"
     r"(?=[-_ .]|(?:19|20)\d\d|$)"
 )
@@ -29,7 +29,7 @@ NOT_SYMBOLS = re.compile(
     r"|history|result|output|report|orders?|positions?|holdings?|all|new|out|sheet)?[\d_ .-]*",
     re.IGNORECASE,
 )
-SYMBOL_UPPER = re.compile(r"(?=.*[A-Z]|\d{6})[A-Z0-9]{1,12}([._-][A-Z0-9]{1,6})?|[a-z]{2}\d{6}")
+SYMBOL_UPPER = re.compile(r"(?=.*[A-Z]|\d{6})[A-Z0-9]{1,12}([._-][A-Z0-9]{1,6})?|[a-z]{2}\d{6}|[A-Z]{2}#\d{6}")
 MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 YEAR, MONTH, DAY = r"(?:19|20)\d\d", "(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
 DAY_PARTS = (

@@ -570,12 +570,13 @@ NAMED_AFTER: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.parametrize("files", [("000905", "000300"), ("SZ#399300", "SH#399300")])
 @pytest.mark.parametrize("name", NAMED_AFTER)
 def test_files_that_are_named_after_what_they_are_about_replace_no_rows_of_each_other(
-    name: str, tmp_path: Path
+    name: str, files: tuple[str, str], tmp_path: Path
 ) -> None:
     header, rows = NAMED_AFTER[name]
-    for px, file in ((2, "000905"), (1, "000300")):
+    for px, file in enumerate(files):
         flow, _, _ = made(tmp_path, f"{file}.csv", f"{header}\n{rows.format(px=px)}")
     assert flow.target.mode == "upsert"
     assert len(read_all(flow, tmp_path)) == 4
