@@ -128,14 +128,15 @@ class Pages:
 
     def status(self, request: Request) -> Response:
         """`{"domain": "bars", "assets": [...], "problems": [...]}`, as in `marketdata status`, and what is wrong with
-        the assets, see `overview.Problem`; a `note` where tables are missing."""
+        the assets, see `overview.Problem`; whose rows are `counted` once; a `note` where tables are missing."""
         domain = _among(request, "domain", self._status)
         try:
             rows = self._status[domain]()
         except (NotCreated, NothingLoaded) as error:
             return JSONResponse({"domain": domain, "assets": [], "problems": [], "note": str(error)})
         problems = [vars(one) for one in overview.problems(rows)]
-        return JSONResponse({"domain": domain, "assets": rows, "problems": problems})
+        assets = [{**row, "counted": quality.counted(domain, row["asset"])} for row in rows]
+        return JSONResponse({"domain": domain, "assets": assets, "problems": problems})
 
     def quality(self, request: Request) -> Response:
         """`{"periods": [...]}`, see `quality.Period`; counts that are 0 are left out."""

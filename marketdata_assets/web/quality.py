@@ -15,11 +15,14 @@ from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.status import stale_stocks
+from marketdata_assets.exchanges.tables import captures, history
 from marketdata_assets.exchanges.tables.schema import GAPS, OHLCV_1M, REJECTS, TABLES
+from marketdata_assets.reference import file_states
 from marketdata_assets.reference.tables import TABLES as REFERENCE_TABLES
 from marketdata_assets.stores import clickhouse, mongo_ledger
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
+from marketdata_assets.ticks import file_ledger
 from marketdata_assets.web.stocks import exists
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 EXCHANGE_DAYS = 92
 MOST_PERIODS = 20_000
 _LEDGER = "marketdata_ledger"
+_ALPHAS = frozenset(map(database_name, KINDS))
+_DELIVERIES = frozenset((captures.LEDGER.dataset, history.DATASET, file_states.DATASET, file_ledger.DATASET))
 
 
 @dataclass
@@ -103,7 +108,7 @@ def in_mongo(databases: "Databases") -> list[Period]:
 
 
 def _domain(dataset: str) -> str:
-    if dataset in REFERENCE_TABLES:
+    if dataset in REFERENCE_TABLES or dataset == file_states.DATASET:
         return "reference"
     return "exchanges" if dataset.startswith("exchange") else "ticks"
 
@@ -136,6 +141,14 @@ def _add(found: list[Period], more: Iterable[Period]) -> list[Period]:
     return list(by_key.values())
 
 
+def counted(domain: str, dataset: str) -> bool:
+    """Whether its rows are those of the domain: of files and histories they are in tables too; of alphas, alphas."""
+    return dataset not in _DELIVERIES and (domain != "alphas" or dataset in _ALPHAS)
+
+
 def as_json(periods: Iterable[Period]) -> list[dict[str, Any]]:
-    """The periods, without counts that are 0."""
-    return [{name: value for name, value in vars(one).items() if value != 0} for one in periods]
+    """The periods, without counts that are 0, and whether their rows are `counted`."""
+    return [
+        {name: value for name, value in vars(one).items() if value != 0} | {"counted": counted(one.domain, one.dataset)}
+        for one in periods
+    ]

@@ -24,6 +24,7 @@ from starlette.testclient import TestClient
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.exchanges.tables.rows import insert_records
+from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TABLES
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.web.application import application
@@ -155,7 +156,7 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         for domain in ("ticks", "exchanges", "alphas"):
             text = chromium.find(f"#{domain}").text
             assert "no answer" in text and ("MARKETDATA_" in text or "answering" in text), text
-        chromium.until(lambda: "rows of the last 15 months" in chromium.find("#bars").text, "the rows by month")
+        chromium.until(lambda: "rows by month until 2024-03" in chromium.find("#bars").text, "the rows by month")
         _search(chromium, "<img", HOSTILE)
         _search(chromium, "slyh", NAME)  # initials
         _search(chromium, "6000", NAME)
@@ -346,6 +347,29 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
         chromium.shot(shots / "unproven.png")
         chromium.open("/instrument?exchange=okx&market_type=linear&instrument=<img src=x>")
         chromium.until(lambda: "of '<img src=x>' of okx" in chromium.text(), "why there is nothing")
+
+
+def test_a_card_counts_each_row_once_and_shows_days_without_rows(
+    clickhouse_url: str, clickhouse_client: Client
+) -> None:
+    newest = dt.datetime.now(dt.UTC).replace(hour=12, minute=0, second=0, microsecond=0) - dt.timedelta(days=4)
+    for begin in (newest, newest - dt.timedelta(days=3)):
+        land(clickhouse_client, records(Plan(begin, 4), ("binance",)))
+    clickhouse_ledger.ensure(clickhouse_client)
+    facts = {"code_version": "1", "run_id": "run", "outcome": "ok", "rows": 999, "started": newest}
+    history = clickhouse_ledger.Load(
+        dataset="exchange_history", source="binance|linear|X|klines", unit=f"{newest:%Y-%m-%d}", **facts
+    )
+    clickhouse_ledger.record(clickhouse_client, [history], 1)
+    tables = [*(table.name for table in TABLES.values()), OHLCV_1M]
+    stored = [int(clickhouse_client.command(f"SELECT count() FROM {one}")) for one in tables]  # type: ignore[arg-type]
+    with served(on(clickhouse=clickhouse_url)) as url, browser(url, TOKEN) as chromium:
+        chromium.open("/")
+        said = f"{sum(stored):,} rows of {sum(map(bool, stored))} tables"
+        chromium.until(lambda: said in chromium.find("#exchanges").text, said)
+        chromium.until(lambda: f"until {newest:%Y-%m-%d}" in chromium.find("#exchanges .trend").text, "the last day")
+        heights = re.findall(r"v-?([\d.]+)", chromium.find("#exchanges .spark path").get_attribute("d") or "")
+        assert [float(one) > 0 for one in heights[-4:]] == [True, False, False, True], "no rows on two days"
 
 
 def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(

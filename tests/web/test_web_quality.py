@@ -112,6 +112,22 @@ def test_a_gap_counts_on_every_day_that_it_touches(clickhouse_client: Client) ->
     assert counted == [("2025-01-01", 2, 1), ("2025-01-02", 1, 0), ("2025-01-03", 1, 0)]
 
 
+def test_rows_of_files_and_histories_are_of_their_domain_and_count_once(tables_url: str, tables_client: Client) -> None:
+    day = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
+    units = {"exchange_history": day, "exchange_captures": "a.zst", "reference_files": "a.csv", "tick_data": day[:7]}
+    facts = {"code_version": "1", "run_id": "run", "outcome": "ok", "rows": 7, "started": dt.datetime.now(dt.UTC)}
+    loads = [clickhouse_ledger.Load(dataset=name, source="x", unit=unit, **facts) for name, unit in units.items()]
+    clickhouse_ledger.record(tables_client, loads, 1)
+    with served(on(clickhouse=tables_url)) as url:
+        periods = answer(url, "/api/quality/clickhouse")["periods"]
+    assert {one["dataset"]: (one["domain"], one["counted"]) for one in periods if one["dataset"] in units} == {
+        "exchange_history": ("exchanges", False),
+        "exchange_captures": ("exchanges", False),
+        "reference_files": ("reference", False),
+        "tick_data": ("ticks", True),
+    }
+
+
 def test_older_days_of_exchanges_are_left_out(clickhouse_client: Client) -> None:
     old = dt.datetime(2020, 1, 5, tzinfo=dt.UTC)
     land(clickhouse_client, records(Plan(old, 4), ("okx",)))
