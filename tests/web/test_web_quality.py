@@ -14,7 +14,7 @@ from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger, mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.clickhouse_ledger import SliceState
-from marketdata_assets.web import quality, units
+from marketdata_assets.web import quality
 from marketdata_demo.venues.market import Plan
 from tests.bars.bar_files import csv_text, deliver, line, minutes, months, run
 from tests.exchanges.landed_market import land, records
@@ -71,7 +71,7 @@ def test_symbols_of_a_month_that_are_not_final_are_named(
     with served(on(clickhouse=tables_url)) as url:
         failed, provisional = answer(url, "/api/quality/clickhouse/tick_data/2026-10")["units"]
     assert (failed["source"], failed["outcome"], failed["error"]) == ("600000.SH", "failed", "no answer")
-    monkeypatch.setattr(units, "MOST_UNITS", 1)
+    monkeypatch.setattr(quality, "MOST_UNITS", 1)
     with served(on(clickhouse=tables_url)) as url:
         cut = answer(url, "/api/quality/clickhouse/tick_data/2026-10")
     assert ([one["outcome"] for one in cut["units"]], cut["more"]) == (["failed"], True)

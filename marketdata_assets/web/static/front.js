@@ -64,16 +64,16 @@ async function server(name) {
 
 async function state(domain) {
   const card = by(domain), [, badge] = card.children[0].children, body = card.querySelector(".facts");
-  const say = (kind, words, text) => { badge.className = `badge ${kind}`; badge.textContent = t(words); body.replaceChildren(text); };
+  const say = (kind, words, ...text) => { badge.className = `badge ${kind}`; badge.textContent = t(words); body.replaceChildren(...text); };
   try {
     const { assets, problems: wrong, note: why } = await ask(`/api/status/${domain}`, { long: true });
     const sum = (name) => assets.reduce((total, one) => total + (one[name] ?? 0), 0);
     const late = sum("missing") + sum("stale") + sum("due"), newest = assets.map((one) => one.newest).filter((one) => one && one < future).sort().at(-1);
     const stored = assets.filter((one) => one.counted && (one.rows || one.documents));
     const rows = stored.reduce((total, one) => total + (one.rows ?? one.documents ?? 0), 0), tables = new Set(stored.map((one) => one.asset)).size;
-    const counted = t(domain === "alphas" ? "{rows} alphas, newest {newest}" : tables > 1 ? "{rows} rows of {n} tables, newest {newest}" : "{rows} rows, newest {newest}", { rows: count(rows), n: tables, newest: newest ?? "–" });
+    const counted = t(domain === "alphas" ? "{rows} alphas" : tables > 1 ? "{rows} rows of {n} tables" : "{rows} rows", { rows: count(rows), n: tables });
     if (!assets.length) say("", "empty", why ?? t("Nothing is loaded yet."));
-    else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", counted);
+    else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", element("b", {}, counted), element("div", {}, `${t("newest")} ${newest ?? "–"}`));
     for (const { state, asset, count: n, command } of wrong) {
       problem(Object.keys(PROBLEMS).indexOf(state) + 1, t(PROBLEMS[state], { n: count(n), asset }), `/quality?domain=${domain}`, command);
     }

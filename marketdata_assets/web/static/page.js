@@ -8,8 +8,8 @@ export const STORES = { postgres: "PostgreSQL", clickhouse: "ClickHouse", mongo:
 export const DAY_MS = 86_400_000;
 export const day = (time) => new Date(time).toISOString().slice(0, 10);
 export const count = (number) => number?.toLocaleString("en") ?? "";
-// A price or a volume with all digits that say something, up to eight of a small one.
-export const amount = (number) => number?.toLocaleString("en", { maximumFractionDigits: Math.min(20, Math.max(4, 7 - Math.floor(Math.log10(Math.abs(number) || 1)))) }) ?? "";
+// A price or a volume with all digits that say something, up to eight of a small one, and at least so many decimals.
+export const amount = (number, least = 0) => number?.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: Math.min(20, Math.max(4, 7 - Math.floor(Math.log10(Math.abs(number) || 1)))) }) ?? "";
 export const by = (id) => document.getElementById(id);
 
 // English text in the language of the page; {names} are replaced by values.
