@@ -265,12 +265,11 @@ def test_a_phone_scrolls_past_the_chart_and_another_length_keeps_the_day(market:
         chromium.open(f"/stock/{CODE}")
         chromium.until(lambda: _legend(chromium).startswith("2024-03-29 open "), "the newest day")
         _go(chromium, "2023-06-12")
-        chart, elsewhere = chromium.find("#chart canvas"), chromium.find("h1")
-        point = ActionChains(chromium.driver, duration=0).move_to_element(elsewhere)
-        point.move_to_element_with_offset(chart, -chart.size["width"] // 4, 0)
 
         def there() -> bool:
-            point.perform()
+            chart, pointer = chromium.find("#chart canvas"), ActionChains(chromium.driver, duration=0)
+            pointer.move_to_element(chromium.find("h1"))
+            pointer.move_to_element_with_offset(chart, -chart.size["width"] // 4, 0).perform()
             return _legend(chromium).startswith("2023-06-")
 
         for length in ("1 hour", "5 min", "day"):
