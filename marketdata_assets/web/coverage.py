@@ -31,10 +31,7 @@ class Month:
 
 
 def months(
-    days: Days,
-    have: Mapping[str, Counted],
-    trading_days: TradingDays,
-    lengths: Callable[[dt.date], int] | None = None,
+    days: Days, have: Mapping[str, Counted], trading_days: TradingDays, lengths: Callable[[dt.date], int] | None = None
 ) -> list[Month]:
     """Every month from that of the first day to that of the last, also those without a row.
 

@@ -32,15 +32,8 @@ LONG = 4.0
 MOST_ROWS = 2_000_000
 """More rows in an answer of ClickHouse are an error."""
 
-_POSTGRES: tuple[tuple[type[pg.Error], Cause], ...] = (
-    (pg.InsufficientPrivilege, "permission"),
-    (pg.UndefinedColumn, "schema"),
-)
-_CLICKHOUSE: dict[int, Cause] = {
-    497: "permission",
-    **dict.fromkeys((16, 47), "schema"),
-    **dict.fromkeys((241, 396), "limit"),
-}
+_POSTGRES: dict[type[pg.Error], Cause] = {pg.InsufficientPrivilege: "permission", pg.UndefinedColumn: "schema"}
+_CLICKHOUSE: dict[int, Cause] = {497: "permission", 16: "schema", 47: "schema", 241: "limit", 396: "limit"}
 _MONGO: dict[int, Cause] = {13: "permission"}
 _UNKNOWN_TABLE, _SLOW, _READONLY = 60, (159, 160), 164
 _TABLE = re.compile(r"[Tt]able (?:expression identifier )?[`'\"]?(?:\w+\.)?(\w+)")
@@ -144,7 +137,7 @@ def postgres(dsn: str, *, patience: float = 1.0, autocommit: bool = False) -> It
     except pg.ReadOnlySqlTransaction as error:
         raise NotCreated("Postgres") from error
     except psycopg.Error as error:
-        cause: Cause = next((cause for kind, cause in _POSTGRES if isinstance(error, kind)), "other")
+        cause: Cause = next((cause for kind, cause in _POSTGRES.items() if isinstance(error, kind)), "other")
         raise QueryFailed("Postgres", _first_line(error), cause, VARIABLES["postgres_dsn"]) from error
 
 

@@ -22,20 +22,27 @@ T = TypeVar("T")
 
 
 def found(stocks: Sequence[N], text: str) -> Iterator[N]:
-    """Those whose code, name or initials start with the text, codes first; `sh600000` is 600000.SH, and
-    `btcusd` BTC-USD."""
-    wanted = plain(text)
+    """Those whose code, name or initials start with the text, codes first, whatever separates their parts: `sh600000`
+    is 600000.SH, `btcusd` BTC-USD, and `wka` 万 科A."""
+    wanted, typed = bare(text), plain(text)
+    if typed and not wanted:
+        return
     # Another spelling, as `00700.hk`, or the beginning of a code, as `aap` of AAPL.US.
-    codes = (wanted, (canonical(wanted) or wanted).casefold())
-    names_of = {stock.code: (plain(stock.code), plain(stock.code).replace("-", "")) for stock in stocks}
-    by_code = [stock for stock in stocks if any(name.startswith(codes) for name in names_of[stock.code])]
+    codes = (wanted, bare(canonical(typed) or wanted))
+    by_code = [stock for stock in stocks if bare(stock.code).startswith(codes)]
     yield from by_code
     known = {stock.code for stock in by_code}
     letters = wanted.isascii() and wanted.isalpha()
     for stock in stocks:
-        names = (plain(stock.name), initials(stock.name) if letters else "") if stock.name else ()
+        names = (bare(stock.name), initials(bare(stock.name)) if letters else "") if stock.name else ()
         if stock.code not in known and any(name.startswith(wanted) for name in names):
             yield stock
+
+
+@lru_cache(maxsize=65536)
+def bare(text: str) -> str:
+    """The letters and digits of a text alone, small and of usual width."""
+    return "".join(one for one in plain(text) if one.isalnum())
 
 
 @lru_cache(maxsize=65536)

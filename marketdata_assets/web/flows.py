@@ -20,22 +20,22 @@ MOST_LOADS, MOST_ROWS, MOST_REJECTED = 100, 20, 100
 
 def listed(connection: psycopg.Connection, folder: Path) -> dict[str, Any]:
     """`{"flows": [...], "loads": [...]}`: every flow with its table and files, and the last loads of all of them."""
-    files, known = found(folder), exists(connection, "marketdata_ledger")
+    files = found(folder)
     names = {dataset_of(one.name): one.name for one in files}
-    values = {"datasets": list(names)}
-    counted = connection.execute(statement(__package__, "flow_files.sql"), values).fetchall() if known else []
-    counts = {names[dataset]: row for dataset, *row in counted}
-    known = exists(connection, "marketdata_quarantine")
-    counted = connection.execute(statement(__package__, "flow_rejected.sql"), values).fetchall() if known else []
-    kept = {names[dataset]: rows for dataset, rows in counted}
+
+    def by_flow(table: str, sql: str) -> dict[str, list[Any]]:
+        known, values = exists(connection, table), {"datasets": list(names)}
+        rows = connection.execute(statement(__package__, sql), values).fetchall() if known else []
+        return {names[dataset]: row for dataset, *row in rows}
+
+    counts, kept = by_flow("marketdata_ledger", "flow_files.sql"), by_flow("marketdata_quarantine", "flow_rejected.sql")
     flows = []
     for one in files:
         units, failed, rows, rejected, last = counts.get(one.name, (0, 0, 0, 0, None))
         table, mode = (one.flow.target.table, one.flow.target.mode) if one.flow else (None, None)
         facts = {"name": one.name, "table": table, "mode": mode, "error": str(one.error) if one.error else None}
-        rejected = max(rejected, kept.get(one.name, 0))
-        counted_files = {"files": units, "failed": failed, "rows": rows, "rejected": rejected}
-        flows.append({**facts, **counted_files, "finished": _utc(last)})
+        counted = {"files": units, "failed": failed, "rows": rows, "rejected": max(rejected, *kept.get(one.name, [0]))}
+        flows.append({**facts, **counted, "finished": _utc(last)})
     return {"flows": flows, "loads": _loads(connection, names)}
 
 

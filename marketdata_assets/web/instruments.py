@@ -4,7 +4,6 @@ How a book is rebuilt, and when it is known, is in `read.books`.
 """
 
 import datetime as dt
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,18 +24,11 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
 from marketdata_assets.web.errors import BadParameter, Unknown
+from marketdata_assets.web.finding import bare
 from marketdata_assets.web.stocks import MOST_CANDLES
 
-FREQUENCIES: dict[Frequency, int] = {
-    "1m": 1,
-    "5m": 5,
-    "15m": 15,
-    "30m": 30,
-    "60m": 60,
-    "1d": 1440,
-    "1w": 10_080,
-    "1mo": 43_200,
-}
+_INTRADAY: dict[Frequency, int] = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60}
+FREQUENCIES: dict[Frequency, int] = {**_INTRADAY, "1d": 1440, "1w": 10_080, "1mo": 43_200}
 """Minutes of a candle; weeks and months are those of the calendar."""
 MOST_DAYS = 400
 MOST_GAPS = 500
@@ -94,16 +86,11 @@ def found(instruments: Sequence[Instrument], text: str) -> Iterator[Instrument]:
     """Those whose name, ours or the venue's, begins with the text, whatever separates its parts: `btcusdt` finds
     BTC-USDT. With `okx btc`, those of that venue."""
     *venue, name = text.split() or [""]
-    wanted = plain(name)
+    wanted = bare(name)
     for one in instruments:
-        named = any(plain(known).startswith(wanted) for known in (one.instrument, one.symbol))
-        if named and all(plain(part) in one.exchange for part in venue):
+        named = any(bare(known).startswith(wanted) for known in (one.instrument, one.symbol))
+        if named and all(bare(part) in one.exchange for part in venue):
             yield one
-
-
-def plain(text: str) -> str:
-    """A name of an instrument without what separates its parts, in small letters."""
-    return "".join(one for one in unicodedata.normalize("NFKC", text).casefold() if one.isalnum())
 
 
 def candles(

@@ -31,7 +31,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.reference.tables import SUSPENSIONS
 from marketdata_assets.secret_values import escaped
 from marketdata_assets.settings import Settings
-from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols, units
+from marketdata_assets.web import alphas, coverage, database, flows, instruments, quality, stocks, symbols
 from marketdata_assets.web.database import LONG, Servers
 from marketdata_assets.web.errors import BadParameter, NotCreated, Unknown
 from marketdata_assets.web.finding import Kept, found, plain
@@ -41,17 +41,21 @@ STATIC = Path(__file__).parent / "static"
 CHARTS = "lwcharts", "vendor/lightweight-charts.standalone.production.js"
 T = TypeVar("T")
 K = TypeVar("K", bound=str)
-NAMES: dict[Store, str] = {"postgres": "Postgres", "clickhouse": "ClickHouse", "mongo": "MongoDB"}
 STORES: dict[Store, tuple[str, Callable[[Any], str]]] = {
     "postgres": ("PostgreSQL", lambda connection: connection.info.parameter_status("server_version") or ""),
     "clickhouse": ("ClickHouse", lambda client: str(client.command("SELECT version()"))),
     "mongo": ("MongoDB", lambda databases: str(databases["admin"].command("buildInfo")["version"])),
 }
 """The name of each server, and how to ask for its version."""
-UNITS: dict[Store, Callable[[Any, str, str], list[units.Unit]]] = {
-    "postgres": units.in_postgres,
-    "clickhouse": units.in_clickhouse,
-    "mongo": units.in_mongo,
+UNITS: dict[Store, Callable[[Any, str, str], list[quality.Unit]]] = {
+    "postgres": quality.units_in_postgres,
+    "clickhouse": quality.units_in_clickhouse,
+    "mongo": quality.units_in_mongo,
+}
+QUALITY: dict[Store, Callable[[Any], list[quality.Period]]] = {
+    "postgres": quality.in_postgres,
+    "clickhouse": quality.in_clickhouse,
+    "mongo": quality.in_mongo,
 }
 MOST_FOUND = 20
 MOST_TEXT = 100
@@ -110,13 +114,7 @@ class Pages:
             domain: Kept("the server of this domain", partial(_status, servers, domain))
             for domain in Settings().domain_names
         }
-        self._quality: dict[Store, Kept[list[quality.Period]]] = {
-            "postgres": _kept(servers, "postgres", quality.in_postgres, LONG),
-            "clickhouse": _kept(
-                servers, "clickhouse", lambda client: quality.in_clickhouse(client, dt.datetime.now(dt.UTC)), LONG
-            ),
-            "mongo": _kept(servers, "mongo", quality.in_mongo, LONG),
-        }
+        self._quality = {store: _kept(servers, store, read, LONG) for store, read in QUALITY.items()}
 
     def server(self, request: Request) -> Response:
         """`{"store": "ClickHouse", "version": "25.8", "ms": 12}`."""
@@ -128,14 +126,15 @@ class Pages:
 
     def status(self, request: Request) -> Response:
         """`{"domain": "bars", "assets": [...], "problems": [...]}`, as in `marketdata status`, and what is wrong with
-        the assets, see `overview.Problem`; a `note` where tables are missing."""
+        the assets, see `overview.Problem`; whose rows are `counted` once; a `note` where tables are missing."""
         domain = _among(request, "domain", self._status)
         try:
             rows = self._status[domain]()
         except (NotCreated, NothingLoaded) as error:
             return JSONResponse({"domain": domain, "assets": [], "problems": [], "note": str(error)})
         problems = [vars(one) for one in overview.problems(rows)]
-        return JSONResponse({"domain": domain, "assets": rows, "problems": problems})
+        assets = [{**row, "counted": quality.counted(domain, row["asset"])} for row in rows]
+        return JSONResponse({"domain": domain, "assets": assets, "problems": problems})
 
     def quality(self, request: Request) -> Response:
         """`{"periods": [...]}`, see `quality.Period`; counts that are 0 are left out."""
@@ -143,12 +142,12 @@ class Pages:
         return JSONResponse({"periods": quality.as_json(self._quality[store]())})
 
     def units(self, request: Request) -> Response:
-        """`{"units": [...], "more": bool}` of a dataset that need something in a period, see `units.Unit`."""
+        """`{"units": [...], "more": bool}` of a dataset that need something in a period, see `quality.Unit`."""
         store = _among(request, "name", UNITS)
         dataset, period = (_checked(name, request.path_params[name]) for name in ("dataset", "period"))
         with database.connected(self._servers, store) as opened:
             found = UNITS[store](opened, dataset, period)
-        shown = [vars(one) for one in found[: units.MOST_UNITS]]
+        shown = [vars(one) for one in found[: quality.MOST_UNITS]]
         return JSONResponse({"units": shown, "more": len(found) > len(shown)})
 
     def search(self, kind: str, request: Request) -> Response:
@@ -287,7 +286,7 @@ def _kept(servers: Servers, store: Store, read: Callable[[Any], T], patience: fl
         with database.connected(servers, store, patience) as connection:
             return read(connection)
 
-    return Kept(NAMES[store], answer)
+    return Kept(STORES[store][0], answer)
 
 
 def _market(request: Request) -> Market:

@@ -1,6 +1,7 @@
 """How good what was loaded is, over time: rows, rejected rows, failed units, gaps and days that are not final.
 
 It is what ledgers, coverage and gap tables have on record, by month, or of exchanges by day; no data are checked here.
+Behind each period are its units that failed, have rejected rows or days that are not final, the failed ones first.
 """
 
 import datetime as dt
@@ -14,20 +15,29 @@ from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.record_sets import RECORD_SETS, asset_name
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.bars.status import stale_stocks
+from marketdata_assets.bars.status import is_of_month, stale_stocks
+from marketdata_assets.exchanges.tables import captures, history
 from marketdata_assets.exchanges.tables.schema import GAPS, OHLCV_1M, REJECTS, TABLES
+from marketdata_assets.reference import file_states
 from marketdata_assets.reference.tables import TABLES as REFERENCE_TABLES
+from marketdata_assets.settings import MONGO_DATASETS
 from marketdata_assets.stores import clickhouse, mongo_ledger
+from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.stores.clients import Client
 from marketdata_assets.stores.postgres import statement
+from marketdata_assets.ticks import file_ledger
 from marketdata_assets.web.stocks import exists
 
 if TYPE_CHECKING:
     from marketdata_assets.stores.mongo import Databases
 
 EXCHANGE_DAYS = 92
+MOST_UNITS = 500
+"""Of a period are shown; the functions give one more where there are more."""
 MOST_PERIODS = 20_000
 _LEDGER = "marketdata_ledger"
+_ALPHAS = frozenset(map(database_name, KINDS))
+_DELIVERIES = frozenset((captures.LEDGER.dataset, history.DATASET, file_states.DATASET, file_ledger.DATASET))
 
 
 @dataclass
@@ -66,9 +76,9 @@ def in_postgres(connection: psycopg.Connection) -> list[Period]:
     return found
 
 
-def in_clickhouse(client: Client, now: dt.datetime) -> list[Period]:
+def in_clickhouse(client: Client, now: dt.datetime | None = None) -> list[Period]:
     """Reference data and ticks by month, from the ledger; records of exchanges by day, of the last EXCHANGE_DAYS."""
-    since = (now - dt.timedelta(days=EXCHANGE_DAYS)).astimezone(dt.UTC).date()
+    since = ((now or dt.datetime.now(dt.UTC)) - dt.timedelta(days=EXCHANGE_DAYS)).astimezone(dt.UTC).date()
     sql = "SELECT name, create_table_query AS made FROM system.tables WHERE database = currentDatabase()"
     present = dict(clickhouse.read(client, sql).iter_rows())
     found: list[Period] = []
@@ -103,7 +113,7 @@ def in_mongo(databases: "Databases") -> list[Period]:
 
 
 def _domain(dataset: str) -> str:
-    if dataset in REFERENCE_TABLES:
+    if dataset in REFERENCE_TABLES or dataset == file_states.DATASET:
         return "reference"
     return "exchanges" if dataset.startswith("exchange") else "ticks"
 
@@ -136,6 +146,61 @@ def _add(found: list[Period], more: Iterable[Period]) -> list[Period]:
     return list(by_key.values())
 
 
+def counted(domain: str, dataset: str) -> bool:
+    """Whether its rows are those of the domain: of files and histories they are in tables too; of alphas, alphas."""
+    return dataset not in _DELIVERIES and (domain != "alphas" or dataset in _ALPHAS)
+
+
 def as_json(periods: Iterable[Period]) -> list[dict[str, Any]]:
-    """The periods, without counts that are 0."""
-    return [{name: value for name, value in vars(one).items() if value != 0} for one in periods]
+    """The periods, without counts that are 0, and whether their rows are `counted`."""
+    return [
+        {name: value for name, value in vars(one).items() if value != 0} | {"counted": counted(one.domain, one.dataset)}
+        for one in periods
+    ]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of a ledger: a symbol's month, a file, a day of an account. `days` are those that are not final."""
+
+    source: str
+    unit: str
+    outcome: str
+    rejected: int
+    days: str
+    error: str | None
+    finished: str  # UTC
+
+
+def units_in_postgres(connection: psycopg.Connection, dataset: str, period: str) -> list[Unit]:
+    """Members of files of bars, or files of a flow."""
+    values = {"dataset": dataset, "period": period, "most": MOST_UNITS + 1}
+    if dataset != DATASET:
+        return [Unit(*row) for row in connection.execute(statement(__package__, "ledger_units.sql"), values)]
+    rows = connection.execute(statement(__package__, "bars_units.sql"), values).fetchall()
+    units = [Unit(*row) for *row, slices in rows if row[3] or is_of_month(row[0], row[1], slices, period)]
+    return units[: MOST_UNITS + 1]
+
+
+def units_in_clickhouse(client: Client, dataset: str, period: str) -> list[Unit]:
+    """Months of symbols, of reference data, or captured files and days of exchanges."""
+    values = {"dataset": dataset, "period": period, "most": MOST_UNITS + 1}
+    found = clickhouse.read(client, statement(__package__, "clickhouse_units.sql"), values)
+    return [Unit(**{**row, "days": _days(row["days"])}) for row in found.iter_rows(named=True)]
+
+
+def _days(states: str) -> str:
+    """`2026-11-24 provisional, 2026-11-25 incomplete`, of the states of slices as the ledger has them."""
+    return ", ".join(f"{one.slice} {one.state}" for one in states_of(states) if one.state != "unsupported")
+
+
+def units_in_mongo(databases: "Databases", dataset: str, period: str) -> list[Unit]:
+    """Days of an account's alphas, or months of their record sets; none of another database."""
+    if dataset not in MONGO_DATASETS:
+        return []
+    found = [
+        Unit(one.source, one.unit, one.outcome, one.rejected, "", one.error, f"{one.finished:%Y-%m-%d %H:%M}")
+        for one in mongo_ledger.entries(databases[dataset], dataset)
+        if one.unit[:7] == period and (one.outcome == "failed" or one.rejected)
+    ]
+    return sorted(found, key=lambda one: one.outcome != "failed")[: MOST_UNITS + 1]

@@ -86,6 +86,17 @@ def test_search_takes_letters_of_full_width_and_leaves_out_separators() -> None:
     assert [[one.code for one in found(stocks, text)] for text in texts] == [["000002.SZ"]] * 2 + [["BTC-USD"]] * 4
 
 
+def test_search_finds_names_with_spaces_and_signs() -> None:
+    names = {"000002.SZ": "万  科Ａ", "000858.SZ": "五 粮 液", "600001.SH": "*ST示例"}
+    stocks = [Stock(code, name, "2000-01", "2000-02") for code, name in names.items()]
+    texts = {"万科": "000002.SZ", "wka": "000002.SZ", "wly": "000858.SZ", "stsl": "600001.SH", "st示": "600001.SH"}
+    texts |= {"*st": "600001.SH", "600001sh": "600001.SH"}
+    assert {text: [one.code for one in found(stocks, text)] for text in texts} == {
+        text: [code] for text, code in texts.items()
+    }
+    assert list(found(stocks, "*")) == []
+
+
 def test_another_spelling_in_the_address_is_that_stock(page: str) -> None:
     codes = ("sh600001", "600001.ss", "６００００１.sh")
     assert [answer(page, f"/api/stocks/{code}/coverage")["code"] for code in codes] == [CODE] * 3

@@ -24,6 +24,7 @@ from starlette.testclient import TestClient
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.exchanges.tables.rows import insert_records
+from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TABLES
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.web.application import application
@@ -50,7 +51,10 @@ PAGES = {
 TRADEMARK = {"Charts by", "TradingView Lightweight Charts™", ", Copyright (c) TradingView, Inc."}
 
 SETTLED = "return !/reading …|asking …/.test(document.body.innerText) && !document.querySelector('[aria-busy]')"
-OPENED = "for (const one of document.querySelectorAll('details')) one.open = true"
+OPENED = """
+for (const one of document.querySelectorAll("details")) one.open = true;
+document.getElementById("settings").showPopover();
+"""
 SHIFTS = """
 const done = arguments[0];
 let sum = 0;
@@ -155,7 +159,7 @@ def test_a_stock_is_found_and_drawn_while_other_servers_are_down(dsn: str, tmp_p
         for domain in ("ticks", "exchanges", "alphas"):
             text = chromium.find(f"#{domain}").text
             assert "no answer" in text and ("MARKETDATA_" in text or "answering" in text), text
-        chromium.until(lambda: "rows of the last 15 months" in chromium.find("#bars").text, "the rows by month")
+        chromium.until(lambda: "rows by month until 2024-03" in chromium.find("#bars").text, "the rows by month")
         _search(chromium, "<img", HOSTILE)
         _search(chromium, "slyh", NAME)  # initials
         _search(chromium, "6000", NAME)
@@ -256,6 +260,35 @@ def test_go_to_shows_the_day_at_every_length_and_the_chart_fits_the_paper(dsn: s
         assert chromium.find("h1").text == "No such page"
 
 
+def test_a_phone_scrolls_past_the_chart_and_another_length_keeps_the_day(market: str) -> None:
+    with served(on(market)) as url, browser(url, TOKEN) as chromium:
+        chromium.open(f"/stock/{CODE}")
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-29 open "), "the newest day")
+        _go(chromium, "2023-06-12")
+
+        def there() -> bool:
+            chart, pointer = chromium.find("#chart canvas"), ActionChains(chromium.driver, duration=0)
+            pointer.move_to_element(chromium.find("h1"))
+            pointer.move_to_element_with_offset(chart, -chart.size["width"] // 4, 0).perform()
+            return _legend(chromium).startswith("2023-06-")
+
+        for length in ("1 hour", "5 min", "day"):
+            chromium.until(there, "that day")
+            asked = len(_requested(chromium))
+            chromium.click(length)
+            chromium.until(lambda asked=asked: len(_requested(chromium)) > asked, "its candles")  # type: ignore[misc]
+        chromium.until(there, "that day at the first length")
+        chromium.click("Settings")
+        assert chromium.find("#settings").is_displayed()
+        chromium.find("h1").click()
+        assert not chromium.find("#settings").is_displayed(), "a click elsewhere closes the menu"
+        chromium.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+        chromium.open(f"/stock/{CODE}", width=360, height=640)
+        chromium.until(lambda: _legend(chromium).startswith("2024-03-29 open "), "the newest day")
+        chromium.until(lambda: chromium.driver.execute_script(SETTLED), "all answers")
+        chromium.until(lambda: _swiped(chromium) > 50, "the rest of the page after a swipe over the chart")
+
+
 @pytest.mark.slow
 def test_without_the_chart_library_the_values_are_a_table(market: str) -> None:
     with served(on(market)) as url, browser(url, TOKEN) as chromium:
@@ -342,10 +375,39 @@ def test_an_instrument_is_found_and_its_book_is_drawn(
         market = "exchange=binance&market_type=linear&instrument=SMPLUSDT"
         chromium.open(f"/instrument?{market}&at={lost:%Y-%m-%dT%H:%M:%S}.500Z")
         chromium.until(lambda: "Not known at" in chromium.text(), "that the book is not known")
+        assert chromium.complaints() == []
+        chromium.open(f"/instrument?{market}&at={lost - dt.timedelta(days=3):%Y-%m-%d}T12:00:00Z")
+        chromium.until(lambda: "Not known at" in chromium.text(), "that the day has no records")
+        chromium.find("#slider").send_keys(Keys.ARROW_RIGHT)
+        chromium.until(lambda: "T12:00:01" in chromium.find("#book-note").text, "a second later")
+        assert chromium.complaints() == []
         assert not chromium.find("#book").is_displayed()
         chromium.shot(shots / "unproven.png")
         chromium.open("/instrument?exchange=okx&market_type=linear&instrument=<img src=x>")
         chromium.until(lambda: "of '<img src=x>' of okx" in chromium.text(), "why there is nothing")
+
+
+def test_a_card_counts_each_row_once_and_shows_days_without_rows(
+    clickhouse_url: str, clickhouse_client: Client
+) -> None:
+    newest = dt.datetime.now(dt.UTC).replace(hour=12, minute=0, second=0, microsecond=0) - dt.timedelta(days=4)
+    for begin in (newest, newest - dt.timedelta(days=3)):
+        land(clickhouse_client, records(Plan(begin, 4), ("binance",)))
+    clickhouse_ledger.ensure(clickhouse_client)
+    facts = {"code_version": "1", "run_id": "run", "outcome": "ok", "rows": 999, "started": newest}
+    history = clickhouse_ledger.Load(
+        dataset="exchange_history", source="binance|linear|X|klines", unit=f"{newest:%Y-%m-%d}", **facts
+    )
+    clickhouse_ledger.record(clickhouse_client, [history], 1)
+    tables = [*(table.name for table in TABLES.values()), OHLCV_1M]
+    stored = [int(clickhouse_client.command(f"SELECT count() FROM {one}")) for one in tables]  # type: ignore[arg-type]
+    with served(on(clickhouse=clickhouse_url)) as url, browser(url, TOKEN) as chromium:
+        chromium.open("/")
+        said = f"{sum(stored):,} rows of {sum(map(bool, stored))} tables"
+        chromium.until(lambda: said in chromium.find("#exchanges").text, said)
+        chromium.until(lambda: f"until {newest:%Y-%m-%d}" in chromium.find("#exchanges .trend").text, "the last day")
+        heights = re.findall(r"v-?([\d.]+)", chromium.find("#exchanges .spark path").get_attribute("d") or "")
+        assert [float(one) > 0 for one in heights[-4:]] == [True, False, False, True], "no rows on two days"
 
 
 def test_a_symbol_shows_days_that_are_not_final_and_quality_counts_them(
@@ -408,7 +470,7 @@ def test_language_and_colours_are_those_that_were_chosen(market: str, shots: Pat
     with served(on(market)) as url, browser(url, TOKEN) as chromium:
         chromium.open(f"/stock/{CODE}")
         chromium.until(lambda: "expected minutes" in chromium.text(), "the coverage")
-        chromium.find("#settings summary").click()
+        chromium.click("Settings")
         rising = "return getComputedStyle(document.querySelector('#legend .rising, #legend .falling')).color"
         chromium.until(lambda: chromium.find("#legend .rising"), "the newest day")
         red = chromium.driver.execute_script(rising)
@@ -448,12 +510,12 @@ def test_searches_that_fail_or_find_nothing_are_said_in_chinese(market: str, sho
 
         chromium.driver.execute_script("localStorage.setItem('lang', 'zh')")
         chromium.open("/", width=360, height=1300)
-        chromium.until(lambda: "有分钟线的股票:共 3 个" in notes(), "how many stocks there are")
+        chromium.until(lambda: "有分钟线的股票：共 3 个" in notes(), "how many stocks there are")
         assert chromium.driver.title == "市场数据"
         chromium.until(lambda: "2 个表共" in chromium.find("#bars").text, "the rows of both tables")
         chromium.until(lambda: [one.split(":")[0] for one in notes()[1:]] == ["交易所品种", "逐笔代码"], "what failed")
         chromium.find("#search").send_keys("6000")
-        chromium.until(lambda: notes()[0] == "有分钟线的股票:找到 1 个,共 3 个", "what is found")
+        chromium.until(lambda: notes()[0] == "有分钟线的股票：找到 1 个，共 3 个", "what is found")
         chromium.shot(shots / "front_zh.png")
 
 
@@ -466,6 +528,8 @@ def test_every_text_of_the_page_has_its_chinese() -> None:
     used = {text for script in STATIC.glob("*.js") for text in re.findall(r"\bt\(\"([^\"]+)\"", script.read_text())}
     assert len(texts.found) > 100 and len(used) > 30
     assert {*texts.found, *used} - known.keys() <= {"English", "MA5", "MA10", "MA20", "MA60", *TRADEMARK}
+    narrow = re.compile("[\u4e00-\u9fff})”] ?[,:;(]|[,:;)] ?[\u4e00-\u9fff{]")
+    assert {there for there in known.values() if narrow.search(there)} == set(), "marks of Chinese are of full width"
     marks = re.compile(r"\{\w+\}")
     assert {
         text for text, there in known.items() if sorted(marks.findall(text)) != sorted(marks.findall(there))
@@ -525,6 +589,19 @@ def _pointed(chromium: Browser, text: str) -> bool:
 def _go(chromium: Browser, day: str) -> None:
     typed = "const one = arguments[0]; one.value = arguments[1]; one.dispatchEvent(new Event('change'))"
     chromium.driver.execute_script(typed, chromium.find("#goto"), day)
+
+
+def _swiped(chromium: Browser) -> int:
+    """How far the page has scrolled after a finger moved up over its chart."""
+    place = (
+        "const box = document.getElementById('chart').getBoundingClientRect(); return [box.left + 90, box.top + 150]"
+    )
+    x, y = chromium.driver.execute_script(place)
+    for kind, at in (("touchStart", 0), *(("touchMove", at) for at in range(20, 220, 20)), ("touchEnd", None)):
+        points = [] if at is None else [{"x": x, "y": y - at}]
+        chromium.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    scrolled: int = chromium.driver.execute_script("return scrollY")
+    return scrolled
 
 
 def _tall(height: int) -> dict[str, object]:

@@ -14,7 +14,7 @@ from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger, mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.clickhouse_ledger import SliceState
-from marketdata_assets.web import quality, units
+from marketdata_assets.web import quality
 from marketdata_demo.venues.market import Plan
 from tests.bars.bar_files import csv_text, deliver, line, minutes, months, run
 from tests.exchanges.landed_market import land, records
@@ -71,7 +71,7 @@ def test_symbols_of_a_month_that_are_not_final_are_named(
     with served(on(clickhouse=tables_url)) as url:
         failed, provisional = answer(url, "/api/quality/clickhouse/tick_data/2026-10")["units"]
     assert (failed["source"], failed["outcome"], failed["error"]) == ("600000.SH", "failed", "no answer")
-    monkeypatch.setattr(units, "MOST_UNITS", 1)
+    monkeypatch.setattr(quality, "MOST_UNITS", 1)
     with served(on(clickhouse=tables_url)) as url:
         cut = answer(url, "/api/quality/clickhouse/tick_data/2026-10")
     assert ([one["outcome"] for one in cut["units"]], cut["more"]) == (["failed"], True)
@@ -110,6 +110,22 @@ def test_a_gap_counts_on_every_day_that_it_touches(clickhouse_client: Client) ->
     found = quality.in_clickhouse(clickhouse_client, dt.datetime(2025, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=92))
     counted = [(one.period, one.gaps, one.open_gaps) for one in found if one.dataset == "exchange_gaps"]
     assert counted == [("2025-01-01", 2, 1), ("2025-01-02", 1, 0), ("2025-01-03", 1, 0)]
+
+
+def test_rows_of_files_and_histories_are_of_their_domain_and_count_once(tables_url: str, tables_client: Client) -> None:
+    day = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
+    units = {"exchange_history": day, "exchange_captures": "a.zst", "reference_files": "a.csv", "tick_data": day[:7]}
+    facts = {"code_version": "1", "run_id": "run", "outcome": "ok", "rows": 7, "started": dt.datetime.now(dt.UTC)}
+    loads = [clickhouse_ledger.Load(dataset=name, source="x", unit=unit, **facts) for name, unit in units.items()]
+    clickhouse_ledger.record(tables_client, loads, 1)
+    with served(on(clickhouse=tables_url)) as url:
+        periods = answer(url, "/api/quality/clickhouse")["periods"]
+    assert {one["dataset"]: (one["domain"], one["counted"]) for one in periods if one["dataset"] in units} == {
+        "exchange_history": ("exchanges", False),
+        "exchange_captures": ("exchanges", False),
+        "reference_files": ("reference", False),
+        "tick_data": ("ticks", True),
+    }
 
 
 def test_older_days_of_exchanges_are_left_out(clickhouse_client: Client) -> None:

@@ -1,7 +1,7 @@
 // Alphas: a table that sorts and filters, and of those that are chosen the PnL in one chart and their correlations.
 
 import { ask, attempt, by, count, element, note, row, t } from "/static/page.js";
-import { printed } from "/static/chart.js";
+import { canvas, redrawn } from "/static/chart.js";
 
 const SHOWN = 200, MOST = 8, NUMBERS = ["sharpe", "fitness", "turnover", "returns", "drawdown", "delay"];
 const library = globalThis.LightweightCharts, address = new URLSearchParams(location.search);
@@ -103,28 +103,18 @@ function draw({ alphas: drawn, correlations, days, least }) {
 
 // The library draws on a canvas, so colours are looked up; it is drawn anew when the looks change.
 function lines(drawn) {
-  if (!library) return by("chart").replaceChildren(element("p", { class: "state" }, t("Charts need a package that is not installed. Install it, then start “marketdata web” again:"), element("code", {}, "pip install 'marketdata-assets[web]'")));
   view?.remove();
-  view = undefined;
-  looks = () => lines(drawn);
+  by("chart").replaceChildren();
   by("chart").hidden = !drawn.some((one) => one.days.length);
-  if (by("chart").hidden) return;
-  const probe = by("chart").appendChild(element("i", { hidden: "" }));
-  const colour = (name) => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
-  const grid = { color: colour("grid") }, border = { borderColor: colour("line") };
-  const layout = { attributionLogo: false, background: { color: colour("card") }, textColor: colour("muted"), fontFamily: getComputedStyle(document.body).fontFamily };
-  view = library.createChart(by("chart"), { autoSize: true, layout, grid: { vertLines: grid, horzLines: grid }, rightPriceScale: border, timeScale: border, localization: { locale: document.documentElement.lang } });
-  drawn.forEach((one, at) => {
+  looks = () => lines(drawn);
+  view = by("chart").hidden ? undefined : canvas(by("chart"))?.view;
+  if (view) drawn.forEach((one, at) => {
     const line = view.addSeries(library.LineSeries, { color: getComputedStyle(by("legend").children[at]).color, lineWidth: 2, priceLineVisible: false, priceFormat: { type: "volume" } });
     line.setData(one.days.map((time, place) => (one.pnl[place] === null ? { time } : { time, value: one.pnl[place] })));
   });
-  view.timeScale().fitContent();
-  probe.remove();
+  view?.timeScale().fitContent();
 }
-addEventListener("looks", () => looks());
-addEventListener("beforeprint", () => { looks(); if (view) printed(view, by("chart"), true); });
-addEventListener("afterprint", () => { by("chart").querySelector(".paper")?.remove(); looks(); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => looks());
+redrawn(by("chart"), () => looks(), () => view, true);
 
 for (const id of ["search", "account", "region", "status", "least", "most"]) by(id).addEventListener("input", show);
 attempt("alphas-note", async () => {

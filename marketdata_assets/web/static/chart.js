@@ -9,8 +9,30 @@ const REASONS = { none: "trading day without data", suspended: "suspended", gap:
 const library = globalThis.LightweightCharts;
 const seconds = (label) => Date.parse(label.length > 10 ? `${label.replace("Z", "")}Z` : label) / 1000;
 
+// An empty chart in a box, the colours of the design by their names, and what gives it the present ones; without the library, what to install.
+export function canvas(box, timeScale = {}) {
+  if (!library) return box.replaceChildren(element("p", { class: "state" }, t("Charts need a package that is not installed. Install it, then start “marketdata web” again:"), element("code", {}, "pip install 'marketdata-assets[web]'")));
+  const view = library.createChart(box, { autoSize: true, layout: { attributionLogo: false }, timeScale, handleScroll: { vertTouchDrag: false }, localization: { locale: document.documentElement.lang, dateFormat: "yyyy-MM-dd" } });
+  const probe = box.appendChild(element("i", { hidden: "" })), colour = (name) => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
+  const dress = () => {
+    const border = { borderColor: colour("line") }, grid = { color: colour("grid") };
+    const layout = { background: { color: colour("card") }, textColor: colour("muted"), fontFamily: getComputedStyle(document.body).fontFamily };
+    view.applyOptions({ layout, grid: { vertLines: grid, horzLines: grid }, rightPriceScale: border, timeScale: border });
+  };
+  dress();
+  return { view, colour, dress };
+}
+
+// `again` draws it with other looks, and for paper; what is printed is `view()`, with all its times or those in view.
+export function redrawn(box, again, view, all = false) {
+  addEventListener("looks", again);
+  addEventListener("beforeprint", () => { again(); if (view()) printed(view(), box, all); });
+  addEventListener("afterprint", () => { box.querySelector(".paper")?.remove(); again(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+}
+
 // What is printed is a picture of the chart, with the same times in view, or all: a chart that is made smaller is painted too late.
-export function printed(view, box, all = false) {
+function printed(view, box, all) {
   const range = view.timeScale().getVisibleLogicalRange(), { clientWidth, clientHeight } = box;
   const sized = (width) => { view.resize(width, clientHeight, true); if (all) view.timeScale().fitContent(); else if (range) view.timeScale().setVisibleLogicalRange(range); };
   view.applyOptions({ autoSize: false });
@@ -26,12 +48,13 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
   const buttons = [...document.querySelectorAll("#lengths button")];
   const span = () => ((DAYS[freq] ?? Math.max(1, Math.floor((READ * MINUTES[freq]) / perDay))) - 1) * DAY_MS;
   const label = (time) => new Date(time * 1000).toISOString().slice(0, freq in MINUTES ? 16 : 10).replace("T", " ");
-  let freq = by("lengths").dataset.first, asked = 0, busy = false, said = "";
+  let freq = by("lengths").dataset.first, asked = 0, busy = false, said = "", aim;
   let bars = new Map(), why = new Map(), times = [], low, high, known, drawn;
 
-  // Begin with the days around one, by default the newest.
-  async function start(target) {
+  // Begin with the days around one, by default those that are looked at; without one, the newest.
+  async function start(target = times.length ? drawn?.where() : aim) {
     const number = ++asked;
+    aim = target;
     [bars, why, times, busy] = [new Map(), new Map(), [], true];
     note("chart-note", t("reading …"));
     by("chart").setAttribute("aria-busy", "true");
@@ -46,7 +69,7 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
       said = words(answer);
       note("chart-note", said, !answer.candles.length);
       show();
-      drawn?.view(target && times.findIndex((time) => time >= seconds(target)));
+      drawn?.look(target && times.findIndex((time) => time >= seconds(target)));
       performance.mark("drawn");
     });
     if (number !== asked) return;
@@ -87,15 +110,14 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
 
   function show(before) {
     times = [...new Set([...bars.keys(), ...why.keys()])].sort((one, other) => one - other);
+    by("chart").classList.toggle("empty", Boolean(drawn) && !times.length);
     drawn?.data(before ? times.indexOf(before) : 0);
     const last = times.filter((time) => bars.has(time)).slice(-LISTED).reverse();
-    by("values").replaceChildren(...last.map((time) => row([label(time), ...bars.get(time).map((one) => [amount(one), "number"])])));
+    by("values").replaceChildren(...last.map((time) => row([label(time), ...bars.get(time).map((one, at) => [amount(one, at < 4 ? 2 : 0), "number"])])));
   }
 
   function draw(box) {
-    const probe = box.appendChild(element("i", { hidden: "" })), plain = { priceLineVisible: false, lastValueVisible: false };
-    const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
-    const view = library.createChart(box, { autoSize: true, layout: { attributionLogo: false }, timeScale: { rightOffset: 4, minBarSpacing: 0.2 }, localization: { locale: document.documentElement.lang } });
+    const { view, colour, dress } = canvas(box, { rightOffset: 4, minBarSpacing: 0.2 }), plain = { priceLineVisible: false, lastValueVisible: false };
     const band = view.addSeries(library.HistogramSeries, { ...plain, priceScaleId: "bands", autoscaleInfoProvider: () => ({ priceRange: { minValue: 0, maxValue: 1 } }) });
     const volume = view.addSeries(library.HistogramSeries, { ...plain, priceScaleId: "volume", priceFormat: { type: "volume" } });
     const candles = view.addSeries(library.CandlestickSeries, { borderVisible: false });
@@ -104,13 +126,13 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
 
     // All of it, with `moved` more candles before what is in view.
     function data(moved) {
-      const range = view.timeScale().getVisibleLogicalRange(), [rise, fall] = [colour("--rise-soft"), colour("--fall-soft")];
+      const range = view.timeScale().getVisibleLogicalRange(), [rise, fall] = [colour("rise-soft"), colour("fall-soft")];
       const digits = Math.max(2, ...[...bars.values()].slice(-100).map((one) => Math.min(8, `${one[3]}`.split(".")[1]?.length ?? 0)));
       const each = (made) => times.map((time) => (bars.has(time) ? { time, ...made(bars.get(time)) } : { time }));
       candles.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
       candles.setData(each(([open, high, low, close]) => ({ open: open ?? close, high: high ?? close, low: low ?? close, close })));
       volume.setData(each(([open, , , close, value]) => ({ value: value ?? 0, color: close >= open ? rise : fall })));
-      band.setData(times.map((time) => (why.has(time) ? { time, value: 1, color: colour(why.get(time) === "gap" ? "--band-bad" : "--band") } : { time })));
+      band.setData(times.map((time) => (why.has(time) ? { time, value: 1, color: colour(why.get(time) === "gap" ? "band-bad" : "band") } : { time })));
       const closes = [...times.filter((time) => bars.has(time))].map((time) => [time, bars.get(time)[3]]);
       for (const [length, line] of lines) {
         let sum = 0;
@@ -129,16 +151,14 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
       const one = bars.get(times[at]), time = element("b", {}, times[at] ? label(times[at]) : "");
       if (!one) return by("legend").replaceChildren(time, " ", times[at] ? t(REASONS[why.get(times[at])] ?? "no data") : "");
       const [open, , , close] = one, before = bars.get(times.findLast((time, number) => number < at && bars.has(time)))?.[3] ?? open, change = before ? ((close - before) / Math.abs(before)) * 100 : 0;
-      const facts = ["open", "high", "low", "close", "volume"].flatMap((name, number) => [element("span", { class: "note" }, t(name)), ` ${amount(one[number])} `]);
+      const facts = ["open", "high", "low", "close", "volume"].flatMap((name, number) => [element("span", { class: "note" }, t(name)), ` ${amount(one[number], name === "volume" ? 0 : 2)} `]);
       by("legend").replaceChildren(time, " ", ...facts, element("b", { class: change >= 0 ? "rising" : "falling" }, `${change >= 0 ? "+" : ""}${change.toFixed(2)} %`), " ", why.has(times[at]) ? t(REASONS[why.get(times[at])]) : "");
     }
 
     function looks() {
-      const border = { borderColor: colour("--line") }, grid = { color: colour("--grid") };
-      const layout = { background: { color: colour("--card") }, textColor: colour("--muted"), fontFamily: getComputedStyle(document.body).fontFamily };
-      view.applyOptions({ layout, grid: { vertLines: grid, horzLines: grid }, rightPriceScale: border, timeScale: border });
-      candles.applyOptions({ upColor: colour("--rise"), wickUpColor: colour("--rise"), downColor: colour("--fall"), wickDownColor: colour("--fall") });
-      lines.forEach(([, line], number) => line.applyOptions({ color: colour(`--average${number + 1}`), visible: by("averages").checked }));
+      dress();
+      candles.applyOptions({ upColor: colour("rise"), wickUpColor: colour("rise"), downColor: colour("fall"), wickDownColor: colour("fall") });
+      lines.forEach(([, line], number) => line.applyOptions({ color: colour(`average${number + 1}`), visible: by("averages").checked }));
       if (times.length) data(0);
     }
 
@@ -152,13 +172,20 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
       const step = { ArrowLeft: [-size, -size], ArrowRight: [size, size], "+": [size, 0], "-": [-size, 0] }[key];
       if (range && step) view.timeScale().setVisibleLogicalRange({ from: range.from + step[0], to: range.to + step[1] });
     });
-    addEventListener("looks", looks);
-    addEventListener("beforeprint", () => { looks(); printed(view, box); });
-    addEventListener("afterprint", () => { box.querySelector(".paper")?.remove(); looks(); });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", looks);
+    redrawn(box, looks, () => view);
     by("averages").addEventListener("change", looks);
     looks();
-    return { data, view: (at) => view.timeScale().setVisibleLogicalRange(at >= 0 ? { from: at - SHOWN / 4, to: at + (SHOWN * 3) / 4 } : { from: Math.max(0, times.length - SHOWN), to: times.length + 3 }) };
+
+    // So many candles as the width has room for, from a quarter of them before one, or the newest; and the day that is there.
+    function look(at) {
+      const size = Math.min(SHOWN, Math.max(40, Math.floor(box.clientWidth / 7)));
+      view.timeScale().setVisibleLogicalRange(at >= 0 ? { from: at - size / 4, to: at + (size * 3) / 4 } : { from: Math.max(0, times.length - size), to: times.length + 3 });
+    }
+    function where() {
+      const range = view.timeScale().getVisibleLogicalRange();
+      return range && range.to < times.length - 1 ? day(times[Math.max(0, Math.round((range.from * 3 + range.to) / 4))] * 1000) : undefined;
+    }
+    return { data, look, where };
   }
 
   for (const one of buttons) {
@@ -169,9 +196,8 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
       start();
     });
   }
-  if (library) drawn = draw(by("chart"));
-  else by("chart").replaceChildren(element("p", { class: "state" }, t("Charts need a package that is not installed. Install it, then start “marketdata web” again:"), element("code", {}, "pip install 'marketdata-assets[web]'")));
-  by("table").open = !library;
+  drawn = library ? draw(by("chart")) : canvas(by("chart"));
+  by("table").open = !drawn;
   // A day that is still being typed has a year before the first one. `again()` begins with what was chosen elsewhere, and with another length where one is given.
   by("goto").addEventListener("change", ({ target }) => target.validity.valid && start(target.value));
   start();

@@ -1,8 +1,8 @@
 // The front page: the search over all that is loaded, today's problems, and the state of every domain.
 
-import { ask, by, count, element, note, recent, row, spark, STORES, t } from "/static/page.js";
+import { ask, by, count, day, DAY_MS, element, note, recent, row, STORES, t, trend } from "/static/page.js";
 
-const PAUSE_MS = 120, SPARK = 40;
+const PAUSE_MS = 120, future = day(Date.now() + 2 * DAY_MS);
 const STATES = ["ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "loaded", "waiting", "due", "not_taken", "failed", "open_gaps"];
 // What is said of each kind of problem, the worst first.
 const PROBLEMS = {
@@ -64,16 +64,16 @@ async function server(name) {
 
 async function state(domain) {
   const card = by(domain), [, badge] = card.children[0].children, body = card.querySelector(".facts");
-  const say = (kind, words, text) => { badge.className = `badge ${kind}`; badge.textContent = t(words); body.replaceChildren(text); };
+  const say = (kind, words, ...text) => { badge.className = `badge ${kind}`; badge.textContent = t(words); body.replaceChildren(...text); };
   try {
     const { assets, problems: wrong, note: why } = await ask(`/api/status/${domain}`, { long: true });
     const sum = (name) => assets.reduce((total, one) => total + (one[name] ?? 0), 0);
-    const late = sum("missing") + sum("stale") + sum("due"), newest = assets.map((one) => one.newest).filter(Boolean).sort().at(-1);
-    const stored = assets.filter((one) => one.rows || (domain === "alphas" && /^(regular|super)_alphas$/.test(one.asset)));
+    const late = sum("missing") + sum("stale") + sum("due"), newest = assets.map((one) => one.newest).filter((one) => one && one < future).sort().at(-1);
+    const stored = assets.filter((one) => one.counted && (one.rows || one.documents));
     const rows = stored.reduce((total, one) => total + (one.rows ?? one.documents ?? 0), 0), tables = new Set(stored.map((one) => one.asset)).size;
-    const counted = t(domain === "alphas" ? "{rows} alphas, newest {newest}" : tables > 1 ? "{rows} rows of {n} tables, newest {newest}" : "{rows} rows, newest {newest}", { rows: count(rows), n: tables, newest: newest ?? "–" });
+    const counted = t(domain === "alphas" ? "{rows} alphas" : tables > 1 ? "{rows} rows of {n} tables" : "{rows} rows", { rows: count(rows), n: tables });
     if (!assets.length) say("", "empty", why ?? t("Nothing is loaded yet."));
-    else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", counted);
+    else say(sum("failed") ? "bad" : late ? "warn" : "good", sum("failed") ? "failed" : late ? "late" : "fresh", element("b", {}, counted), element("div", {}, `${t("newest")} ${newest ?? "–"}`));
     for (const { state, asset, count: n, command } of wrong) {
       problem(Object.keys(PROBLEMS).indexOf(state) + 1, t(PROBLEMS[state], { n: count(n), asset }), `/quality?domain=${domain}`, command);
     }
@@ -90,10 +90,9 @@ async function state(domain) {
 // The rows of the last months, or of exchanges days, of each domain that a server has.
 async function rows(store) {
   const { periods } = await ask(`/api/quality/${store}`, { long: true }).catch(() => ({ periods: [] }));
-  for (const [domain, list] of Map.groupBy(periods, (one) => one.domain)) {
-    const sums = [...Map.groupBy(list, (one) => one.period)].sort().slice(-SPARK).map(([, some]) => some.reduce((sum, one) => sum + (one.rows ?? 0), 0));
-    const what = t(list[0].period.length > 7 ? "rows of the last {n} days" : "rows of the last {n} months", { n: sums.length });
-    by(domain)?.querySelector(".trend").replaceChildren(spark(sums, what), element("span", { class: "note" }, what));
+  for (const [domain, list] of Map.groupBy(periods.filter((one) => one.counted), (one) => one.domain)) {
+    const last = list.map((one) => one.period).sort().at(-1), what = t(last.length > 7 ? "rows by day until {last}" : "rows by month until {last}", { last });
+    by(domain)?.querySelector(".trend").replaceChildren(trend(list, what), element("span", { class: "note" }, what));
   }
 }
 

@@ -36,12 +36,20 @@ async function book(query) {
     performance.mark("book");
     const { trades } = await ask(`/api/instrument/trades?${market}&${new URLSearchParams({ at: answer.at })}`);
     if (number !== asked) return;
-    by("trades").tBodies[0].replaceChildren(...trades.map((one) => row([one.time.slice(11, 23), [one.price, one.side === "buy" ? "number rising" : "number falling"], [one.size, "number"], t(one.side)])));
+    const [ofPrice, ofSize] = ["price", "size"].map((name) => decimals(trades.map((one) => one[name])));
+    by("trades").tBodies[0].replaceChildren(...trades.map((one) => row([one.time.slice(11, 23), [padded(one.price, ofPrice), one.side === "buy" ? "number rising" : "number falling"], [padded(one.size, ofSize), "number"], t(one.side)])));
     note("trades-note", trades.length ? "" : t("No trades in the hour before."));
   } catch (error) {
-    if (number === asked) note(by("book-note").textContent === t("reading …") ? "book-note" : "trades-note", error.message, true);
+    if (number !== asked) return;
+    const without = by("book-note").textContent === t("reading …");
+    note(without ? "book-note" : "trades-note", error.message, true);
+    if (without) by("book").classList.add("unknown");
   }
 }
+
+// Numbers of a column have as many decimals as the longest: their points are below each other.
+const decimals = (texts) => Math.max(0, ...texts.map((one) => one.split(".")[1]?.length ?? 0));
+const padded = (text, most) => (most ? `${text.split(".")[0]}.${(text.split(".")[1] ?? "").padEnd(most, "0")}` : text);
 
 // Nanoseconds without the zeros at their end.
 const short = (time) => time.replace(/\.?0*Z$/, "Z");
@@ -53,10 +61,11 @@ function proved({ time, until, last_id: id, bids, asks, unit }) {
 
 // The best levels of each side, asks above bids; the bar behind each is the size up to it.
 function ladder({ bids, asks }) {
-  const [bid, ask] = [bids, asks].map((side) => sums(side.slice(0, RUNGS)));
+  const best = [bids, asks].map((side) => side.slice(0, RUNGS)), [bid, ask] = best.map(sums);
+  const [ofPrice, ofSize] = [0, 1].map((at) => decimals(best.flat().map((level) => level[at])));
   const most = Math.max(1e-12, bid.at(-1)?.[1] ?? 0, ask.at(-1)?.[1] ?? 0);
   const line = (side, name) => side.map(([, sum, price, size]) => {
-    const made = row([[price, `number ${name}`], [size, "number"], [count(Number(sum.toPrecision(6))), "number"]]);
+    const made = row([[padded(price, ofPrice), `number ${name}`], [padded(size, ofSize), "number"], [padded(`${Number(sum.toPrecision(12))}`, ofSize), "number"]]);
     made.className = `rung ${name}`;
     made.style.setProperty("--share", `${(sum / most) * 100}%`);
     return made;
@@ -111,7 +120,7 @@ at.addEventListener("change", () => move(0));
 days.addEventListener("change", () => book({ day: days.value }));
 slider.addEventListener("input", () => {
   clearTimeout(waiting);
-  waiting = setTimeout(() => book({ at: new Date(Date.parse(days.value) + slider.value * 1000).toISOString() }), PAUSE_MS);
+  waiting = setTimeout(() => book({ at: new Date(Date.parse(at.value.slice(0, 10)) + slider.value * 1000).toISOString() }), PAUSE_MS);
 });
 const { go } = chart({ path: (freq, start, end) => `/api/instrument/candles?${market}&${new URLSearchParams({ freq, start, end })}`, perDay: 1440, words });
 async function show() {

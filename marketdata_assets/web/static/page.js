@@ -1,6 +1,6 @@
 // What pages share: questions to the server that end, elements whose text is never read as HTML, language and settings.
 
-const SECONDS = 15, LONG_SECONDS = 60, MOST_RECENT = 8;
+const SECONDS = 15, LONG_SECONDS = 60, MOST_RECENT = 8, BARS = 40;
 const root = document.documentElement;
 const words = root.lang === "zh" ? await fetch("/static/zh.json").then((answer) => answer.json(), () => ({})) : {};
 document.querySelector(`nav a[href="${location.pathname}"]`)?.setAttribute("aria-current", "page");
@@ -8,8 +8,8 @@ export const STORES = { postgres: "PostgreSQL", clickhouse: "ClickHouse", mongo:
 export const DAY_MS = 86_400_000;
 export const day = (time) => new Date(time).toISOString().slice(0, 10);
 export const count = (number) => number?.toLocaleString("en") ?? "";
-// A price or a volume with all digits that say something, up to eight of a small one.
-export const amount = (number) => number?.toLocaleString("en", { maximumFractionDigits: Math.min(20, Math.max(4, 7 - Math.floor(Math.log10(Math.abs(number) || 1)))) }) ?? "";
+// A price or a volume with all digits that say something, up to eight of a small one, and at least so many decimals.
+export const amount = (number, least = 0) => number?.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: Math.min(20, Math.max(4, 7 - Math.floor(Math.log10(Math.abs(number) || 1)))) }) ?? "";
 export const by = (id) => document.getElementById(id);
 
 // English text in the language of the page; {names} are replaced by values.
@@ -60,12 +60,13 @@ export function title(...parts) {
   kept("recent", JSON.stringify([{ href, name: document.title }, ...others].slice(0, MOST_RECENT)));
 }
 
-// Bars of numbers, for a glance: what they are is said by the label.
-export function spark(values, label) {
-  const most = Math.max(1, ...values), width = 120 / Math.max(30, values.length);
-  const d = values.map((value, at) => `M${(120 - (values.length - at - 0.5) * width).toFixed(1)} 32v${(-Math.max(value ? 1.5 : 0, (value / most) * 30)).toFixed(1)}`).join("");
-  const path = shape("path", { d, "stroke-width": (width * 0.75).toFixed(2) });
-  return shape("svg", { class: "spark", viewBox: "0 0 120 32", preserveAspectRatio: "none", role: "img", "aria-label": label }, path);
+// The rows of periods as bars up to the newest one, for a glance; months or days without rows have none.
+export function trend(periods, label) {
+  const last = periods.map((one) => one.period).sort().at(-1), sums = Map.groupBy(periods, (one) => one.period);
+  const before = (back) => (last.length > 7 ? day(Date.parse(last) - back * DAY_MS) : day(Date.UTC(last.slice(0, 4), last.slice(5) - 1 - back)).slice(0, 7));
+  const values = Array.from({ length: BARS }, (_, at) => (sums.get(before(BARS - 1 - at)) ?? []).reduce((sum, one) => sum + (one.rows ?? one.gaps ?? 0), 0));
+  const most = Math.max(1, ...values), d = values.map((value, at) => `M${at * 3 + 1.5} 32v${(-Math.max(value ? 1.5 : 0, (value / most) * 30)).toFixed(1)}`).join("");
+  return shape("svg", { class: "spark", viewBox: `0 0 ${BARS * 3} 32`, preserveAspectRatio: "none", role: "img", "aria-label": label }, shape("path", { d }));
 }
 
 const kept = (name, value) => { try { return value === undefined ? localStorage.getItem(name) : localStorage.setItem(name, value); } catch { return null; } };

@@ -1,6 +1,6 @@
 // Quality over time: a calendar for each dataset, months or days by how good their rows are, and the counts behind it.
 
-import { ask, attempt, by, count, day, DAY_MS, element, note, row, spark, STORES, t } from "/static/page.js";
+import { ask, attempt, by, count, day, DAY_MS, element, note, row, STORES, t, trend } from "/static/page.js";
 
 const COUNTS = ["rows", "rejected", "failed", "provisional", "incomplete", "gaps", "open_gaps"];
 const NAMES = { failed: "failed units", provisional: "provisional days", incomplete: "incomplete days", open_gaps: "open gaps" };
@@ -22,8 +22,7 @@ function dataset(name, list) {
   const units = element("div", { "aria-live": "polite" });
   const sums = COUNTS.map((one) => [one, list.reduce((sum, period) => sum + (period[one] ?? 0), 0)]).filter(([one, sum]) => sum || one === "rows");
   const facts = sums.map(([one, sum]) => `${count(sum)} ${named(one)}`).join(", ");
-  const trend = element("div", { class: "trend" }, spark(list.slice(-60).map((one) => one.rows ?? one.gaps ?? 0), t("rows")));
-  const head = element("div", { class: "row" }, element("h2", {}, name), trend);
+  const head = element("div", { class: "row" }, element("h2", {}, name), element("div", { class: "trend" }, trend(list, t("rows"))));
   return element("section", { class: "card" }, head, element("p", { class: "note" }, `${facts}; ${list[0].period} – ${list.at(-1).period}`), calendar(list, (one) => showUnits(units, one)), units, listed(list, sums.map(([one]) => one)));
 }
 

@@ -1,8 +1,7 @@
 // The page of a stock, and that of a symbol of ticks: candles from its sources, and the months of its minutes.
 
-import { ask, attempt, by, count, note, row, t, title } from "/static/page.js";
+import { ask, attempt, by, count, element, note, row, t, title } from "/static/page.js";
 import { chart, MINUTES } from "/static/chart.js";
-import { days, grid, summary } from "/static/months.js";
 
 const code = decodeURIComponent(location.pathname.split("/").pop()), stock = `/api/stocks/${encodeURIComponent(code)}`;
 const ofTicks = location.pathname.startsWith("/symbol/");
@@ -54,6 +53,39 @@ function ticks({ status, months, others }) {
   by("status").textContent = t(status ?? "");
   note("final-note", t("{provisional} days are provisional, {incomplete} incomplete; the last load of {failed} months failed", { provisional: total("provisional"), incomplete: total("incomplete"), failed }), failed > 0);
   by("others").tBodies[0].replaceChildren(...Object.entries(others).map(([table, one]) => row([table, [count(one.rows), "number"], one.first, one.last])));
+}
+
+// The months as a grid of years, coloured by the share of the expected minutes that are loaded; `more(month)` adds to what a cell
+// shows and says: { mark, title }. `choose(month)` is called for one that is pressed.
+function grid(table, months, choose, more = () => ({})) {
+  const numbers = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+  table.tHead.replaceChildren(row(["", ...numbers], "th"));
+  table.tBodies[0].replaceChildren(...[...Map.groupBy(months, (one) => one.month.slice(0, 4))].map(([year, some]) => {
+    const cells = numbers.map((number) => some.find((one) => Number(one.month.slice(5)) === number)).map((one) => one && cell(one, more(one), choose));
+    const line = row(["", ...cells]);
+    line.cells[0].replaceWith(element("th", {}, year));
+    return line;
+  }));
+  table.hidden = false;
+}
+
+function summary(months) {
+  const total = (number) => count(months.reduce((sum, one) => sum + number(one), 0));
+  return t("{loaded} minutes in {months} months; of {expected} expected minutes {missing} are missing: {none} trading days have none, {few} fewer than usual", {
+    months: months.length, loaded: total((one) => one.loaded), expected: total((one) => one.expected), missing: total((one) => one.missing),
+    none: total((one) => one.none.length), few: total((one) => one.few.length),
+  });
+}
+
+const days = (what, list) => (list.length ? `\n${t(what)}: ${list.join(", ")}` : "");
+
+function cell(month, { mark = "", title = "" }, choose) {
+  const share = month.expected ? 1 - month.missing / month.expected : 1;
+  const level = share <= 0 ? 0 : share >= 1 ? 4 : share >= 0.95 ? 3 : share >= 0.5 ? 2 : 1;
+  const lacks = t("{month}: {loaded} minutes, {missing} of {expected} missing", month);
+  const made = element("button", { type: "button", class: `cell level${level}`, title: `${lacks}${days("days without", month.none)}${days("days with fewer", month.few)}${title}` }, `${month.loaded}${mark}`);
+  made.addEventListener("click", () => choose(month));
+  return made;
 }
 
 title(code);
