@@ -110,7 +110,6 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
 
   function show(before) {
     times = [...new Set([...bars.keys(), ...why.keys()])].sort((one, other) => one - other);
-    by("chart").classList.toggle("empty", Boolean(drawn) && !times.length);
     drawn?.data(before ? times.indexOf(before) : 0);
     const last = times.filter((time) => bars.has(time)).slice(-LISTED).reverse();
     by("values").replaceChildren(...last.map((time) => row([label(time), ...bars.get(time).map((one, at) => [amount(one, at < 4 ? 2 : 0), "number"])])));

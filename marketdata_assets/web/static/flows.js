@@ -1,4 +1,5 @@
-// Flows: their files and last loads; of the one that is chosen, rows of its table and what was rejected.
+// Flows: their files and last loads; of the one that is chosen, rows of its table and what was rejected. What is below
+// a table is shown when that is filled, so that nothing moves.
 
 import { ask, attempt, by, count, element, note, row, t } from "/static/page.js";
 
@@ -12,6 +13,7 @@ function last(loads) {
   fill("loads", loads.map((one) => row([
     one.finished, link(one.flow), one.file, [t(one.outcome), one.outcome === "failed" ? "bad" : ""], [count(one.read), "number"], [count(one.rows), "number"], bad(one.rejected), one.error,
   ])));
+  by("last").hidden = false;
   note("loads-note", t(loads.length ? "The last {n} files, the newest first." : "Nothing is loaded yet.", { n: loads.length }));
 }
 
@@ -23,7 +25,7 @@ attempt("flows-note", async () => {
   ])));
   note("flows-note", t("{n} flows", { n: flows.length }));
   if (!flow) last(loads);
-});
+}).finally(() => { by("flow").hidden = false; });
 
 if (flow) attempt("flow-note", async () => {
   by("title").textContent = document.title = flow;
