@@ -157,4 +157,4 @@ def _row(instant: int, standing: Standing, book: pl.DataFrame, depth: int | None
 
 
 def _nanoseconds(moment: Moment | int) -> int:
-    return moment if isinstance(moment, int) else bounds.nanoseconds(bounds.instant(moment, ORDERBOOKS.name))
+    return moment if isinstance(moment, int) else bounds.nanoseconds(moment, ORDERBOOKS.name)

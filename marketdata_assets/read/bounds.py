@@ -14,7 +14,8 @@ Moment = dt.datetime | dt.date | str
 EXCHANGE = ZoneInfo("Asia/Shanghai")
 
 _MONTH = re.compile(r"\d{4}-\d{2}")
-_NANOSECONDS = re.compile(r"[.,][0-9]{6}0*[1-9]")
+_FINER = re.compile(r"[.,][0-9]{6}0*[1-9]")
+_NANOSECONDS = re.compile(r"([.,][0-9]{6})([0-9]{1,3})(?![0-9])")
 
 
 def wall(moment: Moment, zone: ZoneInfo = EXCHANGE) -> dt.datetime:
@@ -41,10 +42,13 @@ def day(moment: Moment) -> dt.date | None:
     return None if isinstance(parsed, dt.datetime) else parsed
 
 
-def nanoseconds(moment: dt.datetime) -> int:
-    """Since 1970, exactly; `moment` has a zone."""
-    passed = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return (passed.days * 86_400_000_000 + passed.seconds * 1_000_000 + passed.microseconds) * 1000
+def nanoseconds(moment: Moment, table: str) -> int:
+    """An instant as nanoseconds since 1970, exactly; a text may have nine digits of a second."""
+    fine = _NANOSECONDS.search(moment) if isinstance(moment, str) else None
+    text = f"{moment[: fine.end(1)]}{moment[fine.end() :]}" if fine and isinstance(moment, str) else moment
+    passed = instant(text, table) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    microseconds = passed.days * 86_400_000_000 + passed.seconds * 1_000_000 + passed.microseconds
+    return microseconds * 1000 + (int(fine[2].ljust(3, "0")) if fine else 0)
 
 
 def span(
@@ -62,7 +66,7 @@ def _parsed(moment: Moment) -> dt.datetime | dt.date:
         return moment
     if not isinstance(moment, str):
         raise BadMoment(moment, "is no date or time")
-    if _NANOSECONDS.search(moment):  # Python would cut them
+    if _FINER.search(moment):  # Python would cut them
         raise BadMoment(moment, "has digits after those of microseconds, which bounds do not have")
     text = f"{moment}-01" if _MONTH.fullmatch(moment) else moment
     try:

@@ -47,7 +47,7 @@ def option_chain(
 
         option_chain("okx", "BTC", "2025-01-05T12:00:00+00:00")
     """
-    instant = at if isinstance(at, int) else bounds.nanoseconds(bounds.instant(at, TICKERS))
+    instant = at if isinstance(at, int) else bounds.nanoseconds(at, TICKERS)
     where = about(TICKERS, exchange, "option", None, None, None)
     with of_clickhouse(connection) as client:
         where.values |= {

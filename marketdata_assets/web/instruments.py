@@ -35,7 +35,7 @@ MOST_GAPS = 500
 MOST_LEVELS = 500
 """Of each side of a book."""
 TRADES, MOST_TRADES = "exchange_trades", 40
-FIRST_NS, LAST_NS = (bounds.nanoseconds(dt.datetime(year, 1, 1, tzinfo=dt.UTC)) for year in (2000, 2100))
+FIRST_NS, LAST_NS = (bounds.nanoseconds(f"{year}-01-01", ORDERBOOKS.name) for year in (2000, 2100))
 ISO_NS = "%Y-%m-%dT%H:%M:%S%.9fZ"
 LISTED = {OHLCV_1M: (1, 0), ORDERBOOKS.name: (0, 1), GAPS.name: (0, 0)}
 """The tables whose instruments are listed, and whether a row of each is of bars, and of books."""
@@ -161,7 +161,7 @@ def instant(text: str) -> int:
     BadParameter."""
     try:
         number = int(text) if text.isdecimal() and len(text) < 20 else None
-        at = bounds.nanoseconds(bounds.instant(text, ORDERBOOKS.name)) if number is None else number
+        at = bounds.nanoseconds(text, ORDERBOOKS.name) if number is None else number
     except OverflowError:  # of the first or last year in a zone
         at = 0
     if not FIRST_NS <= at < LAST_NS:

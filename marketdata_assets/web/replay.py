@@ -123,7 +123,7 @@ def _listed(query: QueryParams, name: str) -> list[str]:
 def _instant(query: QueryParams, name: str) -> int:
     if not query.get(name):
         raise BadParameter(name, "", "is needed; give a day or an instant, as 2026-01-05 or 2026-01-05T09:00:00Z")
-    instant = bounds.nanoseconds(bounds.instant(PLUS.sub("+", query[name]), TRADES.name))
+    instant = bounds.nanoseconds(PLUS.sub("+", query[name]), TRADES.name)
     if not 0 <= instant < LATEST:
         raise BadParameter(name, query[name], "is not from 1970 to 2261")
     return instant

@@ -16,7 +16,7 @@ from marketdata_assets import read
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import GAPS, ORDERBOOKS
-from marketdata_assets.read import columnar
+from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.errors import NaiveTime, UnknownName
 from tests.examples import others_slow
 
@@ -334,7 +334,8 @@ def test_a_book_says_how_old_it_is_and_shows_as_many_levels_as_wanted(client: Cl
     moment = dt.datetime(2026, 1, 5, 23, 59, 31, tzinfo=dt.UTC)
     assert (beginning["until"], after["time"], after["until"]) == (moment, moment, None)
     assert (len(after["bids"]), after["unit"], after["last_id"]) == (2, "contracts", venue.last)
-    [before] = venue.books(BEGIN - 1)
+    [before] = venue.books("2026-01-05T23:59:29.999999999Z")
+    assert bounds.nanoseconds("2026-01-05T23:59:29.999999999Z", "books") == BEGIN - 1
     assert (before["known"], before["why"]) == (False, "nothing is on record before")
     assert venue.books([]) == []
 

@@ -286,7 +286,7 @@ async def test_a_replay_ends_with_its_client(url: str, kind: str) -> None:
         ({"from": "2026-01-05"}, "to='' is needed"),
         ({**DAY, "to": "2026-01-04"}, "is before from"),
         ({**DAY, "from": "2026-01-05T00:00"}, "has no time zone"),
-        ({**DAY, "from": "2026-01-05T00:00:00.0000001Z"}, "has digits after those of microseconds"),
+        ({**DAY, "from": "2026-01-05T00:00:00.0000000001Z"}, "has digits after those of microseconds"),
         ({**DAY, "types": "trade,book"}, "did you mean 'orderbook'"),
         ({**DAY, "speed": "-1"}, "speed='-1' is no factor"),
         ({**DAY, "speed": "nan"}, "is no factor"),
