@@ -128,6 +128,7 @@ def test_quality_counts_what_is_not_final_and_what_failed(page: str) -> None:
         "rejected": 3,
         "provisional": 1,
         "incomplete": 1,
+        "counted": True,
     }
     assert (february["period"], february["failed"], february["rows"]) == ("2025-02", 1, 241 * len(_days(MONTHS[1])))
 
