@@ -40,7 +40,8 @@ target:
 quality: {max_rejected_share: 0.5}
 """
 STATUS = """
-const real = window.fetch, asset = (asset, documents) => ({ asset, documents, rows: null, newest: "2026-01" });
+const real = window.fetch, counted = /^(regular|super)_alphas$/;
+const asset = (asset, documents) => ({ asset, documents, rows: null, newest: "2026-01", counted: counted.test(asset) });
 const assets = [asset("regular_alphas", 1000), asset("regular_alphas", 200), asset("super_alphas", 4),
   asset("alpha_pnl", 900), asset("brain_data_fields", 1134)];
 window.fetch = (path, how) => path === "/api/status/alphas" ? Promise.resolve(Response.json({ assets, problems: [] }))
@@ -352,8 +353,8 @@ def test_alphas_are_sorted_filtered_and_compared_in_the_browser(alphas: str, flo
         assert chromium.complaints() == []
         chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": STATUS})
         chromium.open("/")
-        chromium.until(lambda: "1,204 alphas, newest 2026-01" in chromium.find("#alphas").text, "the alphas of both")
-        chromium.until(lambda: "2 rows, newest" in chromium.find("#flows").text, "the rows of the table of the flow")
+        chromium.until(lambda: "1,204 alphas\nnewest 2026-01" in chromium.find("#alphas").text, "the alphas of both")
+        chromium.until(lambda: "2 rows\nnewest" in chromium.find("#flows").text, "the rows of the table of the flow")
         chromium.complaints()  # of a server that is missing
         chromium.open("/flows?flow=closes", height=1100)
         chromium.until(lambda: "2 of its 2 rows, 1 of its 1 rejected rows" in chromium.text(), "the rows of the flow")
