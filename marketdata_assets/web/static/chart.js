@@ -178,7 +178,8 @@ export function chart({ path, perDay, words, marks = async () => [] }) {
     // So many candles as the width has room for, from a quarter of them before one, or the newest; and the day that is there.
     function look(at) {
       const size = Math.min(SHOWN, Math.max(40, Math.floor(box.clientWidth / 7)));
-      view.timeScale().setVisibleLogicalRange(at >= 0 ? { from: at - size / 4, to: at + (size * 3) / 4 } : { from: Math.max(0, times.length - size), to: times.length + 3 });
+      const end = times.length + 3, from = Math.max(0, Math.min(at >= 0 ? at - size / 4 : end, end - 3 - size));
+      view.timeScale().setVisibleLogicalRange({ from, to: at >= 0 ? Math.min(end, from + size) : end });
     }
     function where() {
       const range = view.timeScale().getVisibleLogicalRange();
