@@ -28,6 +28,8 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 100
 MAX_DIGITS = 100
 MAX_PROBLEMS = 200
+OF_KEY = ("[key]",)
+"""The end of a location of pydantic that is of a key, and not of its value."""
 SHOWN = 300
 """Characters of a key or value in a message."""
 
@@ -125,19 +127,21 @@ class Document:
             return result
 
     def _validation_problems(self, error: ValidationError, kind: Any) -> Iterator[tuple[Location, str]]:
-        """One problem for each location: those of union members are joined; nested problems take precedence."""
+        """One problem for each location: those of union members are joined; nested problems take precedence, but not
+        those of a key that is none."""
         details: list[tuple[Location, dict[str, Any]]] = [
             (self._written(one["loc"], one["type"]), dict(one))
             for one in error.errors(include_url=False)[:MAX_PROBLEMS]
         ]
         causes: dict[Location, list[str]] = {}
-        unknown = {location for location, one in details if one["loc"][-1:] == ("[key]",)}
+        unknown = [location for location, one in details if one["loc"][-1:] == OF_KEY]
+        details = [
+            (location, one)
+            for location, one in details
+            if one["loc"][-1:] == OF_KEY or not any(location[: len(key)] == key for key in unknown)
+        ]
         for location, one in details:
-            if one["loc"][-1:] != ("[key]",) and any(location[: len(key)] == key for key in unknown):
-                continue  # what is below a key that is none
-            nested = location not in unknown and any(
-                other[: len(location)] == location != other for other, _ in details
-            )
+            nested = any(other[: len(location)] == location != other for other, _ in details)
             if nested and len(one["loc"]) > len(location):
                 continue
             cause = self._cause(one, _section_at(kind, location[:-1]), _section_at(kind, location))
@@ -169,7 +173,7 @@ class Document:
             return "is missing; add it"
         if kind == "extra_forbidden":
             return unknown_key(location[-1], around.model_fields)
-        if location[-1:] == ("[key]",) and kind == "literal_error":
+        if location[-1:] == OF_KEY and kind == "literal_error":
             return unknown_key(location[-2], re.findall("'([^']*)'", error["ctx"]["expected"]))
         if kind == "value_error":
             return message.removeprefix("Value error, ")

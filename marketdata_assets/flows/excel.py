@@ -121,19 +121,20 @@ def _has_cells(book: Any, name: str, unreadable: tuple[type[BaseException], ...]
 
 
 def _without_values(data: bytes) -> list[str]:
-    """The first cell with a formula without its value, in an xlsx of a program that does not compute, and the first
-    merged one below a first line, in the form of remarks."""
-    formula = merged = ""
+    """Remarks on an xlsx: its first formula without a value, of a program that does not compute, and its first cell
+    over several rows below the first one."""
+    first: dict[str, str] = {}
     with opened_zip(io.BytesIO(data), len(data)) as book:
         for name in book.namelist():
-            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-                cells = book.read(name)
-                if not formula and b"<f" in cells and (found := _WITHOUT_VALUE.search(cells)):
-                    formula = f"{found[1].decode()} of {name} {NOT_COMPUTED}"
-                for place, first, last in _MERGED.findall(cells) if not merged and b"<mergeCell" in cells else ():
-                    if 1 < int(first) < int(last):
-                        merged = merged or f"{place.decode()} of {name} {MERGED}"
-    return [one for one in (formula, merged) if one]
+            if not (name.startswith("xl/worksheets/") and name.endswith(".xml")):
+                continue
+            cells = book.read(name)
+            if b"<f" in cells and (found := _WITHOUT_VALUE.search(cells)):
+                first.setdefault(NOT_COMPUTED, f"{found[1].decode()} of {name}")
+            for place, top, bottom in _MERGED.findall(cells):
+                if 1 < int(top) < int(bottom):
+                    first.setdefault(MERGED, f"{place.decode()} of {name}")
+    return [f"{place} {cause}" for cause, place in first.items()]
 
 
 def _check_size(data: bytes) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from typer.main import get_command
 
 from marketdata_assets.cli import app
-from marketdata_assets.collector import config
+from marketdata_assets.collector import config, earlier_config
 from marketdata_assets.config_files import InvalidConfigFile
 
 SWITCHES = {"clickhouse_direct_write": False, "redis_cache": True, "use_real_exchanges": True, "enable_scheduler": True}
@@ -284,3 +284,7 @@ def test_a_value_that_is_not_valid_is_named_after_the_file_is_printed(tmp_path: 
     assert "http.port" in said and "'moon' is no market" in said
     path.write_text("[]")
     assert run(path).exit_code == 1
+
+
+def test_every_key_of_a_market_is_converted() -> None:
+    assert {*earlier_config.OF_MARKET} == {*config.Market.model_fields}

@@ -4,10 +4,8 @@
 """
 
 import datetime as dt
-import json
 import os
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,7 +17,6 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
-from starlette.testclient import TestClient
 
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import ohlcv
@@ -27,9 +24,6 @@ from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TABLES
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse_ledger
-from marketdata_assets.web.application import application
-from marketdata_assets.web.database import Servers
-from marketdata_assets.web.pages import STATIC
 from marketdata_demo.venues.market import Plan
 from tests.exchanges.landed_market import land, records
 from tests.ui.browser import Browser, browser, missing_browser
@@ -48,7 +42,6 @@ PAGES = {
     "/instrument?exchange=binance&market_type=linear&instrument=SMPLUSDT": "Proven by the records",
 }
 """Every page, and what is seen last on it."""
-TRADEMARK = {"Charts by", "TradingView Lightweight Charts™", ", Copyright (c) TradingView, Inc."}
 
 SETTLED = "return !/reading …|asking …/.test(document.body.innerText) && !document.querySelector('[aria-busy]')"
 OPENED = """
@@ -517,41 +510,6 @@ def test_searches_that_fail_or_find_nothing_are_said_in_chinese(market: str, sho
         chromium.find("#search").send_keys("6000")
         chromium.until(lambda: notes()[0] == "有分钟线的股票：找到 1 个，共 3 个", "what is found")
         chromium.shot(shots / "front_zh.png")
-
-
-def test_every_text_of_the_page_has_its_chinese() -> None:
-    known = json.loads((STATIC / "zh.json").read_text())
-    texts = Texts()
-    client = TestClient(application(Servers(str, str, str)))  # type: ignore[arg-type]  # no page needs a server
-    for path in PAGES:
-        texts.feed(client.get(path).text)
-    used = {text for script in STATIC.glob("*.js") for text in re.findall(r"\bt\(\"([^\"]+)\"", script.read_text())}
-    assert len(texts.found) > 100 and len(used) > 30
-    assert {*texts.found, *used} - known.keys() <= {"English", "MA5", "MA10", "MA20", "MA60", *TRADEMARK}
-    narrow = re.compile("[\u4e00-\u9fff})”] ?[,:;(]|[,:;)] ?[\u4e00-\u9fff{]")
-    assert {there for there in known.values() if narrow.search(there)} == set(), "marks of Chinese are of full width"
-    marks = re.compile(r"\{\w+\}")
-    assert {
-        text for text, there in known.items() if sorted(marks.findall(text)) != sorted(marks.findall(there))
-    } == set()
-
-
-class Texts(HTMLParser):
-    """The texts of pages that people read: those between elements, placeholders and labels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-        self._within = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._within = tag
-        self.found |= {value for name, value in attrs if value and name in ("placeholder", "aria-label")}
-
-    def handle_data(self, data: str) -> None:
-        text = " ".join(data.split())
-        if re.search("[A-Za-z]", text):
-            self.found.add(text)
 
 
 def _legend(chromium: Browser) -> str:
